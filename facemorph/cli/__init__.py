@@ -1,0 +1,71 @@
+"""The `facemorph` command: one file per subcommand, imported only when it is called or listed.
+
+The subcommand files import nothing heavy at their top, so that `facemorph --help` loads no torch.
+"""
+
+import importlib
+from typing import Any
+
+import click
+
+from facemorph import __version__
+from facemorph.errors import FacemorphError
+
+COMMANDS = ["extract", "align", "train", "plot-loss", "sample", "walk", "morph"]  # in the order of use
+
+
+class Failure(click.ClickException):
+    """A FacemorphError on its way out: plain words on standard error, and its exit code."""
+
+    def __init__(self, error: FacemorphError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
+
+
+class LazyGroup(click.Group):
+    """Finds the command `plot-loss` as `facemorph.cli.plot_loss.plot_loss`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return COMMANDS
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"facemorph.cli.{name}"), name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FacemorphError as error:
+            raise Failure(error) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="facemorph")
+def main() -> None:
+    """Face morphing with GANs: from two clips to a walk from one person to the other.
+
+    \b
+    facemorph extract man.mp4 woman.mp4      clips -> frames/
+    facemorph align frames/*                 frames -> faces/
+    facemorph train --config mixed.yaml      faces -> run/
+    facemorph plot-loss run/                 is the run healthy?
+    facemorph walk run/ --from-person man --to-person woman
+
+    Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage, 130 interrupted.
+    """

@@ -1,0 +1,46 @@
+"""Option decorators that the subcommands share."""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from tqdm import tqdm
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+class _Console(logging.Handler):
+    """Messages go to standard error, above a progress bar rather than through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "Warning: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(prefix + record.getMessage(), file=click.get_text_stream("stderr"))
+
+
+def verbosity(command: Command) -> Command:
+    """Adds -q and -v; the command receives `show`, whether progress bars are wanted."""
+
+    @click.option("-q", "--quiet", is_flag=True, help="Only results and errors: no progress, no remarks.")
+    @click.option("-v", "--verbose", is_flag=True, help="Also say what is being decided on the way.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        log = logging.getLogger("facemorph")
+        log.handlers[:] = [_Console()]
+        log.propagate = False
+        log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+        return command(*args, show=not quiet, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def seed_option(help: str) -> Callable[[Command], Command]:
+    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help)
+
+
+def output_option(default: str | None, help: str) -> Callable[[Command], Command]:
+    return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help)

@@ -1,0 +1,150 @@
+"""Read, write and arrange pictures. The only home of pixel ranges.
+
+A picture is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
+"""
+
+import warnings
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from facemorph.errors import ImageError
+from facemorph.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+MAX_PIXELS = 120_000_000  # 360 MB as RGB; a bigger claim is a mistake or a decompression bomb
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The picture in a file, as a person sees it: uint8 RGB [H, W, 3].
+
+    EXIF rotation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparency is laid on white.
+
+    Raises:
+        ImageError: missing, not a picture, damaged, cut short, or over `MAX_PIXELS`.
+    """
+    if not path.exists():
+        raise ImageError(f"No such picture: {path}.", "Check the path.")
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; a picture file was expected.", "Name a file in it.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageError(
+                        f"{path} is {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read.",
+                        "Make it smaller first.",
+                    )
+                return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+    except UnidentifiedImageError:
+        kind = "an empty file" if path.stat().st_size == 0 else "not a picture that can be read"
+        raise ImageError(f"{path} is {kind}.", "JPEG, PNG, WebP, TIFF and BMP are expected.") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} claims too many pixels: {error}", "Make it smaller first.") from None
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:  # what Pillow's decoders raise
+        raise ImageError(f"{path} is damaged: {error}.", "Save or copy it anew.") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
+        if image.mode == "F" and values.max(initial=0) <= 1:
+            values = values * 65535
+        elif image.mode == "I" and values.max(initial=0) <= 255:
+            values = values * 257
+        return Image.fromarray(np.clip(values / 257 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) -> None:
+    """Write a picture whole or not at all; the suffix chooses the format.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    options = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    with replacing(path) as temporary:
+        picture.save(temporary, **options)
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
+    """An endless GIF of equal-sized frames, there and back again."""
+    there_and_back = [Image.fromarray(frame) for frame in [*frames, *frames[-2:0:-1]]]
+    with replacing(path) as temporary:
+        there_and_back[0].save(
+            temporary, save_all=True, append_images=there_and_back[1:], duration=round(1000 * seconds_per_frame), loop=0
+        )
+
+
+def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: float = 25) -> None:
+    """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column."""
+    import av
+
+    height, width = (side - side % 2 for side in frames[0].shape[:2])
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode())
+
+
+def resize(image: np.ndarray, size_px: int) -> np.ndarray:
+    """A square picture of `size_px`, by Lanczos."""
+    if image.shape[:2] == (size_px, size_px):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.LANCZOS))
+
+
+def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, gap_px: int = 2) -> np.ndarray:
+    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` says otherwise."""
+    count = len(images)
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    height, width = images[0].shape[:2]
+    sheet = np.full((rows * (height + gap_px) + gap_px, columns * (width + gap_px) + gap_px, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        y = gap_px + index // columns * (height + gap_px)
+        x = gap_px + index % columns * (width + gap_px)
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96) -> np.ndarray:
+    """Pictures of any size, fitted into squares, each with a line below it."""
+    cells = []
+    for image, caption in zip(images, captions, strict=True):
+        cell = Image.new("RGB", (size_px, size_px + 14), "white")
+        small = ImageOps.contain(Image.fromarray(image), (size_px, size_px))
+        cell.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
+        ImageDraw.Draw(cell).text((2, size_px + 1), caption, fill="black")
+        cells.append(np.asarray(cell))
+    return grid(cells)
+
+
+def to_tensor(images: np.ndarray) -> "torch.Tensor":
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: "torch.Tensor") -> np.ndarray:
+    """float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3], rounded to the nearest."""
+    import torch
+
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
