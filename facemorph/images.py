@@ -85,7 +85,11 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float
     there_and_back = [Image.fromarray(frame) for frame in [*frames, *frames[-2:0:-1]]]
     with replacing(path) as temporary:
         there_and_back[0].save(
-            temporary, save_all=True, append_images=there_and_back[1:], duration=round(1000 * seconds_per_frame), loop=0
+            temporary,
+            save_all=True,
+            append_images=there_and_back[1:],
+            duration=round(1000 * seconds_per_frame),
+            loop=0,
         )
 
 
@@ -94,7 +98,10 @@ def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: float = 25) -> None
     import av
 
     height, width = (side - side % 2 for side in frames[0].shape[:2])
-    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out:
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out,
+    ):
         stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "16"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:
