@@ -6,7 +6,9 @@ Rear Admiral Grace Hopper (US Navy) and Colonel Eileen Collins (NASA) smile, spe
 piecewise-affine warp of one portrait each, so that every other command can be tried without any data of one's own.
 """
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import click
@@ -132,10 +134,20 @@ def _blinks(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def main(output: Path, seconds: float, seed: int) -> None:
     """Make grace_hopper.mp4 and eileen_collins.mp4 in the folder OUTPUT."""
-    for number, name in enumerate(PEOPLE):
-        pose = act(round(seconds * FPS), np.random.default_rng([seed, number]))
-        write_mp4(output / f"{name}.mp4", Puppet(load(name)).frames(pose), FPS)
-        click.echo(f"{output / name}.mp4: {len(pose['jaw'])} frames, {SIZE_PX} x {SIZE_PX}")
+    with ProcessPoolExecutor(len(PEOPLE), mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(make_clip, output / f"{name}.mp4", name, seconds, seed) for name in PEOPLE]
+        for job in jobs:
+            click.echo(job.result())
+
+
+def make_clip(path: Path, name: str, seconds: float, seed: int) -> str:
+    """Make the clip of one of PEOPLE, on one core; says what was made."""
+    import torch
+
+    torch.set_num_threads(1)
+    pose = act(round(seconds * FPS), np.random.default_rng([seed, *name.encode()]))
+    write_mp4(path, Puppet(load(name)).frames(pose), FPS)
+    return f"{path}: {len(pose['jaw'])} frames, {SIZE_PX} x {SIZE_PX}"
 
 
 if __name__ == "__main__":

@@ -336,4 +336,5 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
 def _curve(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A smooth curve through a few points, as a polynomial, flat beyond its ends."""
     middle, scale = x.mean(), max(float(np.ptp(x)) / 2, 1e-6)
-    return np.polyval(np.polyfit((x - middle) / scale, y, len(x) - 1), (np.clip(at, x.min(), x.max()) - middle) / scale)
+    coefficients = np.linalg.solve(np.vander((x - middle) / scale + 1e-9 * np.arange(len(x))), y)
+    return np.polyval(coefficients, (np.clip(at, x.min(), x.max()) - middle) / scale)

@@ -70,53 +70,57 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
         ValueError: the triangles do not cover the picture.
     """
     corners = triangles[signed_areas(target, triangles) > 0]
-    corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)  # top to bottom
-    first_rows = np.clip(np.ceil(target[corners, 1]), 0, height).astype(np.int64)  # first row at or below a corner
-    rows_each = first_rows[:, 2] - first_rows[:, 0]
+    corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)
+    top, middle, bottom = corners.T
+    # A triangle is two parts, above and below its middle corner, with the long edge at one side of both. An edge is
+    # walked from its upper end, so that the triangles on its two sides compute the very same crossings.
+    long, upper, lower = (_edge(target, source, *ends) for ends in ((top, bottom), (top, middle), (middle, bottom)))
+    at_middle = long[:, 0] + (target[middle, 1] - long[:, 3]) * long[:, 4]
+    bulge_right = (at_middle < target[middle, 0])[:, None]
+    lefts = np.concatenate([np.where(bulge_right, long, upper), np.where(bulge_right, long, lower)])
+    rights = np.concatenate([np.where(bulge_right, upper, long), np.where(bulge_right, lower, long)])
 
-    # One entry for every row of every triangle.
-    owner = np.repeat(np.arange(len(corners)), rows_each)
-    row = np.arange(len(owner)) - np.repeat(np.cumsum(rows_each) - rows_each, rows_each) + first_rows[owner, 0]
-    top, middle, bottom = corners[owner].T
-    upper_half = row < first_rows[owner, 1]
-    # Crossings are computed from the upper to the lower end of an edge, so that the two triangles on its sides get
-    # the very same number, and each pixel belongs to exactly one of them.
-    long = _crossing(target, source, top, bottom, row)
-    short = _crossing(target, source, np.where(upper_half, top, middle), np.where(upper_half, middle, bottom), row)
-    left, right = np.where(short[0] < long[0], short, long), np.where(short[0] < long[0], long, short)
+    # One entry for every row of every part: what its pixel centres are, and its crossings at both sides.
+    first_rows = np.clip(np.ceil(target[corners, 1]), 0, height).astype(np.int64)
+    parts = np.concatenate([first_rows[:, :2], first_rows[:, 1:]])  # [2T, from and to]
+    count = parts[:, 1] - parts[:, 0]
+    row = np.arange(count.sum()) + np.repeat(parts[:, 0] - np.cumsum(count) + count, count)
+    left, right = (_crossings(np.repeat(edge, count, 0), row) for edge in (lefts, rights))  # [N, 3]
 
-    start = np.clip(np.ceil(left[0]), 0, width).astype(np.int64)
-    end = np.clip(np.ceil(right[0]), 0, width).astype(np.int64)
-    order = np.argsort(row * width + start, kind="stable")
-    order = order[(end > start)[order]]
-    row, left, right = row[order], left[:, order], right[:, order]
-    start, end = row * width + start[order], row * width + end[order]  # as addresses in the flattened picture
+    start = np.clip(np.ceil(left[:, 0]), 0, width).astype(np.int64)
+    end = np.clip(np.ceil(right[:, 0]), 0, width).astype(np.int64)
+    runs = np.flatnonzero(end > start)
+    runs = runs[np.argsort((row * width + start)[runs], kind="stable")]
+    row, left, right = row[runs] * width, left[runs], right[runs]
+    start, end = row + start[runs], row + end[runs]  # as addresses in the flattened picture
     # Where a turned-over neighbour makes runs overlap, the first one keeps the pixels.
-    covered_to = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
-    start = np.maximum(start, covered_to)
+    start[1:] = np.maximum(start[1:], np.maximum.accumulate(end)[:-1])
     lengths = np.maximum(end - start, 0)
     if lengths.sum() != width * height:
         raise ValueError(f"the mesh does not cover the {width} x {height} picture")
 
-    slope = (right[1:] - left[1:]) / np.maximum(right[0] - left[0], 1e-12)
-    begin = left[1:] + slope * (start - row * width - left[0])
-    slope[:, lengths < 2] = 0
-    offset = (np.arange(width * height) - np.repeat(start, lengths)).astype(np.float32)
-    flat = np.empty((width * height, 2), np.float32)
-    for axis in range(2):
-        flat[:, axis] = np.repeat(slope[axis].astype(np.float32), lengths) * offset
-        flat[:, axis] += np.repeat(begin[axis].astype(np.float32), lengths)
-    return flat.reshape(height, width, 2)  # [H, W, 2]
+    slope = (right[:, 1:] - left[:, 1:]) / np.maximum(right[:, :1] - left[:, :1], 1e-12)
+    begin = left[:, 1:] + slope * (start - row - left[:, 0])[:, None]
+    # x + iy as one complex number: four times as fast as a last axis of two.
+    begin, slope = (np.ascontiguousarray(part).view(np.complex128)[:, 0].astype(np.complex64) for part in (begin, slope))
+    where = np.repeat(slope, lengths)
+    where *= (np.arange(width * height) - np.repeat(start, lengths)).astype(np.float32)
+    where += np.repeat(begin, lengths)
+    return where.view(np.float32).reshape(height, width, 2)  # [H, W, 2]
 
 
-def _crossing(
-    target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.ndarray, row: np.ndarray
-) -> np.ndarray:
-    """Where edges cross rows: target x, source x, source y as [3, N]."""
-    rise = target[lower, 1] - target[upper, 1]
-    share = (row - target[upper, 1]) / np.where(rise == 0, 1, rise)
-    ends = np.concatenate([target[:, :1], source], 1).T  # [3, P]
-    return ends[:, upper] + share * (ends[:, lower] - ends[:, upper])
+def _edge(target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Edges as lines over y: target x, source x, source y at the upper end, its y, their change a row: [T, 7]."""
+    values = np.concatenate([target[:, :1], source], 1)  # [P, 3]
+    rise = (target[lower, 1] - target[upper, 1])[:, None]
+    return np.concatenate(
+        [values[upper], target[upper, 1:], (values[lower] - values[upper]) / np.where(rise == 0, 1, rise)], 1
+    )
+
+
+def _crossings(edge: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Where edges [N, 7] cross rows [N]: target x, source x, source y as [N, 3]."""
+    return edge[:, :3] + (row - edge[:, 3])[:, None] * edge[:, 4:]
 
 
 def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
