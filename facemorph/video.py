@@ -164,9 +164,20 @@ def _decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
             report.frames_decoded += 1
         if not report.frames_decoded:
             raise VideoError(f"Nothing in {path} can be decoded.", "Is the clip damaged? Try to play it.")
-        expected = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        expected = _promised_seconds(container, stream)
         lost = expected - report.seconds
         report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
+
+
+def _promised_seconds(container: Any, stream: Any) -> float:
+    """How long the video should be by the file's own account; 0 where it gives none."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+    # A longer sound track would look like lost pictures.
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
 def _frames(container: Any, stream: Any, report: ClipReport) -> Iterator[av.VideoFrame]:

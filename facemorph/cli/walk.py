@@ -53,7 +53,7 @@ def walk(
             raise click.UsageError(f"--from-{kind} and --to-{kind} go together.")
     if (people[0] is not None) + (seeds[0] is not None) + bool(components) > 1:
         raise click.UsageError("Choose one of: two persons, two seeds, components.")
-    from facemorph.cli.walk_output import write_walk
+    from facemorph import figures, files, images
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
 
@@ -80,7 +80,13 @@ def walk(
             return [library.diagonal(trained.config, count)]
         return [library.between(a, b, count, spherical=slerp)]
 
-    strip, film = ([trained.pictures(z) for z in paths(count)] for count in (steps, frames))
-    measures = library.measure(known, film[0], show=show) if measure and known else None
-    for path in write_walk((output or run / "walks") / name, strip, film, measures):
+    strips, films = ([trained.pictures(z) for z in paths(count)] for count in (steps, frames))
+    stem = (output or run / "walks") / name
+    written = images.write_sequence(stem, strips, films)
+    if measure and known:
+        measures = library.measure(known, films[0], show=show)
+        written += [stem.with_name(f"{name}-measure.png"), stem.with_name(f"{name}-measure.json")]
+        figures.save(figures.plot_walk(measures), written[-2])
+        files.write_json(written[-1], {label: values.round(4).tolist() for label, values in measures.items()})
+    for path in written:
         click.echo(f"Written: {path}")
