@@ -87,7 +87,9 @@ def test_four_a_second_and_never_two_in_a_row(tmp_path: Path, seed: int) -> None
 
 def test_the_seed_decides(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(3, 24))
-    choices = [tuple(row["index"] for row in run(clip, tmp_path / str(i), seed=seed)) for i, seed in enumerate((0, 0, 1))]
+    choices = [
+        tuple(row["index"] for row in run(clip, tmp_path / str(i), seed=seed)) for i, seed in enumerate((0, 0, 1))
+    ]
     assert choices[0] == choices[1] != choices[2]
 
 

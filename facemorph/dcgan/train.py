@@ -121,9 +121,11 @@ class State:
                 part.load_state_dict({key: tensors[f"{name}.{key}"] for key in part.state_dict()})
             for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
                 state = optimiser.state_dict()
-                for index in state["param_groups"][0]["params"]:
-                    moments = ("step", "exp_avg", "exp_avg_sq")
-                    state["state"][index] = {key: tensors[f"{name}.adam.{index}.{key}"] for key in moments}
+                for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                    moments = {key: tensors[f"{name}.adam.{index}.{key}"] for key in ("exp_avg", "exp_avg_sq")}
+                    # Laid out in memory as the parameter: the fused optimiser walks both side by side.
+                    moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
+                    state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
                 optimiser.load_state_dict(state)
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise RunError(
