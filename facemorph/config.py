@@ -1,4 +1,4 @@
-"""YAML -> frozen dataclasses. An unknown key names the nearest known one; everything is checked before anything slow."""
+"""YAML -> frozen dataclasses. An unknown key names the nearest known; all is checked before anything slow starts."""
 
 import dataclasses
 import difflib
@@ -123,7 +123,9 @@ def load(name: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
         key, equals, text = override.partition("=")
         section, dot, name_in_section = key.strip().partition(".")
         if not equals or not dot or not isinstance(values, dict):
-            raise ConfigError(f"--set {override} is not of the form section.key=value.", "For example training.steps=500.")
+            raise ConfigError(
+                f"--set {override} is not of the form section.key=value.", "For example training.steps=500."
+            )
         values = {**values, section: {**(values.get(section) or {}), name_in_section: yaml.safe_load(text)}}
     return from_dict(values, str(path))
 

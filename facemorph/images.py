@@ -41,7 +41,7 @@ def read_image(path: Path) -> np.ndarray:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
-                        f"{path} is {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read.",
+                        f"{path} is {image.width} x {image.height}; at most {MAX_PIXELS // 10**6} megapixels are read.",
                         "Make it smaller first.",
                     )
                 return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
@@ -125,7 +125,7 @@ def resize(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, gap_px: int = 2) -> np.ndarray:
-    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` says otherwise."""
+    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` is given."""
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)

@@ -202,7 +202,7 @@ def _open(path: Path) -> Any:
     except av.FFmpegError as error:
         raise VideoError(
             f"{path} is not a clip that can be read: {error.strerror}.",
-            "A video file was expected (MP4, MOV, MKV, WebM, AVI, ...). A cut-off MP4 without its index cannot be read.",
+            "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read.",
         ) from error
     if all("ATTACHED_PIC" in str(stream.disposition).upper() for stream in container.streams.video):
         container.close()

@@ -1,5 +1,6 @@
 """The generator and the discriminator of DCGAN (Radford, Metz and Chintala 2016; 2018 paper, section 2-4)."""
 
+import itertools
 import math
 
 import torch
@@ -37,7 +38,7 @@ class Generator(nn.Module):
         else:
             first = [nn.Unflatten(1, (config.z_dim, 1, 1)), nn.ConvTranspose2d(config.z_dim, widths[0], 4, bias=False)]
         layers = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]  # [N, widths[0], 4, 4]
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in itertools.pairwise(widths):
             layers += [up(wide, narrow, config.kernel_px), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
         layers += [up(widths[-1], 3, config.kernel_px), nn.Tanh()]  # [N, 3, size_px, size_px]
         self.layers = nn.Sequential(*layers)
@@ -55,7 +56,7 @@ class Discriminator(nn.Module):
         halvings = stages(config.size_px)
         widths = [config.channels * 2**i for i in range(halvings)]
         layers: list[nn.Module] = [down(3, widths[0], config.kernel_px), nn.LeakyReLU(0.2, inplace=True)]
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in itertools.pairwise(widths):
             layers += [down(narrow, wide, config.kernel_px), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, inplace=True)]
         if config.first_layer == "dense":
             layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1)]
