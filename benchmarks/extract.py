@@ -41,7 +41,9 @@ def main(clip: Path, rounds: int, format: str) -> None:
             video.extract(video.find_people([clip]), Path(folder), video.Settings(format=format))
             ours = time.perf_counter() - started
         ratios.append(ours / bare)
-        click.echo(f"bare decode {frames / bare:7.0f} frames/s   extract {frames / ours:7.0f} frames/s   {ours / bare:.2f}")
+        click.echo(
+            f"bare decode {frames / bare:7.0f} frames/s   extract {frames / ours:7.0f} frames/s   {ours / bare:.2f}"
+        )
     click.echo(f"extract takes {statistics.median(ratios):.2f} times a bare decode (median of {rounds} rounds)")
 
 
