@@ -37,7 +37,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(folder / "a-good.png", one)
     save(folder / "b-mirrored.png", one[:, ::-1])
     save(folder / "c-noise.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
-    save(folder / "d-cut.png", one[:, 150:])
+    save(folder / "d-cut.png", one[:, 180:])
     both = np.zeros((400, 420 + 340, 3), np.uint8)
     both[:, :420], both[:300, 420:] = one, other
     save(folder / "e-both.png", both)

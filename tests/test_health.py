@@ -62,4 +62,5 @@ def test_smoothing_is_a_mean_over_the_window() -> None:
     assert len(smoothed) == 301
     assert smoothed[150] == pytest.approx(values[100:201].mean())
     assert smoothed[0] == pytest.approx(values[:51].mean())
+    assert smoothed[-1] == pytest.approx(values[-51:].mean())
     assert not math.isnan(smooth(np.ones(3), 100)[0])
