@@ -172,7 +172,7 @@ def write_sequence(
     Returns the paths written.
     """
     columns = max(len(strip) for strip in strips)
-    frames = [np.concatenate(rows) if len(rows) > 1 else rows[0] for rows in zip(*films, strict=True)]
+    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
     side = frames[0].shape[0]
     if side < 256:  # players blur small films
         frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from facemorph.errors import InputError, VideoError
@@ -247,11 +248,12 @@ class _Encoders:
 
     def _write(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
         if not hasattr(self._local, "reformatter"):
-            self._local.reformatter = av.video.reformatter.VideoReformatter()
+            self._local.reformatter = VideoReformatter()
         picture = Image.fromarray(upright(frame, aspect, self._local.reformatter))
         with replacing(path) as temporary:
             # 4:2:0 as in the clip: finer chroma would only be made up.
-            picture.save(temporary, **({"quality": JPEG_QUALITY, "subsampling": 2} if path.suffix == ".jpg" else {}))
+            options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 2} if path.suffix == ".jpg" else {}
+            picture.save(temporary, **options)
 
 
 def upright(frame: av.VideoFrame, aspect: float = 1.0, reformatter: Any = None) -> np.ndarray:

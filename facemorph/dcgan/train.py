@@ -72,20 +72,24 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
+def _placed(network: Any, device: torch.device) -> Any:
+    """On the device, laid out in memory as its convolutions like it best."""
+    return network.to(device, memory_format=torch.channels_last)
+
+
 class State:
     """The two networks, their optimisers, and how many steps they have taken."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.training.seed)
-        memory_format: Any = torch.channels_last
-        self.g = Generator(config.network).to(device, memory_format=memory_format)
-        self.d = Discriminator(config.network).to(device, memory_format=memory_format)
+        self.g = _placed(Generator(config.network), device)
+        self.d = _placed(Discriminator(config.network), device)
         betas = (config.training.beta1, 0.999)
         self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
         self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
         if config.training.ema:
-            self.average = Generator(config.network).to(device, memory_format=memory_format)
+            self.average = _placed(Generator(config.network), device)
             self.average.load_state_dict(self.g.state_dict())
         self.step = 0
 
@@ -353,7 +357,7 @@ def _write_log(file: Any, step: int, values: np.ndarray, seconds: float) -> None
 
 def _settled(state: State, config: Config) -> Generator:
     """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
-    copy = Generator(config.network).to(next(state.g.parameters()).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    copy = _placed(Generator(config.network), next(state.g.parameters()).device)
     copy.load_state_dict((state.average or state.g).state_dict())
     settle_batch_norm(copy, config.network)
     return copy
