@@ -66,6 +66,7 @@ def test_every_frame_is_accounted_for(frames: Path, tmp_path: Path) -> None:
     assert rows["c-noise.png"]["reason"] == "no face"
     assert rows["d-cut.png"]["reason"] in ("cut by the frame", "no face")
     assert rows["f-text.jpg"]["reason"] == "unreadable"
+    assert "f-text.jpg is not a picture that can be read. Skipped." in result.output
     assert rows["e-both.png"]["faces"] == 2
     assert "several faces in 1 pictures: the largest was taken" in result.output
     assert "4 of 7 faces accepted (57.1%)" in result.output

@@ -231,6 +231,9 @@ def align(
                     progress.update(len(rows))
             write_jsonl(manifest, [head, *(done[path.name] for path in paths)])
     rows = [done[path.name] for path in paths]
+    for row in rows:
+        if row.get("reason") == "unreadable":
+            log.warning("%s Skipped.", row["detail"])
     _write_sheets(rows, source, output)
     if not any(row["status"] == "accepted" for row in rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["reason"] for r in rows).items())
