@@ -1,7 +1,10 @@
 """The face detector: the same boxes and scores as dlib's own, and what goes around it."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -143,6 +146,24 @@ def test_a_window_of_the_score_map_holds_the_scores_of_the_whole(
     np.testing.assert_allclose(part, scores[top : top + height, left : left + width], atol=2e-5)
 
 
+@pytest.mark.slow
+def test_a_4k_picture_takes_less_than_a_gigabyte() -> None:
+    code = """
+import resource
+import numpy as np
+from facemorph.faces.detect import make_detector
+detector = make_detector("cnn")
+detector([np.zeros((64, 64, 3), np.uint8)])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+detector([np.random.default_rng(0).integers(0, 256, (2160, 3840, 3), np.uint8)])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    if sys.platform != "linux":
+        pytest.skip("ru_maxrss counts kilobytes on Linux only")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 1024, "MiB"
+
+
 def test_hog_finds_the_face_that_the_network_finds(ours: Detector) -> None:
     from skimage import data
 
@@ -152,11 +173,16 @@ def test_hog_finds_the_face_that_the_network_finds(ours: Detector) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"kind": "haar"}, "haar"), ({"precision": "int8"}, "int8"), ({"device": "cuda:99"}, "cuda:99")],
+    [
+        ({"kind": "haar"}, "haar"),
+        ({"precision": "int8"}, "int8"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"kind": "hog", "follow": True}, "hog"),
+    ],
 )
-def test_an_unknown_detector_is_refused_in_plain_words(settings: dict[str, str], message: str) -> None:
+def test_a_detector_that_there_is_not_is_refused_in_plain_words(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_detector(**settings)  # type: ignore[arg-type]
+        make_detector(**settings)
 
 
 def test_only_pictures_are_taken(ours: Detector) -> None:

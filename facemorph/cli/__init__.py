@@ -11,7 +11,7 @@ import click
 from facemorph import __version__
 from facemorph.errors import FacemorphError
 
-COMMANDS = ["extract", "align", "train", "plot-loss", "sample", "walk", "morph"]  # in the order of use
+COMMANDS = ["extract", "align", "compare", "train", "plot-loss", "sample", "walk"]  # in the order of use
 
 
 class LazyGroup(click.Group):
