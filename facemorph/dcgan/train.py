@@ -193,7 +193,9 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                 values = torch.stack(pending).cpu().numpy()
                 _write_log(log_file, state.step, values, time.perf_counter() - started)
                 pending.clear()
-                progress.set_postfix_str(f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}")
+                progress.set_postfix_str(
+                    f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
+                )
                 if not np.isfinite(values).all():
                     run.write_health()
                     raise TrainingError(
