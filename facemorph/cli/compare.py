@@ -30,7 +30,8 @@ def compare(
 
     The distance is that of dlib's 128-number descriptors: 0 for one and the same picture; below 0.6 dlib calls it one
     person (99.4 % right on the photographs of LFW). A likeness, not a proof: of 48 frontal portraits of 24 people, all
-    pairs of one person lay below 0.4, and 1.4 % of the pairs of different persons below 0.6, none of them below 0.5. Where a picture shows several faces, the largest is taken.
+    pairs of one person lay below 0.4, and 1.4 % of the pairs of different persons below 0.6, none of them below 0.5.
+    Where a picture shows several faces, the largest is taken.
 
     \b
     facemorph compare a.jpg b.jpg
