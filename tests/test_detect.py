@@ -258,7 +258,7 @@ def test_a_face_that_comes_in_is_seen_at_the_next_whole_search(ours: Detector) -
 
 def test_a_cut_or_changed_model_file_is_refused() -> None:
     data = model_path(DETECTOR).read_bytes()
-    assert len(parse_mmod(data, "it").layers) == 19
+    assert len(parse_mmod(data, "it").convolutions) == 7
     for length in (0, 1, 3, 20, 100, 5000, 5111, len(data) // 2, len(data) - 1):
         with pytest.raises(InputError, match="the file ends where"):
             parse_mmod(data[:length], "it")

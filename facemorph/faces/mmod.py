@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from facemorph.errors import InputError
-from facemorph.faces.dlibfile import Affine, Convolution, MmodFile, read_mmod
+from facemorph.faces.dlibfile import MmodFile, read_mmod
 from facemorph.faces.models import DETECTOR, model_path
 from facemorph.faces.pyramid import Box, Pyramid, Tiles, up
 
@@ -46,7 +46,7 @@ class Mmod(nn.Module):
     def __init__(self, file: MmodFile, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.file, self.dtype = file, dtype
-        convolutions = _fold(file)
+        convolutions = [convolution.module() for convolution in file.convolutions]
         self.body = nn.ModuleList(c.to(dtype) for c in convolutions if c.stride == (2, 2) and c.padding == (0, 0))
         self.head = nn.ModuleList(c.to(dtype) for c in convolutions[len(self.body) : -1])
         last = convolutions[-1].float()
@@ -113,22 +113,6 @@ class Mmod(nn.Module):
     def centre_px(self, cell: int) -> int:
         """The tiled pixel in the middle of what the score number `cell` of a row or column sees."""
         return cell * self.stride + self.field_px // 2
-
-
-def _fold(file: MmodFile) -> list[nn.Conv2d]:
-    convolutions = []
-    for layer, after in zip(file.layers, [*file.layers[1:], None], strict=True):
-        if not isinstance(layer, Convolution):
-            continue
-        weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias.copy())
-        if isinstance(after, Affine):
-            gamma = torch.from_numpy(after.gamma)
-            weight, bias = weight * gamma[:, None, None, None], bias * gamma + torch.from_numpy(after.beta)
-        filters, channels, size_px, _ = weight.shape
-        convolution = nn.Conv2d(channels, filters, size_px, layer.stride, layer.padding)
-        convolution.weight, convolution.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
-        convolutions.append(convolution)
-    return convolutions
 
 
 def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
