@@ -9,6 +9,7 @@ Protocols 2 to 5 (Python's pickletools.py documents the opcodes).
 """
 
 import abc
+import pickletools
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -64,7 +65,9 @@ def checked_key(key: Any) -> Any:
     """A key or a member of a set. Nested tuples are refused: hashing one 100,000 deep overflows C's stack."""
     if key is None or isinstance(key, str | bool) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return key
-    raise Refused(f"it uses a {type(key).__name__} as a key, as no network does")
+    if isinstance(key, int):
+        raise Refused("it uses a key beyond 2^60, as no network does")
+    raise Refused(f"it uses a key of type {type(key).__name__}, as no network does")
 
 
 _MARK = object()
@@ -149,8 +152,9 @@ class Machine:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def text(self, count: int, encoding: str = "utf-8", errors: str = "surrogatepass") -> None:
+        view = self.take(count)
         self.budget.spend(num_bytes=count)
-        self.stack.append(str(self.take(count), encoding, errors))
+        self.stack.append(str(view, encoding, errors))
 
     def line(self) -> str:
         window = bytes(self.data[self.position : self.position + MAX_NAME_BYTES])
@@ -317,6 +321,4 @@ _STEPS: dict[int, Callable[[Machine], object]] = {
 
 
 def _refused_name(code: int) -> str:
-    import pickletools
-
     return next((op.name for op in pickletools.opcodes if ord(op.code) == code), "unknown")
