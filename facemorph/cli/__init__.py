@@ -11,7 +11,8 @@ import click
 from facemorph import __version__
 from facemorph.errors import FacemorphError
 
-COMMANDS = ["extract", "align", "train", "plot-loss", "sample", "walk", "morph"]  # in the order of use
+# in the order of use
+COMMANDS = ["extract", "align", "train", "plot-loss", "sample", "walk", "morph", "weights", "generate"]
 
 
 class Failure(click.ClickException):

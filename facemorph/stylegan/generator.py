@@ -1,6 +1,7 @@
 """A StyleGAN generator of either generation: z -> w -> truncated latents -> pictures."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class Generator(nn.Module):
         """z [N, latent_size] -> pictures [N, channels, R, R], float32, about -1..1."""
         return self.synthesize(self.truncate(self.map(z, label), psi, cutoff), noise)
 
-    def latents_of_seeds(self, seeds: list[int]) -> torch.Tensor:
+    def latents_of_seeds(self, seeds: Sequence[int]) -> torch.Tensor:
         """The z that NVIDIA's tools draw for each seed: [N, latent_size]."""
         rows = [np.random.RandomState(seed).randn(self.architecture.latent_size) for seed in seeds]
         return torch.from_numpy(np.array(rows, np.float32)).to(self.w_avg.device)

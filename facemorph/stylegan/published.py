@@ -1,12 +1,12 @@
 """Reads a published generator, recognised by its content, without running a line of it."""
 
 import mmap
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from facemorph.download import WEB_PAGE_HINT, is_web_page
 from facemorph.errors import WeightsError
 from facemorph.stylegan import ada, rosinality, tensorflow
 from facemorph.stylegan.description import Description
@@ -18,16 +18,6 @@ MAX_FILE_BYTES = 4 << 30  # the largest published checkpoint (pSp, with its enco
 EXPECTED = (
     "A StyleGAN, StyleGAN2 or StyleGAN2-ADA .pkl, a rosinality .pt or a converted .safetensors was expected."
 )
-WEB_PAGE_HINT = (
-    "A host answers so when its quota is used up or when it wants a confirmation (Google Drive does both). "
-    "Open the link in a browser, download the file there, and add it: facemorph weights add FILE"
-)
-
-
-def is_web_page(head: bytes) -> bool:
-    """Does a file that should be binary begin like HTML or XML?"""
-    start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return bool(re.match(rb"<(!doctype|html|head|\?xml|!--|body|error)", start))
 
 
 def map_file(path: Path) -> memoryview:
