@@ -143,9 +143,7 @@ def download(
         ) from error
 
 
-def _continue(
-    partial: _Partial, sha256: str | None, size_bytes: int | None, by_hand: str, show: bool
-) -> None:
+def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_hand: str, show: bool) -> None:
     """One connection: ask for what is missing, append what comes."""
     held, mark = partial.held(), partial.mark()
     if held and held == size_bytes:
@@ -156,16 +154,12 @@ def _continue(
         if mark:
             headers["If-Range"] = mark
     try:
-        response = _opener().open(
-            urllib.request.Request(partial.url, headers=headers), timeout=TIMEOUT_SECONDS
-        )
+        response = _opener().open(urllib.request.Request(partial.url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()
         _explain(error, partial, by_hand)
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(
-            f"no connection to {urllib.parse.urlsplit(partial.url).netloc} ({_reason(error)})"
-        ) from error
+        raise _Broken(f"no connection to {urllib.parse.urlsplit(partial.url).netloc} ({_reason(error)})") from error
     with response:
         kind = response.headers.get_content_type()
         if kind in ("text/html", "application/xhtml+xml"):
@@ -174,9 +168,7 @@ def _continue(
             )
         start, total = _extent(response, held)
         if total is not None and size_bytes is not None and total != size_bytes:
-            raise WeightsError(
-                f"{partial.url} offers {total:,} bytes; {size_bytes:,} were expected.", by_hand
-            )
+            raise WeightsError(f"{partial.url} offers {total:,} bytes; {size_bytes:,} were expected.", by_hand)
         if start == 0:
             partial.begin(response.headers.get("ETag") or response.headers.get("Last-Modified"))
         _room(partial.path.parent, (total or size_bytes or 0) - start)
@@ -192,9 +184,7 @@ def _explain(error: urllib.error.HTTPError, partial: _Partial, by_hand: str) -> 
         partial.drop()
         raise _Broken("the host has another file than the one begun") from error
     if error.code in (408, 425, 429) or error.code >= 500:
-        raise _Broken(
-            f"{urllib.parse.urlsplit(partial.url).netloc} answers {error.code} {error.reason}"
-        ) from error
+        raise _Broken(f"{urllib.parse.urlsplit(partial.url).netloc} answers {error.code} {error.reason}") from error
     raise WeightsError(f"{partial.url} answers {error.code} {error.reason}.", by_hand) from error
 
 
@@ -222,9 +212,7 @@ def _receive(response: Any, path: Path, start: int, total: int | None, show: boo
     received = start
     with (
         path.open("ab") as file,
-        bar(
-            show, total=total, unit="B", description=path.name.removesuffix(".part"), initial=start
-        ) as progress,
+        bar(show, total=total, unit="B", description=path.name.removesuffix(".part"), initial=start) as progress,
     ):
         progress.unit_scale = True
         while True:
@@ -238,9 +226,7 @@ def _receive(response: Any, path: Path, start: int, total: int | None, show: boo
             received += len(chunk)
             progress.update(len(chunk))
             if received > MAX_BYTES:
-                raise WeightsError(
-                    f"The host sends more than {MAX_BYTES >> 30} GiB, which no published file has."
-                )
+                raise WeightsError(f"The host sends more than {MAX_BYTES >> 30} GiB, which no published file has.")
     if total is not None and received < total:
         raise _Broken(f"the connection ended after {received:,} of {total:,} bytes")
 

@@ -10,8 +10,6 @@ class FacemorphError(Exception):
     `problem` says what was wrong and what was expected; `hint` says what to try.
     """
 
-    exit_code = 1
-
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem, hint)
         self.problem = problem

@@ -27,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.", "Check free space and permissions, or choose another -o."
+            f"Cannot write {path}: {error.strerror or error}.",
+            "Check free space and permissions, or choose another -o.",
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -74,7 +75,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise InputError(f"{path}, line {number} is not JSON: {error}.", "Delete the file to make it anew.") from None
+            raise InputError(
+                f"{path}, line {number} is not JSON: {error}.", "Delete the file to make it anew."
+            ) from None
     return rows
 
 

@@ -3,11 +3,12 @@
 A picture is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
 """
 
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
@@ -40,7 +41,7 @@ def read_image(path: Path) -> np.ndarray:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
-                        f"{path} is {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} megapixels are read.",
+                        f"{path} is {image.width} x {image.height}; at most {MAX_PIXELS // 10**6} megapixels are read.",
                         "Make it smaller first.",
                     )
                 return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
@@ -75,7 +76,7 @@ def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) 
         OutputError: the file cannot be written.
     """
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    options = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    options: dict[str, Any] = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with replacing(path) as temporary:
         picture.save(temporary, **options)
 
@@ -85,19 +86,32 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float
     there_and_back = [Image.fromarray(frame) for frame in [*frames, *frames[-2:0:-1]]]
     with replacing(path) as temporary:
         there_and_back[0].save(
-            temporary, save_all=True, append_images=there_and_back[1:], duration=round(1000 * seconds_per_frame), loop=0
+            temporary,
+            save_all=True,
+            append_images=there_and_back[1:],
+            duration=round(1000 * seconds_per_frame),
+            loop=0,
         )
 
 
-def write_mp4(path: Path, frames: Sequence[np.ndarray], fps: float = 25) -> None:
-    """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column."""
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None:
+    """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column.
+
+    `frames` (equal-sized, at least one) are taken one at a time, so a generator of any length needs little memory.
+    """
     import av
 
-    height, width = (side - side % 2 for side in frames[0].shape[:2])
-    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "16"})
+    frames = iter(frames)
+    first = next(frames)
+    height, width = (side - side % 2 for side in first.shape[:2])
+    options = {"crf": "16", "preset": "veryfast"}
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out,
+    ):
+        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in frames:
+        for frame in itertools.chain([first], frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
             out.mux(stream.encode(picture))
         out.mux(stream.encode())
@@ -111,7 +125,7 @@ def resize(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, gap_px: int = 2) -> np.ndarray:
-    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` says otherwise."""
+    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` is given."""
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
@@ -148,3 +162,22 @@ def to_uint8(images: "torch.Tensor") -> np.ndarray:
     import torch
 
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def write_sequence(
+    stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]
+) -> list[Path]:
+    """A change in pictures: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
+
+    Returns the paths written.
+    """
+    columns = max(len(strip) for strip in strips)
+    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
+    side = frames[0].shape[0]
+    if side < 256:  # players blur small films
+        frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
+    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
+    write_image(png, grid([image for strip in strips for image in strip], columns))
+    write_gif(gif, frames)
+    write_mp4(mp4, [*frames, *frames[::-1]])
+    return [png, gif, mp4]

@@ -171,9 +171,7 @@ def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
             "Say which it is with --name, or use it without a card: facemorph weights convert FILE",
         )
     if chosen.sha256 not in (None, found):
-        raise WeightsError(
-            f"{file} has the SHA-256 {found}; {chosen.name} has {chosen.sha256}.", chosen.by_hand
-        )
+        raise WeightsError(f"{file} has the SHA-256 {found}; {chosen.name} has {chosen.sha256}.", chosen.by_hand)
     _check_writable()
     target = published_path(chosen)
     if not (target.exists() and target.samefile(file)):

@@ -89,11 +89,7 @@ def tensor(inner: bytes, shape: tuple[int, ...], stride: tuple[int, ...], offset
 def array(shape: bytes, dtype: str, content: bytes) -> bytes:
     """A numpy array of the given pickled shape."""
     kind = global_("numpy", "dtype") + text(dtype) + b"\x89\x88\x87R"
-    made = (
-        global_("numpy.core.multiarray", "_reconstruct")
-        + global_("numpy", "ndarray")
-        + b"K\x00\x85C\x01b\x87R"
-    )
+    made = global_("numpy.core.multiarray", "_reconstruct") + global_("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
     return b"\x80\x03" + made + b"(K\x01" + shape + kind + b"\x89" + raw(content) + b"tb."
 
 
@@ -109,9 +105,7 @@ def crowded_zip() -> bytes:
     """A directory of 5,000,000 entries announced, and none there."""
     end64 = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 5_000_000, 5_000_000, 1 << 40, 4)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 4, 1)
-    return (
-        b"PK\x03\x04" + end64 + locator + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, 1, 0, 0)
-    )
+    return b"PK\x03\x04" + end64 + locator + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, 1, 0, 0)
 
 
 def deep_key() -> bytes:
@@ -141,9 +135,7 @@ def colliding_keys() -> bytes:
 def growing_text() -> bytes:
     """One megabyte of text, turned into bytes again and again."""
     call = global_("_codecs", "encode") + b"h\x00h\x01\x86R0"
-    return (
-        b"\x80\x02" + text("x" * (1 << 20)) + b"q\x000" + text("latin1") + b"q\x010" + call * 100_000 + b"N."
-    )
+    return b"\x80\x02" + text("x" * (1 << 20)) + b"q\x000" + text("latin1") + b"q\x010" + call * 100_000 + b"N."
 
 
 def growing_set() -> bytes:
@@ -273,8 +265,7 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
         lambda c: (
             b"\x80\x03"
             + nested(
-                legacy(b"\x80\x02N.", [])[: -len(pickle.dumps([], 2))]
-                + pickle.dumps(Call(os.system, touch(c)), 2)
+                legacy(b"\x80\x02N.", [])[: -len(pickle.dumps([], 2))] + pickle.dumps(Call(os.system, touch(c)), 2)
             )
             + b"."
         ),
@@ -339,9 +330,7 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
         "cut short",
     ),
     "a storage of another length": (
-        lambda c: (
-            b"\x80\x03" + nested(storage(16, bytes(64))[:-72] + struct.pack("<q", 15) + bytes(64)) + b"."
-        ),
+        lambda c: b"\x80\x03" + nested(storage(16, bytes(64))[:-72] + struct.pack("<q", 15) + bytes(64)) + b".",
         "length",
     ),
     "a tensor of 2^39 repeats": (

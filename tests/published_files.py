@@ -21,6 +21,10 @@ Variables = dict[str, np.ndarray]
 class Network:
     """Stands for dnnlib.tflib.network.Network when writing."""
 
+    static_kwargs: Any
+    components: Any
+    variables: Any
+
     def __init__(self, **state: Any) -> None:
         self.__dict__.update(state)
 
@@ -196,8 +200,7 @@ def stylegan2(
     r = Random(seed)
     levels = int(np.log2(resolution)) - 1
     synthesis: Variables = {
-        f"noise{index}": r(1, 1, 4 << (index + 1) // 2, 4 << (index + 1) // 2)
-        for index in range(2 * levels - 1)
+        f"noise{index}": r(1, 1, 4 << (index + 1) // 2, 4 << (index + 1) // 2) for index in range(2 * levels - 1)
     }
     synthesis["4x4/Const/const"] = r(1, width, 4, 4)
     for level in range(levels):
@@ -245,11 +248,11 @@ def dense(weight: np.ndarray, bias: np.ndarray, lr: float = 1.0, activation: str
 
 def ada_from(tensorflow: Network, conv_clamp: float | None = None) -> Module:
     """The same weights as a StyleGAN2 network of `stylegan2`, as StyleGAN2-ADA's PyTorch code keeps them."""
-    own, parts = dict(tensorflow.variables), tensorflow.components  # type: ignore[attr-defined]
+    own, parts = dict(tensorflow.variables), tensorflow.components
     s, m = dict(parts["synthesis"].variables), dict(parts["mapping"].variables)
     taps = np.array([1, 3, 3, 1], np.float32)
     kernel = torch.from_numpy(np.outer(taps, taps) / 64)
-    levels = int(np.log2(tensorflow.static_kwargs["resolution"])) - 1  # type: ignore[attr-defined]
+    levels = int(np.log2(tensorflow.static_kwargs["resolution"])) - 1
 
     def affine(place: str) -> Module:
         return dense(s[place + "mod_weight"].T, s[place + "mod_bias"] + 1)
@@ -295,10 +298,7 @@ def ada_from(tensorflow: Network, conv_clamp: float | None = None) -> Module:
         )
     num_layers = sum(name.startswith("Dense") and name.endswith("weight") for name in m)
     label = len(m["LabelEmbed/weight"]) if "LabelEmbed/weight" in m else 0
-    layers = {
-        f"fc{i}": dense(m[f"Dense{i}/weight"].T, m[f"Dense{i}/bias"], 0.01, "lrelu")
-        for i in range(num_layers)
-    }
+    layers = {f"fc{i}": dense(m[f"Dense{i}/weight"].T, m[f"Dense{i}/bias"], 0.01, "lrelu") for i in range(num_layers)}
     if label:
         layers["embed"] = dense(m["LabelEmbed/weight"].T, m["LabelEmbed/bias"])
     latent = len(m["Dense0/weight"]) // (2 if label else 1)
@@ -329,7 +329,7 @@ def ada_snapshot(generator: Module) -> dict[str, Any]:
 
 def rosinality_from(tensorflow: Network) -> dict[str, torch.Tensor]:
     """The same weights as a StyleGAN2 network of `stylegan2`, as rosinality's port keeps them."""
-    parts = tensorflow.components  # type: ignore[attr-defined]
+    parts = tensorflow.components
     s, m = dict(parts["synthesis"].variables), dict(parts["mapping"].variables)
     taps = np.array([1, 3, 3, 1], np.float32)
     state: dict[str, np.ndarray] = {}
@@ -337,7 +337,7 @@ def rosinality_from(tensorflow: Network) -> dict[str, torch.Tensor]:
         index, kind = int(name[5 : name.index("/")]), name.split("/")[1]
         state[f"style.{index + 1}.{kind}"] = value.T if kind == "weight" else value
     state["input.input"] = s["4x4/Const/const"]
-    levels = int(np.log2(tensorflow.static_kwargs["resolution"])) - 1  # type: ignore[attr-defined]
+    levels = int(np.log2(tensorflow.static_kwargs["resolution"])) - 1
     for level in range(levels):
         side = f"{4 << level}x{4 << level}/"
         convs = (

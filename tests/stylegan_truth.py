@@ -92,11 +92,7 @@ def synthesis1(network: Any, latents: Values, noise: bool = True) -> Values:
     images = []
     for index in range(2 * levels):
         level = index // 2
-        place = (
-            f"{4 << level}x{4 << level}/"
-            + (("Const", "Conv"), ("Conv0_up", "Conv1"))[level > 0][index % 2]
-            + "/"
-        )
+        place = f"{4 << level}x{4 << level}/" + (("Const", "Conv"), ("Conv0_up", "Conv1"))[level > 0][index % 2] + "/"
         if index:
             weight = s[place + "weight"]
             weight = weight * _coefficient(weight, settings, np.sqrt(2))
@@ -116,10 +112,7 @@ def synthesis1(network: Any, latents: Values, noise: bool = True) -> Values:
         if index % 2:
             lod = levels - 1 - level
             weight = s[f"ToRGB_lod{lod}/weight"]
-            colours = (
-                _conv(x, weight * _coefficient(weight, settings, 1))
-                + s[f"ToRGB_lod{lod}/bias"][:, None, None]
-            )
+            colours = _conv(x, weight * _coefficient(weight, settings, 1)) + s[f"ToRGB_lod{lod}/bias"][:, None, None]
             images.append((lod, colours))
     result = images[0][1]
     for lod, image in images[1:]:  # StyleGAN's "linear" structure
@@ -175,9 +168,7 @@ def synthesis2(network: Any, latents: Values, noise: bool = True, clamp: float |
         padded = np.pad(y, ((0, 0), (0, 0), (before, after), (before, after)))
         flipped = kernel[::-1, ::-1]
         side = 2 * x.shape[2]
-        return sum(
-            flipped[i, j] * padded[:, :, i : i + side, j : j + side] for i in range(n) for j in range(n)
-        )
+        return sum(flipped[i, j] * padded[:, :, i : i + side, j : j + side] for i in range(n) for j in range(n))
 
     def doubled(x: Values) -> Values:
         n = len(taps)
@@ -187,9 +178,7 @@ def synthesis2(network: Any, latents: Values, noise: bool = True, clamp: float |
         padded = np.pad(y, ((0, 0), (0, 0), (before, after), (before, after)))
         flipped = kernel[::-1, ::-1]
         side = y.shape[2]
-        return sum(
-            flipped[i, j] * padded[:, :, i : i + side, j : j + side] for i in range(n) for j in range(n)
-        )
+        return sum(flipped[i, j] * padded[:, :, i : i + side, j : j + side] for i in range(n) for j in range(n))
 
     def layer(x: Values, place: str, index: int, up: bool = False) -> Values:
         x = modulated(x, place, latents[:, index], up)

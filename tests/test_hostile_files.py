@@ -123,7 +123,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     network = stylegan1()
-    dict(network.components["synthesis"].variables)["4x4/Conv/bias"][0] = float("nan")  # type: ignore[attr-defined]
+    dict(network.components["synthesis"].variables)["4x4/Conv/bias"][0] = float("nan")
     path = tmp_path / "network.pkl"
     path.write_bytes(dumps(network))
     with pytest.raises(WeightsError, match=r"layers\.1\.bias holds numbers that are not finite"):

@@ -108,9 +108,7 @@ def test_tensorflow_latents_of_every_layer_and_noise(tensorflow: Fixture) -> Non
 
 
 def test_tensorflow_stored_noise(tensorflow: Fixture) -> None:
-    stored = [
-        buffer for name, buffer in sorted(tensorflow.generator.named_buffers()) if name.endswith(".noise")
-    ]
+    stored = [buffer for name, buffer in sorted(tensorflow.generator.named_buffers()) if name.endswith(".noise")]
     expected = [value for key, value in tensorflow.expected.items() if key.startswith("noise")]
     assert len(stored) == len(expected)
     for value in expected:
@@ -163,9 +161,7 @@ def test_tensorflow_activations_of_every_layer(tensorflow: Fixture) -> None:
     compared = 0
     for key in tensorflow.expected:
         scope = key.removeprefix("layer/")
-        growing = (
-            scope.startswith("ToRGB_lod") and scope != "ToRGB_lod0"
-        )  # not evaluated when growing has ended
+        growing = scope.startswith("ToRGB_lod") and scope != "ToRGB_lod0"  # not evaluated when growing has ended
         summed = scope.endswith(("ToRGB", "Upsample"))  # the picture so far, which no module of ours returns
         constant = scope == "4x4/Const" and architecture.generation == 2
         if not key.startswith("layer/") or growing or summed or constant:
@@ -237,17 +233,13 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_operations_of_generation_1(folder: Path) -> None:
-    given = {
-        key: torch.from_numpy(value) for key, value in np.load(folder / "stylegan1-ops-expected.npz").items()
-    }
+    given = {key: torch.from_numpy(value) for key, value in np.load(folder / "stylegan1-ops-expected.npz").items()}
     x, weight = given["in_x"], given["in_w"].permute(3, 2, 0, 1)
     taps = torch.tensor([0.25, 0.5, 0.25])
     close(depthwise(x, kernel_2d(taps), (1, 1)), given["out_blur2d"].numpy(), *OTHER)
     close(normalize(x), given["out_pixel_norm"].numpy(), *OTHER)
     doubled = torch.nn.functional.conv_transpose2d(x, doubling_kernel(weight), stride=2, padding=1)
-    mirrored = torch.nn.functional.conv_transpose2d(
-        x, doubling_kernel(weight.flip(2, 3)), stride=2, padding=1
-    )
+    mirrored = torch.nn.functional.conv_transpose2d(x, doubling_kernel(weight.flip(2, 3)), stride=2, padding=1)
     gain = scale_between(doubled, given["out_upscale2d_conv2d_unfused"])
     close(gain * doubled, given["out_upscale2d_conv2d_unfused"].numpy(), 2e-5, 5e-6)
     close(gain * mirrored, given["out_upscale2d_conv2d_fused"].numpy(), 2e-5, 5e-6)

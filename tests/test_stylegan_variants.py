@@ -83,10 +83,7 @@ def test_stylegan1(variant: str, tmp_path: Path) -> None:
     generator = load(tmp_path, dumps((network, network, network)))
     z, label, latents = codes(network, generator)
     assert (
-        relative(
-            generator.map(z, label), mapping(network, z.numpy(), None if label is None else label.numpy())
-        )
-        < 5e-6
+        relative(generator.map(z, label), mapping(network, z.numpy(), None if label is None else label.numpy())) < 5e-6
     )
     for mode in ("const", "none"):
         truth = synthesis1(network, np.float64(latents.numpy()), mode == "const")
@@ -94,7 +91,7 @@ def test_stylegan1(variant: str, tmp_path: Path) -> None:
 
 
 def drop_noise(network: Network) -> None:
-    part = network.components["synthesis"]  # type: ignore[attr-defined]
+    part = network.components["synthesis"]
     part.variables = [(name, value) for name, value in part.variables if "oise" not in name]
 
 
@@ -128,10 +125,7 @@ def test_stylegan2(variant: str, tmp_path: Path) -> None:
     generator = load(tmp_path, dumps((network, network, network)))
     z, label, latents = codes(network, generator)
     assert (
-        relative(
-            generator.map(z, label), mapping(network, z.numpy(), None if label is None else label.numpy())
-        )
-        < 5e-6
+        relative(generator.map(z, label), mapping(network, z.numpy(), None if label is None else label.numpy())) < 5e-6
     )
     for mode in ("const", "none"):
         truth = synthesis2(network, np.float64(latents.numpy()), mode == "const")
@@ -140,14 +134,12 @@ def test_stylegan2(variant: str, tmp_path: Path) -> None:
 
 def test_stylegan2_of_configurations_b_to_d(tmp_path: Path) -> None:
     network = stylegan2(design="orig")
-    part = network.components["synthesis"]  # type: ignore[attr-defined]
+    part = network.components["synthesis"]
     part.variables = [(name.replace("16x16/ToRGB", "ToRGB_lod0"), value) for name, value in part.variables]
     part.variables.append(("lod", np.float32(0)))
     generator = load(tmp_path, dumps(network))
     _, _, latents = codes(network, generator)
-    assert (
-        relative(generator.synthesize(latents), synthesis2(stylegan2(design="orig"), latents.numpy())) < 5e-6
-    )
+    assert relative(generator.synthesize(latents), synthesis2(stylegan2(design="orig"), latents.numpy())) < 5e-6
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -161,9 +153,7 @@ def test_every_protocol_and_spelling_reads_the_same(protocol: int, old_numpy: bo
     ):
         generator = load(tmp_path, dumps(value, protocol, old_numpy))
         _, _, latents = codes(network, generator)
-        truth = (synthesis1 if generator.architecture.generation == 1 else synthesis2)(
-            network, latents.numpy()
-        )
+        truth = (synthesis1 if generator.architecture.generation == 1 else synthesis2)(network, latents.numpy())
         assert relative(generator.synthesize(latents), truth) < 1e-5
 
 
@@ -194,7 +184,7 @@ ROSINALITY = {
 @pytest.mark.parametrize("form", ROSINALITY)
 def test_rosinality(form: str, legacy: bool, tmp_path: Path) -> None:
     network = stylegan2(mapping_layers=3)
-    average = torch.from_numpy(dict(network.variables)["dlatent_avg"])  # type: ignore[attr-defined]
+    average = torch.from_numpy(dict(network.variables)["dlatent_avg"])
     content = torch_bytes(ROSINALITY[form](rosinality_from(network), average), legacy)
     generator = load(tmp_path, content)
     z, _, latents = codes(network, generator)
@@ -214,9 +204,7 @@ def test_half_precision_and_strided_tensors_are_read(tmp_path: Path) -> None:
         stored = {name: value.to(kind) for name, value in state.items()}
         for name, value in stored.items():
             if value.ndim == 2:
-                stored[name] = torch.cat([value.T, value.T])[
-                    : value.shape[1]
-                ].T  # the middle of a storage, transposed
+                stored[name] = torch.cat([value.T, value.T])[: value.shape[1]].T  # the middle of a storage, transposed
         generator = load(tmp_path, torch_bytes({"g_ema": stored}))
         expected = state["style.1.weight"].to(kind).float() * (0.01 / 4 * np.sqrt(2))
         found = generator.state_dict()["mapping.layers.0.weight"]
@@ -226,8 +214,8 @@ def test_half_precision_and_strided_tensors_are_read(tmp_path: Path) -> None:
 def test_a_bare_network_and_a_pair_of_settings(tmp_path: Path) -> None:
     """What the top network was given overrides its components'; None is no truncation."""
     network = stylegan1(truncation_psi=None)
-    network.components["mapping"].static_kwargs["mapping_lrmul"] = 7  # type: ignore[attr-defined]
-    network.static_kwargs["mapping_lrmul"] = 0.01  # type: ignore[attr-defined]
+    network.components["mapping"].static_kwargs["mapping_lrmul"] = 7
+    network.static_kwargs["mapping_lrmul"] = 0.01
     generator = load(tmp_path, dumps(network))
     z, _, _ = codes(network, generator)
     assert relative(generator.map(z), mapping(network, z.numpy())) < 5e-6

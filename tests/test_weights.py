@@ -22,9 +22,7 @@ from facemorph.download import download
 from facemorph.errors import WeightsError
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
-QUOTA_PAGE = (
-    b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body></body></html>"
-)
+QUOTA_PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body></body></html>"
 
 
 @dataclass
@@ -34,9 +32,7 @@ class Host:
     content: bytes = CONTENT
     etag: str | None = '"1"'
     ranges: bool = True
-    cut_after: list[int] = field(
-        default_factory=list
-    )  # bytes of the next answers after which the line breaks
+    cut_after: list[int] = field(default_factory=list)  # bytes of the next answers after which the line breaks
     statuses: list[int] = field(default_factory=list)  # of the next answers, before any good one
     kind: str = "application/octet-stream"
     redirect: str | None = None
@@ -235,9 +231,7 @@ def test_a_wrong_size_is_refused_before_anything_is_fetched(host: Host, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_answer_without_a_length_that_ends_early_is_not_taken_for_whole(
-    host: Host, tmp_path: Path
-) -> None:
+def test_an_answer_without_a_length_that_ends_early_is_not_taken_for_whole(host: Host, tmp_path: Path) -> None:
     host.says_length, host.cut_after = False, [300_000]
     fetch(host, tmp_path / "file.pkl", size_bytes=len(CONTENT))
     assert (tmp_path / "file.pkl").read_bytes() == CONTENT
@@ -256,9 +250,7 @@ def test_redirects_are_followed_to_http_only(host: Host, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["file.pkl"]
 
 
-@pytest.mark.parametrize(
-    "url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:text/plain,x", "network.pkl"]
-)
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:text/plain,x", "network.pkl"])
 def test_only_http_addresses_are_fetched(url: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no http or https address"):
         download(url, tmp_path / "x")
@@ -270,9 +262,7 @@ def test_a_host_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         download("http://127.0.0.1:9/x", tmp_path / "x", pause_seconds=0.001)
 
 
-def test_a_full_disk_is_told_before_the_download(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_before_the_download(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1 << 20})
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(WeightsError, match=r"2 MiB are needed in .*, and 1 are free"):

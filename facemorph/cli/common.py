@@ -3,6 +3,7 @@
 import functools
 import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "Warning: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(prefix + record.getMessage(), file=click.get_text_stream("stderr"))
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
 
 
 def verbosity(command: Command) -> Command:

@@ -34,9 +34,7 @@ def list_(show: bool) -> None:
 
     for card in cards().values():
         size = f", {card.size_bytes / 1e6:,.0f} MB" if card.size_bytes else ""
-        click.echo(
-            f"{card.name}  [{state(card)}]\n    {card.title}{size}; {card.licence}\n    For {card.use}."
-        )
+        click.echo(f"{card.name}  [{state(card)}]\n    {card.title}{size}; {card.licence}\n    For {card.use}.")
     click.echo(f"Cache: {cache_folder() / 'weights'}")
 
 
@@ -95,9 +93,7 @@ def verify(names: tuple[str, ...], show: bool) -> None:
     if not findings:
         click.echo("Nothing is here yet.")
     if not all(finding.good for finding in findings):
-        raise WeightsError(
-            "A file is not what it should be.", "Delete it, then: facemorph weights fetch NAME"
-        )
+        raise WeightsError("A file is not what it should be.", "Delete it, then: facemorph weights fetch NAME")
 
 
 @weights.command()

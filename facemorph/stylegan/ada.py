@@ -82,9 +82,7 @@ def describe(record: Record, budget: Budget) -> Description:
     const = blocks[0].array("const")
     arrays["synthesis.const"] = const.reshape(1, *const.shape)
     kernel = blocks[-1].array("resample_filter")
-    arrays["synthesis.filter"] = (
-        np.outer(kernel, kernel) if kernel.ndim == 1 else kernel
-    )  # stored so from 8 taps on
+    arrays["synthesis.filter"] = np.outer(kernel, kernel) if kernel.ndim == 1 else kernel  # stored so from 8 taps on
     for level, block in enumerate(blocks):
         here = f"synthesis.blocks.{level}."
         for name in ("conv0", "conv1") if level else ("conv1",):

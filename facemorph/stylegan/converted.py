@@ -39,18 +39,14 @@ def write_converted(path: Path, description: Description, overwrite: bool = Fals
         OutputError: it exists and may not be overwritten, is not called .safetensors, or cannot be written.
     """
     if path.suffix != ".safetensors":
-        raise OutputError(
-            f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors"
-        )
+        raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
     for existing in (path, json_beside(path)):
         if existing.exists() and not overwrite:
             raise OutputError(f"{existing} exists.", "Choose another -o, or replace it with --overwrite.")
     with replacing(path) as temporary:
         save_file(description.arrays, temporary)
     weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_text(
-        json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights})
-    )
+    write_text(json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights}))
 
 
 def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:

@@ -108,15 +108,11 @@ class Architecture:
         levels = len(self.channels)
         self._require("generation", self.generation in (1, 2))
         self._require("size", all(type(size) is int and 1 <= size <= MAX_FEATURES for size in sizes))
-        self._require(
-            "number", all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
-        )
+        self._require("number", all(type(value) in (int, float) and math.isfinite(value) for value in numbers))
         self._require("resolution", 1 <= levels <= MAX_LEVELS and self.resolution == 4 << (levels - 1))
         self._require("mapping depth", 1 <= len(self.mapping_sizes) <= MAX_MAPPING_LAYERS + 1)
         self._require("label", self.label in LABELS and (self.label != "none") == (self.label_size > 0))
-        self._require(
-            "label size", self.label_size <= MAX_LABEL_SIZE and 0 <= self.label_features <= MAX_FEATURES
-        )
+        self._require("label size", self.label_size <= MAX_LABEL_SIZE and 0 <= self.label_features <= MAX_FEATURES)
         self._require("mapping input", self.mapping_sizes[0] == self.latent_size + self.label_features)
         self._require("latent size", self.latent_size > 0 or (self.latent_size == 0 and self.label_size > 0))
         self._require("cutoff", self.truncation_cutoff is None or type(self.truncation_cutoff) is int)
@@ -225,10 +221,7 @@ def check_shapes(architecture: Architecture, found: dict[str, tuple[int, ...]]) 
 
 def to_json(architecture: Architecture, origin: dict[str, Any]) -> str:
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    return (
-        json.dumps({**head, "architecture": dataclasses.asdict(architecture), "origin": origin}, indent=2)
-        + "\n"
-    )
+    return json.dumps({**head, "architecture": dataclasses.asdict(architecture), "origin": origin}, indent=2) + "\n"
 
 
 def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
@@ -240,8 +233,7 @@ def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
         if value["format"] != FORMAT or value["format_version"] != FORMAT_VERSION:
             raise Refused(f"it is no {FORMAT} of version {FORMAT_VERSION}")
         fields: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item
-            for key, item in value["architecture"].items()
+            key: tuple(item) if isinstance(item, list) else item for key, item in value["architecture"].items()
         }
         architecture = Architecture(**fields)
         architecture.check()

@@ -58,9 +58,7 @@ class Generator(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.mapping = Mapping(architecture)
-        self.synthesis = (
-            Synthesis1(architecture) if architecture.generation == 1 else Synthesis2(architecture)
-        )
+        self.synthesis = Synthesis1(architecture) if architecture.generation == 1 else Synthesis2(architecture)
         self.register_buffer("w_avg", torch.empty(architecture.w_size))
 
     def map(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
@@ -80,9 +78,7 @@ class Generator(nn.Module):
             )
         return self.mapping(z, label if a.label_size else None)
 
-    def truncate(
-        self, w: torch.Tensor, psi: float | str | None = OWN, cutoff: int | str | None = OWN
-    ) -> torch.Tensor:
+    def truncate(self, w: torch.Tensor, psi: float | str | None = OWN, cutoff: int | str | None = OWN) -> torch.Tensor:
         """w [N, w_size] -> latents [N, num_layers, w_size], the first `cutoff` of them pulled to the average.
 
         psi 1 or None is no truncation. A cutoff of None is none at all in generation 1, all layers in 2.

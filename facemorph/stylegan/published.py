@@ -15,9 +15,7 @@ from facemorph.stylegan.torchfile import read_zip
 from facemorph.stylegan.unpickle import Budget, Machine, Refused
 
 MAX_FILE_BYTES = 4 << 30  # the largest published checkpoint (pSp, with its encoder) has 1.2 GB
-EXPECTED = (
-    "A StyleGAN, StyleGAN2 or StyleGAN2-ADA .pkl, a rosinality .pt or a converted .safetensors was expected."
-)
+EXPECTED = "A StyleGAN, StyleGAN2 or StyleGAN2-ADA .pkl, a rosinality .pt or a converted .safetensors was expected."
 
 
 def map_file(path: Path) -> memoryview:
@@ -27,9 +25,7 @@ def map_file(path: Path) -> memoryview:
         WeightsError: it is missing, empty, no plain file, or larger than any published network.
     """
     if not path.exists():
-        raise WeightsError(
-            f"No such file: {path}.", "Check the path; facemorph weights list shows the known names."
-        )
+        raise WeightsError(f"No such file: {path}.", "Check the path; facemorph weights list shows the known names.")
     if not path.is_file():
         raise WeightsError(f"{path} is no plain file.", EXPECTED)
     try:
@@ -43,9 +39,7 @@ def map_file(path: Path) -> memoryview:
                 )
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        raise WeightsError(
-            f"Cannot read {path}: {error.strerror or error}.", "Check its permissions."
-        ) from error
+        raise WeightsError(f"Cannot read {path}: {error.strerror or error}.", "Check its permissions.") from error
 
 
 def read_published(path: Path) -> Description:
@@ -91,11 +85,7 @@ def _load(data: memoryview, budget: Budget) -> Any:
 
 
 def _describe(value: Any, budget: Budget) -> Description:
-    if (
-        isinstance(value, tuple | list)
-        and len(value) == 3
-        and all(isinstance(part, Record) for part in value)
-    ):
+    if isinstance(value, tuple | list) and len(value) == 3 and all(isinstance(part, Record) for part in value):
         value = value[2]  # (G, D, Gs)
     if isinstance(value, Record):
         return (tensorflow if value.kind == "Network" else ada).describe(value, budget)

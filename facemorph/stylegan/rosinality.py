@@ -41,9 +41,7 @@ def describe(state: dict[str, Any], average: Any, budget: Budget) -> Description
         weight = source.array(f"style.{index + 1}.weight")
         if weight.ndim != 2:
             raise Refused(f"its array style.{index + 1}.weight is of shape {weight.shape}")
-        arrays[f"mapping.layers.{index}.weight"] = (
-            weight * np.float32(MAPPING_LR / math.sqrt(weight.shape[1])) * SQRT2
-        )
+        arrays[f"mapping.layers.{index}.weight"] = weight * np.float32(MAPPING_LR / math.sqrt(weight.shape[1])) * SQRT2
         arrays[f"mapping.layers.{index}.bias"] = (
             source.array(f"style.{index + 1}.bias") * np.float32(MAPPING_LR) * SQRT2
         )
@@ -75,9 +73,7 @@ def describe(state: dict[str, Any], average: Any, budget: Budget) -> Description
         sizes = [arrays["synthesis.blocks.0.conv1.affine.weight"].shape[1]]
     if isinstance(average, Array):
         rows = Source({"latent_avg": average}, budget).array("latent_avg")
-        rows = (
-            rows.reshape(-1, rows.shape[-1]) if rows.ndim else rows.reshape(1, 1)
-        )  # e4e repeats it for each layer
+        rows = rows.reshape(-1, rows.shape[-1]) if rows.ndim else rows.reshape(1, 1)  # e4e repeats it for each layer
         if not np.allclose(rows, rows[:1], atol=1e-5):
             raise Refused("its average latent differs from layer to layer, which is not run")
         arrays["w_avg"] = rows[0]
@@ -108,9 +104,7 @@ def _kernel(source: Source, name: str) -> np.ndarray:
     """[1, out, in, height, width], to which the equalised learning rate is applied before demodulation."""
     weight = source.array(name)
     if weight.ndim != 5 or weight.shape[0] != 1:
-        raise Refused(
-            f"its array {name[:100]} is of shape {weight.shape}; [1, out, in, height, width] was expected"
-        )
+        raise Refused(f"its array {name[:100]} is of shape {weight.shape}; [1, out, in, height, width] was expected")
     return weight[0] * np.float32(1 / math.sqrt(math.prod(weight.shape[2:])))
 
 

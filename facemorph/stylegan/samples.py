@@ -92,9 +92,7 @@ def write_grid(
     resolution = generator.architecture.resolution
     if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
         most = MAX_GRID_PIXELS // resolution**2
-        raise InputError(
-            f"{len(seeds)} pictures of {resolution} px are too many for one grid; at most {most}."
-        )
+        raise InputError(f"{len(seeds)} pictures of {resolution} px are too many for one grid; at most {most}.")
     if how.compiled:
         log.info("Compiling; this takes a minute or two.")
         generator.compile()
@@ -112,9 +110,7 @@ def _device(name: str | None) -> torch.device:
         torch.zeros(1, device=device)
         return device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"The device {name!r} cannot be used.", "Leave --device out, or use --device cpu."
-        ) from error
+        raise InputError(f"The device {name!r} cannot be used.", "Leave --device out, or use --device cpu.") from error
 
 
 def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:

@@ -38,9 +38,7 @@ class Storage:
 
     def fill(self, raw: memoryview) -> None:
         if len(raw) != self.numel * item_bytes(self.dtype):
-            raise Refused(
-                f"it announces a storage of {self.numel:,} numbers and holds {len(raw):,} bytes for it"
-            )
+            raise Refused(f"it announces a storage of {self.numel:,} numbers and holds {len(raw):,} bytes for it")
         self.raw = raw
 
 
@@ -88,9 +86,7 @@ class Array(Stub):
         self.shape, self.dtype, self.raw, self.order = _shape(shape), dtype.code, _bytes(raw), order
         needed = math.prod(self.shape) * item_bytes(self.dtype)
         if needed != len(self.raw):
-            raise Refused(
-                f"it announces an array of shape {self.shape} and holds {len(self.raw):,} bytes for it"
-            )
+            raise Refused(f"it announces an array of shape {self.shape} and holds {len(self.raw):,} bytes for it")
 
     @property
     def num_bytes(self) -> int:
@@ -158,11 +154,7 @@ class Record(Stub):
 
 def _persistent(meta: Any, *_: Any) -> Record:
     """torch_utils.persistence: {type, version, module_src, class_name, state}; module_src is left alone."""
-    if (
-        not isinstance(meta, dict)
-        or meta.get("type") != "class"
-        or not isinstance(meta.get("class_name"), str)
-    ):
+    if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
         raise Refused("it holds a persistent object that is no class")
     return Record(meta["class_name"], meta.get("state"))
 
@@ -290,12 +282,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             raise Refused("it refers to something that is no storage")
         _, kind, key, _, numel, *view = identity
-        if (
-            not isinstance(key, str)
-            or type(numel) is not int
-            or numel < 0
-            or any(part is not None for part in view)
-        ):
+        if not isinstance(key, str) or type(numel) is not int or numel < 0 or any(part is not None for part in view):
             raise Refused("it holds a storage of unknown form")
         return storages.setdefault(key, Storage(storage_dtype(kind), numel))
 

@@ -23,9 +23,7 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.empty(out))
         self.style = nn.Linear(architecture.w_size, 2 * out)
         self.noise_strength = nn.Parameter(torch.empty(out)) if architecture.use_noise else None
-        self.register_buffer(
-            "noise", torch.empty(self.resolution, self.resolution) if architecture.use_noise else None
-        )
+        self.register_buffer("noise", torch.empty(self.resolution, self.resolution) if architecture.use_noise else None)
         self.register_buffer("doubled", None, persistent=False)
 
     def prepare(self) -> None:
@@ -82,12 +80,9 @@ class Synthesis1(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.const = nn.Parameter(torch.empty(1, architecture.const_channels, 4, 4))
-        widths = [architecture.const_channels] * 2 + [
-            width for width in architecture.channels for _ in range(2)
-        ][1:]
+        widths = [architecture.const_channels] * 2 + [width for width in architecture.channels for _ in range(2)][1:]
         self.layers = nn.ModuleList(
-            Layer(architecture, index, widths[index], widths[index + 1])
-            for index in range(architecture.num_layers)
+            Layer(architecture, index, widths[index], widths[index + 1]) for index in range(architecture.num_layers)
         )
         self.to_rgb = nn.ModuleDict(
             {

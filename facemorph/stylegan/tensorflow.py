@@ -68,9 +68,7 @@ class _Generator:
 
     def __init__(self, source: Source, settings: dict[str, Any]) -> None:
         self.source, self.settings = source, settings
-        self.resolution = max(
-            int(m[1]) for name in source.arrays if (m := re.match(r"synthesis/(\d{1,5})x\1/", name))
-        )
+        self.resolution = max(int(m[1]) for name in source.arrays if (m := re.match(r"synthesis/(\d{1,5})x\1/", name)))
         self.levels = self.resolution.bit_length() - 2
         self.num_mapping = count(lambda i: f"mapping/Dense{i}/weight", source)
         self.arrays: dict[str, np.ndarray] = {}
@@ -93,9 +91,7 @@ class _Generator:
     def kernel(self, name: str, gain: float = 1.0, mirrored: bool = False) -> np.ndarray:
         weight = self.scaled(name, gain)
         if weight.ndim != 4:
-            raise Refused(
-                f"its array {name[:100]} is of shape {weight.shape}; [height, width, in, out] was expected"
-            )
+            raise Refused(f"its array {name[:100]} is of shape {weight.shape}; [height, width, in, out] was expected")
         return (weight[::-1, ::-1] if mirrored else weight).transpose(3, 2, 0, 1)  # [out, in, height, width]
 
     def map(self) -> dict[str, Any]:
@@ -195,9 +191,7 @@ class _StyleGAN1(_Generator):
             **shared,
             **self.truncation(0.7, 8),
             image_channels=arrays[f"synthesis.to_rgb.{lods[0]}.bias"].shape[0],
-            channels=tuple(
-                len(arrays[f"synthesis.layers.{2 * level + 1}.bias"]) for level in range(self.levels)
-            ),
+            channels=tuple(len(arrays[f"synthesis.layers.{2 * level + 1}.bias"]) for level in range(self.levels)),
             const_channels=len(arrays["synthesis.layers.0.bias"]),
             blur=tuple(taps(self.settings, "blur_filter", [1, 2, 1], []).tolist()),
             instance_norm=self.flag("use_instance_norm", True),
@@ -225,9 +219,7 @@ class _StyleGAN2(_Generator):
             if any(float(source.scalar(name)) != 0 for name in ("lod", "synthesis/lod") if name in source):
                 raise Refused("its progressive growing has not ended, which is not run for StyleGAN2")
             for part in ("weight", "bias", "mod_weight", "mod_bias"):
-                source.arrays[f"synthesis/{last}x{last}/ToRGB/{part}"] = source.arrays[
-                    f"synthesis/ToRGB_lod0/{part}"
-                ]
+                source.arrays[f"synthesis/{last}x{last}/ToRGB/{part}"] = source.arrays[f"synthesis/ToRGB_lod0/{part}"]
         design = "skip" if "synthesis/4x4/ToRGB/weight" in source else "orig"
         if f"synthesis/{last}x{last}/Skip/weight" in source:
             design = "resnet"
@@ -256,9 +248,7 @@ class _StyleGAN2(_Generator):
             **shared,
             **self.truncation(0.5, None),
             image_channels=arrays[f"synthesis.blocks.{self.levels - 1}.to_rgb.bias"].shape[0],
-            channels=tuple(
-                len(arrays[f"synthesis.blocks.{level}.conv1.bias"]) for level in range(self.levels)
-            ),
+            channels=tuple(len(arrays[f"synthesis.blocks.{level}.conv1.bias"]) for level in range(self.levels)),
             const_channels=arrays["synthesis.const"].shape[1],
             design=design,
             clamp=number(self.settings, "conv_clamp", None),

@@ -36,9 +36,7 @@ def entries(data: memoryview) -> dict[str, memoryview]:
             if bytes(data[offset : offset + 4]) != _ENTRY:
                 raise Refused("its zip directory is damaged")
             flags, method = struct.unpack_from("<HH", data, offset + 8)
-            packed, size, name_bytes, extra_bytes, comment_bytes = struct.unpack_from(
-                "<IIHHH", data, offset + 20
-            )
+            packed, size, name_bytes, extra_bytes, comment_bytes = struct.unpack_from("<IIHHH", data, offset + 20)
             (start,) = struct.unpack_from("<I", data, offset + 42)
             name = bytes(data[offset + 46 : offset + 46 + name_bytes]).decode("utf-8")
             extra = data[offset + 46 + name_bytes : offset + 46 + name_bytes + extra_bytes]
@@ -78,9 +76,7 @@ def _wide(extra: memoryview, size: int, packed: int, start: int) -> tuple[int, i
         kind, count = struct.unpack_from("<HH", extra, at)
         if kind == 1:
             numbers = iter(struct.unpack_from(f"<{count // 8}Q", extra, at + 4))
-            size, packed, start = (
-                next(numbers, full) if full == _FULL32 else full for full in (size, packed, start)
-            )
+            size, packed, start = (next(numbers, full) if full == _FULL32 else full for full in (size, packed, start))
         at += 4 + count
     return size, packed, start
 

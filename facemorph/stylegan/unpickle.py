@@ -112,9 +112,7 @@ class Machine:
                     return self.stack.pop()
                 step = _STEPS.get(code)
                 if step is None:
-                    raise Refused(
-                        f"it uses pickle opcode 0x{code:02x} ({_refused_name(code)}), as no network does"
-                    )
+                    raise Refused(f"it uses pickle opcode 0x{code:02x} ({_refused_name(code)}), as no network does")
                 step(self)
         except Refused:
             raise
@@ -199,9 +197,7 @@ class Machine:
 
     def name(self, full: str) -> None:
         if full not in self.names:
-            raise Refused(
-                f"it asks for {full[:MAX_NAME_BYTES]!r}, which is not on the list of what a network needs"
-            )
+            raise Refused(f"it asks for {full[:MAX_NAME_BYTES]!r}, which is not on the list of what a network needs")
         self.stack.append(self.names[full])
 
     def stack_name(self) -> None:

@@ -1,0 +1,72 @@
+"""`facemorph align`: frames to aligned faces."""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from facemorph.cli.common import PATH, output_option, verbosity
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=PATH)
+@output_option("faces", "Folder that receives a folder of faces for each person.")
+@click.option("--size", "size_px", type=click.IntRange(16, 2048), default=64, show_default=True, help="Side in pixels.")
+@click.option(
+    "--crop",
+    type=click.Choice(["paper", "eyes", "ffhq"]),
+    default="eyes",
+    show_default=True,
+    help="paper: fixed size around the landmarks' centre; eyes: both eyes in fixed places; ffhq: as StyleGAN wants it.",
+)
+@click.option(
+    "--detector",
+    type=click.Choice(["cnn", "hog", "dlib-cnn"]),
+    default="cnn",
+    show_default=True,
+    help="cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
+)
+@click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper's crop, in frame pixels.")
+@click.option("--person", type=PATH, help="Picture of the one to keep; faces that do not match are rejected.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one for each processor.")
+@verbosity
+def align(
+    folders: tuple[Path, ...],
+    output: Path,
+    size_px: int,
+    crop: str,
+    detector: str,
+    side_px: int,
+    person: Path | None,
+    jobs: int,
+    show: bool,
+) -> None:
+    """Find the face in every picture of FOLDERS, and cut it out aligned.
+
+    Each folder is a person; its faces go to faces/<folder>/, with a manifest.jsonl that accounts for every picture, and
+    contact sheets of the accepted and the rejected beside it. Where there are several faces, the largest is taken, or
+    with --person the one that matches. Running it again completes what was interrupted.
+
+    \b
+    facemorph align frames/man frames/woman
+    facemorph align frames --crop ffhq --size 256 -o portraits
+    facemorph align frames/man --person man.jpg --detector hog
+    """
+    from facemorph.faces import align as library
+
+    settings = library.Settings(size_px, crop, detector, side_px)
+    made = []
+    for folder in library.find_folders(list(folders)):
+        target = output / folder.resolve().name
+        rows = library.align(folder, target, settings, person=person, jobs=jobs, show=show)
+        accepted = sum(row["status"] == "accepted" for row in rows)
+        click.echo(f"{target}: {accepted} of {len(rows)} faces accepted ({accepted / len(rows):.1%})")
+        reasons = Counter(row["reason"] for row in rows if row["status"] == "rejected")
+        click.echo("".join(f"  rejected, {reason}: {count}\n" for reason, count in reasons.items()), nl=False)
+        several = sum(row.get("faces", 0) > 1 for row in rows)
+        if several:
+            rule = "the one that matches" if person else "the largest"
+            click.echo(f"  several faces in {several} pictures: {rule} was taken")
+        click.echo(f"  contact sheets: {target}-accepted.jpg" + (f", {target}-rejected.jpg" if reasons else ""))
+        made.append(target)
+    click.echo("Next: facemorph train --config mixed.yaml")

@@ -1,0 +1,50 @@
+"""`facemorph extract`: clips to frames."""
+
+from pathlib import Path
+
+import click
+
+from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+
+
+@click.command()
+@click.argument("clips", nargs=-1, required=True, type=PATH)
+@output_option("frames", "Folder that receives a folder of frames for each person.")
+@click.option("--per-second", type=click.IntRange(1, 60), default=4, show_default=True, help="Frames for each second.")
+@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the pictures.")
+@click.option("--person", metavar="NAME", help="All the clips show this one person. Otherwise each clip is a person.")
+@seed_option("Chooses the frames.")
+@verbosity
+def extract(
+    clips: tuple[Path, ...],
+    output: Path,
+    per_second: int,
+    format: str,
+    person: str | None,
+    seed: int,
+    show: bool,
+) -> None:
+    """Take random frames from CLIPS, 4 a second, no two of them consecutive.
+
+    A clip's frames go to frames/<clip>/; a folder given instead of a clip is one person with many clips, and its frames
+    go to frames/<folder>/. Running it again completes what was interrupted.
+
+    \b
+    facemorph extract video.mp4
+    facemorph extract man.mp4 woman.mp4 --per-second 2 --seed 7
+    facemorph extract clips/anna/ clips/ben/ -o data/frames
+    """
+    from facemorph import video
+
+    settings = video.Settings(per_second, seed, format)
+    reports = video.extract(video.find_people(list(clips), person), output, settings, show=show)
+    for name, found in reports.items():
+        taken, seconds = sum(r.frames_taken for r in found), sum(r.seconds for r in found)
+        click.echo(f"{output / name}: {taken} frames from {seconds:.1f} s in {len(found)} clip(s)")
+    sparse = sum(report.sparse_seconds for found in reports.values() for report in found)
+    if sparse and show:
+        click.echo(
+            f"{sparse} seconds had room for fewer than {per_second} frames; as many as fit were taken.",
+            err=True,
+        )
+    click.echo(f"Next: facemorph align {' '.join(str(output / name) for name in reports)}")

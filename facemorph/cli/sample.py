@@ -1,0 +1,30 @@
+"""`facemorph sample`: a grid of new faces."""
+
+from pathlib import Path
+
+import click
+
+from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@output_option(None, "The picture. By default sample-<seed>.png in the run folder.")
+@click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
+@seed_option("Chooses the faces.")
+@verbosity
+def sample(run: Path, output: Path | None, count: int, seed: int, show: bool) -> None:
+    """Draw new faces from the trained RUN, as a grid.
+
+    \b
+    facemorph sample run/
+    facemorph sample run/ --seed 7 -n 16 -o faces.png
+    """
+    from facemorph.dcgan.run import Run
+    from facemorph.dcgan.walk import load_generator
+    from facemorph.images import grid, write_image
+
+    trained = load_generator(Run.open(run))
+    target = output or run / f"sample-{seed}.png"
+    write_image(target, grid(trained.pictures(trained.draw(count, seed))))
+    click.echo(f"{count} faces: {target}")

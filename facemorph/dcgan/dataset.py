@@ -1,0 +1,101 @@
+"""Face folders to one array in memory: each folder is a person."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.config import Data
+from facemorph.errors import InputError
+from facemorph.faces.align import pictures
+from facemorph.files import read_jsonl
+from facemorph.images import read_image, resize
+
+MAX_BYTES = 8 << 30  # of faces in memory
+
+
+@dataclass(frozen=True)
+class Faces:
+    """All faces: `images` uint8 [N, 3, H, W]; `labels` [N] index into `persons`; `digest` the SHA-256 of both."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    persons: tuple[str, ...]
+    digest: str
+
+    def counts(self) -> dict[str, int]:
+        return {name: int((self.labels == i).sum()) for i, name in enumerate(self.persons)}
+
+    def of(self, person: str, count: int) -> np.ndarray:
+        """`count` faces of a person, evenly spread over its clip: uint8 [count, H, W, 3]."""
+        mine = np.flatnonzero(self.labels == self.persons.index(person))
+        chosen = mine[np.linspace(0, len(mine) - 1, min(count, len(mine))).astype(int)]
+        return self.images[chosen].transpose(0, 2, 3, 1)
+
+
+def find_persons(config: Data) -> dict[str, list[Path]]:
+    """The face pictures of each person, by the person's name.
+
+    Raises:
+        InputError: a folder is missing or has no pictures, or a person that was asked for is not there.
+    """
+    found: dict[str, list[Path]] = {}
+    for name in config.faces:
+        folder = Path(name)
+        if not folder.is_dir():
+            raise InputError(
+                f"No face folder {folder} (data.faces).",
+                "Make it with `facemorph align frames/*`, or name another: --set data.faces=FOLDER",
+            )
+        inner = [child for child in sorted(folder.iterdir()) if child.is_dir() and _accepted(child)]
+        for person in inner or [folder]:  # contact sheets may lie beside the persons' folders
+            found.setdefault(person.resolve().name, []).extend(_accepted(person))
+    found = {name: paths for name, paths in found.items() if paths}
+    if not found:
+        raise InputError(f"No faces in {', '.join(config.faces)}.", "Make them with `facemorph align frames/*`.")
+    for person in config.persons:
+        if person not in found:
+            raise InputError(f"No person {person!r} among {', '.join(found)}.", "Check data.persons.")
+    return {name: paths for name, paths in found.items() if not config.persons or name in config.persons}
+
+
+def _accepted(folder: Path) -> list[Path]:
+    """What `facemorph align` accepted; every picture in a folder that it did not make."""
+    rows = read_jsonl(folder / "manifest.jsonl")
+    if not rows:
+        return pictures(folder)
+    return [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
+
+
+def load_faces(config: Data, size_px: int, seed: int) -> Faces:
+    """Read every face once, at `size_px`; with `limit`, a seeded choice of so many a person.
+
+    Raises:
+        InputError: as `find_persons`, or they would not fit into memory.
+        ImageError: a picture cannot be read.
+    """
+    persons = find_persons(config)
+    if config.limit:
+        for number, (name, paths) in enumerate(persons.items()):
+            chosen = np.random.default_rng([seed, number]).permutation(len(paths))[: config.limit]
+            persons[name] = [paths[i] for i in sorted(chosen)]
+    count = sum(map(len, persons.values()))
+    size = count * 3 * size_px**2
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{count} faces of {size_px} px take {size / 2**30:.1f} GiB of memory; {MAX_BYTES >> 30} are allowed.",
+            "Take fewer with data.limit.",
+        )
+    images = np.empty((count, 3, size_px, size_px), np.uint8)
+
+    def read(item: tuple[int, Path]) -> None:
+        index, path = item
+        images[index] = resize(read_image(path), size_px).transpose(2, 0, 1)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(read, enumerate(path for paths in persons.values() for path in paths)))
+    labels = np.repeat(np.arange(len(persons)), [len(paths) for paths in persons.values()])
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes() + "/".join(persons).encode()).hexdigest()
+    return Faces(images, labels, tuple(persons), digest)

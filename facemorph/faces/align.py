@@ -1,0 +1,320 @@
+"""Frames to aligned faces: detect, landmarks, crop, write; every frame accounted for in a manifest."""
+
+import functools
+import json
+import logging
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemorph.errors import FaceError, ImageError, InputError
+from facemorph.faces import crop
+from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
+from facemorph.faces.detect import Detection, make_detector
+from facemorph.faces.landmarks import landmarks
+from facemorph.files import read_jsonl, sha256, write_jsonl
+from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
+from facemorph.progress import bar
+
+log = logging.getLogger("facemorph")
+
+CROPS = ("paper", "eyes", "ffhq")
+CHUNK = 16  # pictures that one process takes at a time
+# More than either, and the face is cut by the frame. The box counts too: landmarks are guessed into the picture.
+LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
+PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
+PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
+SHEET = 100  # pictures on a contact sheet
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a face looks in the end. `side_px` is the fixed side of the paper's crop, in frame pixels;
+    0 measures it on the person's own frames. `person` is the hash of the reference picture."""
+
+    size_px: int = 64
+    crop: str = "eyes"
+    detector: str = "cnn"
+    side_px: int = 0
+    person: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A face in a picture, with its landmarks [68, 2] and how many faces there were."""
+
+    detection: Detection
+    points: np.ndarray
+    faces: int
+
+
+@functools.cache
+def _detector(kind: str) -> Any:
+    return make_detector(kind)
+
+
+def find_face(
+    image: np.ndarray, detections: list[Detection], reference: np.ndarray | None = None, name: str = "picture"
+) -> Found:
+    """The face to use: the one that matches `reference` (a descriptor [128]), otherwise the largest.
+
+    Raises:
+        FaceError: no face, or none that matches.
+    """
+    if not detections:
+        raise FaceError(
+            f"No face was found in {name}.", "A face of at least 80 pixels, seen from the front, is expected."
+        )
+    candidates = sorted(detections, key=lambda d: (d.box[2] - d.box[0]) * (d.box[3] - d.box[1]), reverse=True)
+    points = [landmarks(image, one.box) for one in (candidates if reference is not None else candidates[:1])]
+    best = 0
+    if reference is not None:
+        distances = np.linalg.norm(describe([face_chip(image, p) for p in points]) - reference, axis=1)
+        best = int(distances.argmin())
+        if distances[best] > SAME_PERSON:
+            raise FaceError(f"not the person (descriptor distance {distances[best]:.2f})")
+    return Found(candidates[best], points[best], len(detections))
+
+
+def reference_descriptor(picture: Path, detector: str = "cnn") -> np.ndarray:
+    """The descriptor [128] of the one to keep.
+
+    Raises:
+        ImageError, FaceError: no picture, or no face in it.
+    """
+    image = read_image(picture)
+    found = find_face(image, _detector(detector)([image])[0], name=str(picture))
+    return describe([face_chip(image, found.points)])[0]
+
+
+def _quad(points: np.ndarray, settings: Settings) -> np.ndarray:
+    if settings.crop == "paper":
+        return crop.paper_quad(points, settings.side_px)
+    return {"eyes": crop.eyes_quad, "ffhq": crop.ffhq_quad}[settings.crop](points)
+
+
+def _align_chunk(
+    paths: list[Path], folder: Path, settings: Settings, reference: np.ndarray | None
+) -> list[dict[str, Any]]:
+    """Align some pictures and return their rows of the manifest. Runs in a process of its own."""
+    rows: list[dict[str, Any]] = []
+    images: list[np.ndarray] = []
+    readable: list[dict[str, Any]] = []
+    for path in paths:
+        row: dict[str, Any] = {"source": path.name, "source_sha256": sha256(path)}
+        rows.append(row)
+        try:
+            images.append(read_image(path))
+            readable.append(row)
+        except ImageError as error:
+            row |= {"status": "rejected", "reason": "unreadable", "detail": error.problem}
+    for row, image, detections in zip(readable, images, _detector(settings.detector)(images), strict=True):
+        row |= _align_one(image, detections, folder / f"{Path(row['source']).stem}.png", settings, reference)
+    return rows
+
+
+def _align_one(
+    image: np.ndarray, detections: list[Detection], output: Path, settings: Settings, reference: np.ndarray | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"faces": len(detections)}
+    if not detections:
+        return row | {"status": "rejected", "reason": "no face"}
+    try:
+        found = find_face(image, detections, reference)
+    except FaceError as error:
+        return row | {"status": "rejected", "reason": "not the person", "detail": error.problem}
+    row |= {
+        "box": [int(side) for side in found.detection.box],
+        "score": round(found.detection.score, 4),
+        "landmarks": found.points.round(2).tolist(),
+    }
+    cut = _cut_by_the_frame(found, image.shape[1], image.shape[0])
+    if cut:
+        return row | {"status": "rejected", "reason": "cut by the frame", "detail": cut}
+    transform_px = 4096 if settings.crop == "ffhq" else 4 * settings.size_px
+    write_image(output, crop.cut(image, _quad(found.points, settings), settings.size_px, transform_px))
+    return row | {"status": "accepted", "file": output.name}
+
+
+def _cut_by_the_frame(found: Found, width: int, height: int) -> str:
+    """How much of the face lies outside the picture, in words; empty where it is little."""
+    outside = int(((found.points < 0) | (found.points >= [width, height])).any(1).sum())
+    left, top, right, bottom = found.detection.box
+    beyond = max(-left, -top, right - width, bottom - height) / (right - left)
+    if outside > LANDMARKS_OUTSIDE or beyond > BOX_OUTSIDE:
+        return f"{outside} of 68 landmarks and {max(beyond, 0):.0%} of the box outside"
+    return ""
+
+
+def find_folders(sources: list[Path]) -> list[Path]:
+    """The folders of pictures among `sources`; one that holds only folders stands for these.
+
+    Raises:
+        InputError: missing, not a folder, without pictures, or two of one name.
+    """
+    found: list[Path] = []
+    for source in sources:
+        if not source.is_dir():
+            kind = "is a file; a folder of frames was expected" if source.exists() else "does not exist"
+            raise InputError(f"{source} {kind}.", "`facemorph extract` makes folders of frames out of clips.")
+        inner = sorted(child for child in source.iterdir() if child.is_dir() and pictures(child))
+        if not pictures(source) and not inner:
+            raise InputError(f"The folder {source} holds no pictures.", f"Expected {' '.join(sorted(IMAGE_SUFFIXES))}.")
+        found += [source] if pictures(source) else inner
+    names = Counter(folder.resolve().name for folder in found)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"Two of the folders are called {twice[0]!r} and would mix.", "Rename one, or give another -o."
+        )
+    return found
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files in a folder, sorted by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def align(
+    source: Path,
+    output: Path,
+    settings: Settings,
+    *,
+    person: Path | None = None,
+    jobs: int = 0,
+    show: bool = False,
+) -> list[dict[str, Any]]:
+    """Write the aligned face of every picture in `source` to `output`, with a manifest.jsonl; return its rows.
+
+    Each row has the source and its hash, `status` accepted or rejected and why, how many faces there were, and of the
+    one taken the box, score and landmarks in pixels of the source. What is done already is not done again.
+
+    Args:
+        source: folder of pictures.
+        output: folder that receives one PNG of `size_px` a face.
+        settings: the way of cropping; see `Settings`.
+        person: picture of the one to keep; others are rejected.
+        jobs: processes; 0 takes one for each processor.
+
+    Raises:
+        InputError: other settings were used in `output` before, or no face was accepted.
+    """
+    reference = None
+    if person is not None:
+        reference = reference_descriptor(person, settings.detector)
+        settings = replace(settings, person=sha256(person))
+    manifest = output / "manifest.jsonl"
+    known = read_jsonl(manifest)
+    settings = _same_settings(settings, known, output)
+    paths = pictures(source)
+    if settings.crop == "paper" and not settings.side_px:
+        settings = replace(settings, side_px=_paper_side(paths, settings))
+
+    done = {row["source"]: row for row in known if "source" in row and _still_true(row, output)}
+    todo = [path for path in paths if path.name not in done]
+    with bar(show, total=len(paths), unit=" frames", description=f"align {source.name}", initial=len(done)) as progress:
+        if todo:
+            head = {"settings": asdict(settings), "from": source.name}
+            write_jsonl(manifest, [head, *done.values()])
+            with manifest.open("a") as file:  # chunk by chunk, so that an interruption loses little
+                for rows in _aligned_chunks(todo, output, settings, reference, jobs):
+                    done |= {row["source"]: row for row in rows}
+                    file.writelines(json.dumps(row) + "\n" for row in rows)
+                    file.flush()
+                    progress.update(len(rows))
+            write_jsonl(manifest, [head, *(done[path.name] for path in paths)])
+    rows = [done[path.name] for path in paths]
+    for row in rows:
+        if row.get("reason") == "unreadable":
+            log.warning("%s Skipped.", row["detail"])
+    _write_sheets(rows, source, output)
+    if not any(row["status"] == "accepted" for row in rows):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["reason"] for r in rows).items())
+        raise InputError(
+            f"No face is left of the {len(rows)} pictures in {source}: {reasons}.",
+            "Is it the right folder? With --person, is it the right person? --detector hog finds smaller faces.",
+        )
+    return rows
+
+
+def _aligned_chunks(
+    todo: list[Path], output: Path, settings: Settings, reference: np.ndarray | None, jobs: int
+) -> Iterator[list[dict[str, Any]]]:
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    jobs = min(jobs or os.cpu_count() or 1, len(chunks))
+    if jobs == 1:
+        for chunk in chunks:
+            yield _align_chunk(chunk, output, settings, reference)
+        return
+    # spawn: a fork of a process that runs threads (a bar, torch) may hang
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
+        futures = [pool.submit(_align_chunk, chunk, output, settings, reference) for chunk in chunks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _same_settings(settings: Settings, known: list[dict[str, Any]], output: Path) -> Settings:
+    before = next((row["settings"] for row in known if "settings" in row), None)
+    if before is None:
+        return settings
+    now = asdict(settings)
+    if settings.crop == "paper" and not settings.side_px:
+        now["side_px"] = before["side_px"]  # measured then
+    if before != now:
+        changed = ", ".join(f"{key} was {before[key]}" for key in now if before.get(key) != now[key])
+        raise InputError(
+            f"{output} was made with other settings ({changed}).", "Give another -o, or delete the folder."
+        )
+    return Settings(**before)
+
+
+def _still_true(row: dict[str, Any], output: Path) -> bool:
+    return row["status"] == "rejected" or (output / row["file"]).exists()
+
+
+def _paper_side(paths: list[Path], settings: Settings) -> int:
+    """The paper's fixed size, from the median extent of the landmarks in some of the frames."""
+    extents = []
+    for path in paths[:: max(1, len(paths) // PAPER_SAMPLE)]:
+        try:
+            image = read_image(path)
+            points = find_face(image, _detector(settings.detector)([image])[0]).points
+        except (ImageError, FaceError):
+            continue
+        extents.append((points.max(0) - points.min(0)).max())
+    return round(PAPER_MARGIN * float(np.median(extents))) if extents else 128
+
+
+def _write_sheets(rows: list[dict[str, Any]], source: Path, output: Path) -> None:
+    for status in ("accepted", "rejected"):
+        chosen = [row for row in rows if row["status"] == status]
+        sheet = output.with_name(f"{output.name}-{status}.jpg")
+        if not chosen:
+            sheet.unlink(missing_ok=True)
+            continue
+        chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(SHEET, len(chosen))).astype(int)]
+        images = []
+        for row in chosen:
+            try:
+                images.append(read_image(output / row["file"] if status == "accepted" else source / row["source"]))
+            except ImageError:
+                images.append(np.full((64, 64, 3), 200, np.uint8))
+        captions = [row.get("reason") or f"{row['score']:.2f}" for row in chosen]
+        write_image(sheet, contact_sheet(images, captions))

@@ -1,0 +1,129 @@
+"""Landmarks to an aligned crop, three ways: the paper's, a similarity on the eyes, and the FFHQ quad.
+
+Every way is a quad in the picture, sampled into a square. `points` are landmarks float64 [68, 2], x before y.
+"""
+
+import numpy as np
+from PIL import Image
+
+from facemorph.faces.landmarks import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
+
+# Eyes of the similarity crop, as shares of the side: level, and where they leave room for brows and chin.
+EYE_HEIGHT, EYE_SPACING = 0.37, 0.36
+
+
+def paper_quad(points: np.ndarray, side_px: float) -> np.ndarray:
+    """An upright square of a fixed size around the centre of the landmarks (2018 paper, section 4-1)."""
+    return _quad(points.mean(0), np.array([side_px / 2, 0.0]))
+
+
+def eyes_quad(points: np.ndarray) -> np.ndarray:
+    """A similarity that brings both eyes to fixed places: level, and a fixed distance apart."""
+    left, right = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)
+    x = (right - left) / EYE_SPACING / 2  # half a side
+    y = np.array([-x[1], x[0]])
+    return _quad((left + right) / 2 + y * (1 - 2 * EYE_HEIGHT), x)
+
+
+def ffhq_quad(points: np.ndarray) -> np.ndarray:
+    """The oriented square of the FFHQ data set (Karras et al. 2019, appendix A; the recipe's constants)."""
+    left, right, mouth = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0), points[MOUTH_CORNERS].mean(0)
+    eyes, between = (left + right) / 2, right - left
+    down = mouth - eyes
+    x = between - down[::-1] * [-1, 1]
+    x = x / np.hypot(*x) * max(np.hypot(*between) * 2.0, np.hypot(*down) * 1.8)
+    return _quad(eyes + down * 0.1, x)
+
+
+def _quad(centre: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The square around `centre` whose half-axis to the right is `x`."""
+    y = x[::-1] * [-1, 1]
+    return np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y])
+
+
+def cut(image: np.ndarray, quad: np.ndarray, size_px: int, transform_px: int = 4096) -> np.ndarray:
+    """Sample `quad` of a picture into a square of `size_px`; beyond its borders the picture is mirrored and blurred.
+
+    This is the FFHQ recipe (shrink, crop, pad, quad transform, Lanczos), and equals the original's output pixel for
+    pixel at the default `transform_px`. Four times the size costs a fraction and differs by a few grey levels.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        quad: corners in pixels of the picture, float [4, 2]: top left, bottom left, bottom right, top right.
+        size_px: side of the result.
+        transform_px: side of the bilinear transform before the last Lanczos step.
+
+    Returns:
+        uint8 RGB [size_px, size_px, 3].
+    """
+    side = float(np.hypot(*(quad[3] - quad[0])))
+    picture = Image.fromarray(image)
+
+    shrink = int(np.floor(side / size_px * 0.5))
+    if shrink > 1:  # a big face: reduce first, or the bilinear transform would alias
+        width, height = (int(np.rint(length / shrink)) for length in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        quad, side = quad / shrink, side / shrink
+
+    border = max(int(np.rint(side * 0.1)), 3)
+    low, high = np.floor(quad.min(0)).astype(int), np.ceil(quad.max(0)).astype(int)
+    left, top = np.maximum(low - border, 0)
+    right, bottom = np.minimum(high + border, picture.size)
+    if right <= left or bottom <= top:
+        left, top, right, bottom = 0, 0, *picture.size
+    if right - left < picture.width or bottom - top < picture.height:
+        picture = picture.crop((left, top, right, bottom))
+        quad = quad - [left, top]
+
+    low, high = np.floor(quad.min(0)).astype(int), np.ceil(quad.max(0)).astype(int)
+    pads = np.maximum([*(border - low), *(high - picture.size + border)], 0)  # left, top, right, bottom
+    if pads.max() > border - 4:
+        pads = np.maximum(pads, int(np.rint(side * 0.3)))
+        picture = _pad(np.asarray(picture), pads, sigma=side * 0.02)
+        quad = quad + pads[:2]
+
+    picture = picture.transform(
+        (transform_px, transform_px),
+        Image.Transform.QUAD,
+        tuple((quad + 0.5).flatten()),
+        Image.Resampling.BILINEAR,
+    )
+    if size_px < transform_px:
+        picture = picture.resize((size_px, size_px), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def _pad(image: np.ndarray, pads: np.ndarray, sigma: float) -> Image.Image:
+    """Mirror the picture over its borders, blurred and then greyed with the distance from it."""
+    left, top, right, bottom = (int(pad) for pad in pads)
+    padded = np.pad(image.astype(np.float32), ((top, bottom), (left, right), (0, 0)), "reflect")
+    height, width = padded.shape[:2]
+    y, x = np.ogrid[:height, :width]
+    mask = np.maximum(
+        1.0 - np.minimum(np.float32(x) / left, np.float32(width - 1 - x) / right),
+        1.0 - np.minimum(np.float32(y) / top, np.float32(height - 1 - y) / bottom),
+    )[..., None]
+    padded += (gaussian(padded, sigma) - padded) * np.clip(mask * 3.0 + 1.0, 0.0, 1.0)
+    padded += (np.median(padded, axis=(0, 1)) - padded) * np.clip(mask, 0.0, 1.0)
+    return Image.fromarray(np.uint8(np.clip(np.rint(padded), 0, 255)))
+
+
+def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of [H, W, C] along H and W, mirrored at the edge, cut off at 4 sigma; float32.
+
+    Sums in float64 and rounds to float32 after each axis, as scipy.ndimage does: the FFHQ recipe is pixel-exact.
+    """
+    radius = int(4.0 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 / (sigma * sigma) * offsets**2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        widths = [(0, 0)] * 3
+        widths[axis] = (radius, radius)
+        padded = np.pad(image, widths, "symmetric").astype(np.float64)
+        blurred = np.zeros(image.shape, np.float64)
+        length = image.shape[axis]
+        for offset, weight in enumerate(kernel):
+            blurred += weight * (padded[offset : offset + length] if axis == 0 else padded[:, offset : offset + length])
+        image = blurred.astype(np.float32)
+    return image

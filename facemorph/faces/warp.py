@@ -1,0 +1,154 @@
+"""Piecewise-affine warps over a triangle mesh, as one dense sampling map a shape.
+
+A mesh is points [P, 2] (x before y, pixel centres at whole numbers) and triangles [T, 3] that index them. Every
+triangle of the target shape is cut into its runs of pixels, row by row; the runs of all triangles together tile the
+picture, so that the whole map comes from a few array operations, whatever the number of triangles.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facemorph.images import to_tensor, to_uint8
+
+if TYPE_CHECKING:
+    import torch
+
+
+def border_points(width: int, height: int, per_side: int = 2, margin_px: float = 0) -> np.ndarray:
+    """Points around a picture on its outer pixel edges (or `margin_px` further out): float64 [4 * per_side, 2].
+
+    `per_side` counts the steps along each side: 1 gives the four corners, 2 adds the middles.
+    """
+    left, top = -0.5 - margin_px, -0.5 - margin_px
+    right, bottom = width - 0.5 + margin_px, height - 0.5 + margin_px
+    steps = np.arange(per_side) / per_side
+    across, down = left + steps * (right - left), top + steps * (bottom - top)
+    return np.concatenate(
+        [
+            np.stack([across, np.full(per_side, top)], 1),
+            np.stack([np.full(per_side, right), down], 1),
+            np.stack([right + left - across, np.full(per_side, bottom)], 1),
+            np.stack([np.full(per_side, left), bottom + top - down], 1),
+        ]
+    )
+
+
+def triangulate(points: np.ndarray) -> np.ndarray:
+    """The Delaunay triangulation of `points` [P, 2]: int64 [T, 3], each triangle with a positive `signed_areas`.
+
+    Points that coincide with another one stay unused.
+    """
+    from matplotlib.tri import Triangulation
+
+    triangles = Triangulation(points[:, 0], points[:, 1]).triangles.astype(np.int64)
+    areas = signed_areas(points, triangles)
+    triangles[areas < 0] = triangles[areas < 0][:, ::-1]
+    return triangles[areas != 0]
+
+
+def signed_areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Area of each triangle in square pixels, negative where it is turned over: [..., T] for points [..., P, 2]."""
+    a, b, c = (points[..., triangles[:, corner], :] for corner in range(3))
+    first, second = b - a, c - a
+    return (first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]) / 2
+
+
+def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Where each pixel of a `width` x `height` picture in the target shape comes from.
+
+    Args:
+        target: mesh points in the picture to be made, [P, 2] in pixels; together the triangles must cover it.
+        source: the same points in the picture to be sampled, [P, 2] in its pixels.
+        triangles: [T, 3] indices, positively oriented as `triangulate` gives them. Those that `target` turns over are
+            left out; with a fixed border what they covered is covered by others, so no hole is left.
+
+    Returns:
+        float32 [height, width, 2], x before y, in pixels of the source picture.
+
+    Raises:
+        ValueError: the triangles do not cover the picture.
+    """
+    corners = triangles[signed_areas(target, triangles) > 0]
+    corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)
+    top, middle, bottom = corners.T
+    # A triangle is two parts, above and below its middle corner, with the long edge at one side of both. An edge is
+    # walked from its upper end, so that the triangles on its two sides compute the very same crossings.
+    long, upper, lower = (_edge(target, source, *ends) for ends in ((top, bottom), (top, middle), (middle, bottom)))
+    at_middle = long[:, 0] + (target[middle, 1] - long[:, 3]) * long[:, 4]
+    bulge_right = (at_middle < target[middle, 0])[:, None]
+    lefts = np.concatenate([np.where(bulge_right, long, upper), np.where(bulge_right, long, lower)])
+    rights = np.concatenate([np.where(bulge_right, upper, long), np.where(bulge_right, lower, long)])
+
+    # One entry for every row of every part: what its pixel centres are, and its crossings at both sides.
+    first_rows = np.clip(np.ceil(target[corners, 1]), 0, height).astype(np.int64)
+    parts = np.concatenate([first_rows[:, :2], first_rows[:, 1:]])  # [2T, from and to]
+    count = parts[:, 1] - parts[:, 0]
+    row = np.arange(count.sum()) + np.repeat(parts[:, 0] - np.cumsum(count) + count, count)
+    left, right = (_crossings(np.repeat(edge, count, 0), row) for edge in (lefts, rights))  # [N, 3]
+
+    start = np.clip(np.ceil(left[:, 0]), 0, width).astype(np.int64)
+    end = np.clip(np.ceil(right[:, 0]), 0, width).astype(np.int64)
+    runs = np.flatnonzero(end > start)
+    runs = runs[np.argsort((row * width + start)[runs], kind="stable")]
+    row, left, right = row[runs] * width, left[runs], right[runs]
+    start, end = row + start[runs], row + end[runs]  # as addresses in the flattened picture
+    # Where a turned-over neighbour makes runs overlap, the first one keeps the pixels.
+    start[1:] = np.maximum(start[1:], np.maximum.accumulate(end)[:-1])
+    lengths = np.maximum(end - start, 0)
+    if lengths.sum() != width * height:
+        raise ValueError(f"the mesh does not cover the {width} x {height} picture")
+
+    slope = (right[:, 1:] - left[:, 1:]) / np.maximum(right[:, :1] - left[:, :1], 1e-12)
+    begin = left[:, 1:] + slope * (start - row - left[:, 0])[:, None]
+    # x + iy as one complex number: four times as fast as a last axis of two.
+    begin, slope = ((part[:, 0] + 1j * part[:, 1]).astype(np.complex64) for part in (begin, slope))
+    where = np.repeat(slope, lengths)
+    where *= (np.arange(width * height) - np.repeat(start, lengths)).astype(np.float32)
+    where += np.repeat(begin, lengths)
+    return where.view(np.float32).reshape(height, width, 2)  # [H, W, 2]
+
+
+def _edge(target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Edges as lines over y: target x, source x, source y at the upper end, its y, their change a row: [T, 7]."""
+    values = np.concatenate([target[:, :1], source], 1)  # [P, 3]
+    rise = (target[lower, 1] - target[upper, 1])[:, None]
+    return np.concatenate(
+        [values[upper], target[upper, 1:], (values[lower] - values[upper]) / np.where(rise == 0, 1, rise)], 1
+    )
+
+
+def _crossings(edge: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Where edges [N, 7] cross rows [N]: target x, source x, source y as [N, 3]."""
+    return edge[:, :3] + (row - edge[:, 3])[:, None] * edge[:, 4:]
+
+
+def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
+    """Bilinear samples of `planes` [1, C, H, W] at pixel positions `where` [h, w, 2]: [1, C, h, w].
+
+    Positions outside take the nearest edge pixel.
+    """
+    import torch
+
+    height, width = planes.shape[2:]
+    scale = torch.tensor([2 / width, 2 / height])
+    positions = torch.from_numpy(where) * scale + (scale / 2 - 1)  # pixel centres to grid_sample's [-1, 1]
+    return torch.nn.functional.grid_sample(
+        planes, positions[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def warp(
+    image: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    triangles: np.ndarray,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """The picture (uint8 RGB [H, W, 3]) with its mesh points moved from `source` to `target`, [P, 2] each.
+
+    `size` is (width, height) of the result, by default that of `image`. Raises ValueError as `sampling_map` does.
+    """
+    width, height = size or (image.shape[1], image.shape[0])
+    where = sampling_map(target, source, triangles, width, height)
+    return to_uint8(sample(to_tensor(image[None]), where))[0]

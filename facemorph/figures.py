@@ -1,0 +1,94 @@
+"""Every plot, drawn from a run folder or from measured numbers alone: no network, no torch, no GPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from facemorph.dcgan.health import BAND, EQUILIBRIUM_D, EQUILIBRIUM_G, smooth
+from facemorph.dcgan.run import Run, describe_run
+from facemorph.errors import RunError
+from facemorph.files import replacing
+
+FORMATS = {".png", ".svg", ".pdf"}
+D_COLOUR, G_COLOUR = "#1f6fb4", "#d1602c"
+VERDICT_COLOURS = {"stable": "#2a7d3f", "failed": "#b3261e", "undecided": "#8a6d00"}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all.
+
+    Raises:
+        RunError: the suffix is none of PNG, SVG and PDF.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise RunError(f"Cannot draw {path}: its suffix should be one of {', '.join(sorted(FORMATS))}.")
+    FigureCanvasAgg(figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+
+
+def plot_losses(runs: Sequence[Run]) -> Figure:
+    """d-loss and g-loss against iteration, raw and smoothed, with the paper's band, the equilibria and the verdict.
+
+    Several runs stand side by side on equal axes. As figures 7, 10, 15 and 17 of the 2018 paper.
+    """
+    columns = len(runs)
+    figure = Figure(figsize=(max(6.4, 4.6 * columns), 5.6), layout="constrained")
+    axes = figure.subplots(2, columns, sharex=True, sharey="row", squeeze=False)
+    for column, run in enumerate(runs):
+        losses, health = run.losses(), run.health()
+        if not len(losses["step"]):
+            raise RunError(f"{run.log} has no steps yet.", "Train first.")
+        top, bottom = axes[:, column]
+        floor = health.d_floor
+        top.axhspan(floor + BAND[0], floor + BAND[1], color=D_COLOUR, alpha=0.12, lw=0, label="the paper's band")
+        for axis, name, colour, equilibrium in (
+            (top, "d_loss", D_COLOUR, EQUILIBRIUM_D),
+            (bottom, "g_loss", G_COLOUR, EQUILIBRIUM_G),
+        ):
+            values = np.where(np.isfinite(losses[name]), losses[name], np.nan)
+            axis.plot(losses["step"], values, color=colour, alpha=0.25, lw=0.5)
+            axis.plot(losses["step"], smooth(values), color=colour, lw=1.6, label=name.replace("_", "-"))
+            axis.axhline(equilibrium, color="black", lw=0.8, ls=":", label=f"equilibrium {equilibrium:.2f}")
+            axis.set_ylim(bottom=0)
+            axis.grid(alpha=0.2)
+            axis.legend(loc="upper right", fontsize=7, framealpha=0.8)
+        bottom.set_xlabel("iteration")
+        top.set_title(describe_run(run), fontsize=8, wrap=True)
+        top.text(
+            0.02, 0.97, health.verdict, transform=top.transAxes, va="top", fontsize=12, weight="bold",
+            color=VERDICT_COLOURS[health.verdict],
+        )  # fmt: skip
+        bottom.set_title(health.reason, fontsize=7, wrap=True)
+    for axis, name, key in zip(axes[:, 0], ("d-loss", "g-loss"), ("d_loss", "g_loss"), strict=True):
+        axis.set_ylabel(name)
+        # A single spike should not press all else flat.
+        top = max(float(np.nanpercentile(run.losses()[key], 99.5)) for run in runs)
+        axis.set_ylim(0, max(1.5, 1.15 * top))
+    return figure
+
+
+def plot_walk(measures: dict[str, np.ndarray], unit: str = "descriptor distance") -> Figure:
+    """What a walk does from step to step: distance to each person, and how far apart neighbours are.
+
+    `measures` holds a column [steps] by label; those that begin with "step size" are drawn below.
+    """
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for label, values in measures.items():
+        if label.startswith("step size"):
+            bottom.plot(np.arange(1, len(values) + 1), values, marker=".", label=label)
+        else:
+            top.plot(values, marker=".", label=label)
+    top.axhline(0.6, color="black", lw=0.8, ls=":", label="same person below 0.6")
+    top.set_ylabel(unit)
+    bottom.set_ylabel("from the step before")
+    bottom.set_xlabel("step")
+    for axis in (top, bottom):
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.2)
+        axis.legend(fontsize=7)
+    return figure

@@ -1,0 +1,73 @@
+"""Alignment against the outputs of the FFHQ recipe, and against what a similarity must do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemorph.faces import crop
+
+CASES = ["grace_hopper_256", "grace_hopper_1024", "grace_hopper_64", "astronaut_corner_256"]
+
+
+@pytest.mark.parametrize("tag", [*CASES, "grace_hopper_256_transform1024"])
+def test_the_ffhq_crop_equals_the_original_pixel_for_pixel(shared: Path, tag: str) -> None:
+    folder = shared / "fixtures" / "ffhq_align"
+    case = json.loads((folder / "cases.json").read_text())[tag]
+    image = np.asarray(Image.open(folder / case["image"]).convert("RGB"))
+    points = np.load(folder / "landmarks.npz")[f"landmarks/{case['landmarks']}"]
+    options = case["kwargs"]
+    found = crop.cut(image, crop.ffhq_quad(points), options["output_size"], options.get("transform_size", 4096))
+    np.testing.assert_array_equal(found, np.asarray(Image.open(folder / f"aligned_{tag}.png")))
+
+
+def test_gaussian_equals_scipy_to_the_bit_of_float32() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    image = np.random.default_rng(0).normal(size=(40, 31, 3)).astype(np.float32) * 100
+    for sigma in (0.7, 3.3, 9.0):
+        expected = ndimage.gaussian_filter(image, [sigma, sigma, 0])
+        np.testing.assert_allclose(crop.gaussian(image, sigma), expected, rtol=0, atol=2e-5)
+
+
+def random_face(rng: np.random.Generator) -> np.ndarray:
+    """68 points with eyes and mouth about where they belong, turned, scaled and shifted at random."""
+    points = rng.normal(0, 3, (68, 2))
+    for part, place in ((slice(36, 42), (-20, -15)), (slice(42, 48), (20, -15)), ([48, 54], (0, 25))):
+        points[part] += place
+    angle, scale = rng.uniform(-0.6, 0.6), rng.uniform(0.8, 2)
+    turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return points @ turn + rng.uniform(100, 200, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_eyes_land_where_they_should(seed: int) -> None:
+    points = random_face(np.random.default_rng(seed))
+    quad = crop.eyes_quad(points)
+    right, down = quad[3] - quad[0], quad[1] - quad[0]
+    inside = np.linalg.inv(np.stack([right, down], 1))  # picture -> shares of the square
+    for part, x in ((slice(36, 42), 0.5 - crop.EYE_SPACING / 2), (slice(42, 48), 0.5 + crop.EYE_SPACING / 2)):
+        np.testing.assert_allclose(inside @ (points[part].mean(0) - quad[0]), [x, crop.EYE_HEIGHT], atol=1e-9)
+
+
+def test_the_papers_crop_is_upright_and_of_fixed_size() -> None:
+    points = random_face(np.random.default_rng(1))
+    quad = crop.paper_quad(points, 80)
+    np.testing.assert_allclose(quad - points.mean(0), [[-40, -40], [-40, 40], [40, 40], [40, -40]])
+
+
+def test_a_square_of_whole_pixels_is_cut_as_it_is() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    quad = np.array([[100, 90], [100, 154], [164, 154], [164, 90]], float)
+    found = crop.cut(image, quad, 64, 64)
+    # the recipe's half pixel: it samples between pixels, at (x + 0.5) + 0.5
+    a = image[90:155, 100:165].astype(float)
+    expected = (a[:-1, :-1] + a[1:, :-1] + a[:-1, 1:] + a[1:, 1:]) / 4
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_beyond_the_border_there_is_mirrored_picture_not_black() -> None:
+    image = np.full((100, 100, 3), 200, np.uint8)
+    quad = np.array([[-60, -60], [-60, 60], [60, 60], [60, -60]], float)
+    assert crop.cut(image, quad, 64, 256).min() >= 199
