@@ -49,3 +49,7 @@ class TrainingError(FacemorphError):
 
 class OutputError(FacemorphError):
     """The result cannot be written where it was asked for."""
+
+
+class WeightsError(FacemorphError):
+    """Published weights that cannot be had, are not what they should be, or ask for what is not allowed."""

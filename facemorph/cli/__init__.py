@@ -11,7 +11,8 @@ import click
 from facemorph import __version__
 from facemorph.errors import FacemorphError
 
-COMMANDS = ["extract", "align", "compare", "train", "plot-loss", "sample", "walk"]  # in the order of use
+# in the order of use
+COMMANDS = ["extract", "align", "compare", "train", "plot-loss", "sample", "walk", "weights", "generate"]
 
 
 class LazyGroup(click.Group):
