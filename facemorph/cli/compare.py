@@ -9,7 +9,7 @@ from facemorph.cli.common import PATH, verbosity
 DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 
 
-@click.command()
+@click.command(short_help="Are two pictures of one person?")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.option(

@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 
 
-@click.command()
+@click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
 @click.argument("run", type=PATH)
 @click.option("--from-person", metavar="NAME", help="Start at a face that looks like this person.")
 @click.option("--to-person", metavar="NAME", help="End at a face that looks like this one.")

@@ -313,6 +313,7 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
         "data_sha256": faces.digest,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run's
     if (run.path / "run.json").exists():
         before = run.about()
         if before["data_sha256"] != faces.digest:
@@ -329,7 +330,6 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
         order = np.random.default_rng(config.training.seed).permutation(len(faces.images))[:GRID]
         write_image(run.path / "real.png", grid(faces.images[order].transpose(0, 2, 3, 1)))
         write_json(run.path / "run.json", about)
-    write_text(run.path / "config.yaml", to_yaml(config))
     told = ", ".join(f"{count} of {name}" for name, count in faces.counts().items())
     log.info("Learning from %s, on %s in %s. %s", told, about["device"], about["precision"], config.recipe)
     if len(faces.persons) == 1:
