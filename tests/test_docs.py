@@ -16,7 +16,7 @@ def commands_in(text: str) -> list[str]:
     """Lines that begin with `facemorph`, prompt or not, with continued lines joined."""
     text = re.sub(r"\\\n\s*", " ", text)
     found = re.findall(r"^\s*(?:\$ |# Command: |\| *`)?(facemorph [^`\n|]*)", text, re.M)
-    return [re.split(r"\s{2,}|\s#\s|;", line)[0].strip() for line in found]
+    return [re.split(r"\s{2,}|\s#\s|;|&&", line)[0].strip() for line in found]
 
 
 def parse(line: str) -> None:
