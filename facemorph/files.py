@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +36,33 @@ def replacing(path: Path) -> Iterator[Path]:
         if temporary.exists():
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+@contextlib.contextmanager
+def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success its files move into `folder`, on failure nothing is left.
+
+    Files of the same names are replaced, those that match the pattern `stale` are deleted, others stay.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob(stale) if stale else ():
+            old.unlink()
+        for file in temporary.iterdir():
+            file.replace(folder / file.name)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {folder}: {error.strerror or error}.",
+            "Check free space and permissions, or choose another -o.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -82,16 +82,11 @@ def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) 
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
-    """An endless GIF of equal-sized frames, there and back again."""
-    there_and_back = [Image.fromarray(frame) for frame in [*frames, *frames[-2:0:-1]]]
+    """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
+    there = [Image.fromarray(frame).quantize(256) for frame in frames]
+    duration = round(1000 * seconds_per_frame)
     with replacing(path) as temporary:
-        there_and_back[0].save(
-            temporary,
-            save_all=True,
-            append_images=there_and_back[1:],
-            duration=round(1000 * seconds_per_frame),
-            loop=0,
-        )
+        there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None:
@@ -154,14 +149,15 @@ def to_tensor(images: np.ndarray) -> "torch.Tensor":
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3], rounded to the nearest."""
     import torch
 
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def write_sequence(

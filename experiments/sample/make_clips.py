@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 import numpy as np
 from PIL import Image
-from puppet import Portrait, Pose, Puppet, steady_landmarks
+from puppet import Portrait, Pose, Puppet
 
 from facemorph.errors import InputError
+from facemorph.faces.landmarks import steady_landmarks
 from facemorph.images import read_image, write_mp4
 
 FPS = 25
@@ -52,12 +53,12 @@ def load(name: str) -> Portrait:
     path, gains, hidden_lids = PEOPLE[name]
     image = read_image(path())
     box = max(dlib.get_frontal_face_detector()(image, 1), key=lambda box: box.area())  # type: ignore[attr-defined]
-    sides = np.array([box.left(), box.top(), box.right(), box.bottom()], float)
-    scale = FACE_PX * DETAIL / np.ptp(steady_landmarks(image, tuple(sides))[:, 1])
+    box = (box.left(), box.top(), box.right(), box.bottom())
+    scale = FACE_PX * DETAIL / float(np.ptp(steady_landmarks(image, box)[:, 1]))
     # Landmarks come in whole pixels: find them anew in the enlarged picture.
     large = Image.fromarray(image)
     large = large.resize((round(large.width * scale), round(large.height * scale)), Image.Resampling.LANCZOS)
-    points = steady_landmarks(np.asarray(large), tuple(sides * scale))
+    points = steady_landmarks(np.asarray(large), (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale))
     side = (SIZE_PX + 2 * MARGIN_PX) * DETAIL
     left = round((points[0, 0] + points[16, 0]) / 2 - side / 2)
     top = round(points[:, 1].max() - (MARGIN_PX + 0.74 * SIZE_PX) * DETAIL)

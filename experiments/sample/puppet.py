@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from facemorph.faces.landmarks import landmarks
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
 from facemorph.images import to_tensor, to_uint8
 
@@ -58,20 +57,6 @@ class Portrait:
     points: np.ndarray  # landmarks [68, 2] in frame pixels
     gains: dict[str, float]  # how much of a parameter suits this person, 1 if not named
     hidden_lids: bool = False  # nothing of the upper lids can be seen that could be drawn over the eyes
-
-
-def steady_landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Landmarks [68, 2] averaged over shifted boxes: dlib's answer is in whole pixels and depends on the box."""
-    left, top, right, bottom = box
-    step = (right - left) * 0.03
-    return np.mean(
-        [
-            landmarks(image, (left + x * step, top + y * step, right + x * step, bottom + y * step))
-            for x in (-1, 0, 1)
-            for y in (-1, 0, 1)
-        ],
-        0,
-    )
 
 
 class Puppet:

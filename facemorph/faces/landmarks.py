@@ -28,3 +28,31 @@ def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.n
     rectangle = dlib.rectangle(*(round(side) for side in box))  # type: ignore[attr-defined]
     shape = _predictor()(image, rectangle)
     return np.array([(point.x, point.y) for point in shape.parts()], np.float64)
+
+
+# dlib's HOG box, on which the predictor was trained, from the landmarks: its centre from theirs (x, y) and its side,
+# in units of their root mean square distance from their centre. Medians over 95 faces of 25 people.
+_TRAINED_BOX = (0.044, -0.106, 2.71)
+
+
+def steady_landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """As `landmarks`, but hardly dependent on the box, and finer than whole pixels: float64 [68, 2].
+
+    The CNN's boxes are coarse and lie some 9 % higher than those that the predictor was trained on; now and then
+    that costs the whole fit. Medians over several boxes find the face first, then its points. About 15 times the work.
+    """
+
+    def median(x: float, y: float, side: float, moves: list[tuple[float, float, float]]) -> np.ndarray:
+        found = []
+        for right, down, scale in moves:
+            left, top, half = x + right * side, y + down * side, side * scale / 2
+            found.append(landmarks(image, (left - half, top - half, left + half, top + half)))
+        return np.median(found, 0)
+
+    left, top, right, bottom = box
+    above = [(0.0, down, scale) for down in (0.0, 0.06, 0.12) for scale in (1.0, 1.1)]
+    rough = median((left + right) / 2, (top + bottom) / 2, right - left, above)
+    x, y = rough.mean(0)
+    radius = float(np.sqrt(((rough - [x, y]) ** 2).sum(1).mean()))
+    around = [(right, down, 1.0) for right in (-0.04, 0.0, 0.04) for down in (-0.04, 0.0, 0.04)]
+    return median(x + radius * _TRAINED_BOX[0], y + radius * _TRAINED_BOX[1], radius * _TRAINED_BOX[2], around)

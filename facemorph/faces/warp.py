@@ -132,7 +132,7 @@ def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
 
     height, width = planes.shape[2:]
     scale = torch.tensor([2 / width, 2 / height])
-    positions = torch.from_numpy(where) * scale + (scale / 2 - 1)  # pixel centres to grid_sample's [-1, 1]
+    positions = torch.addcmul(scale / 2 - 1, torch.from_numpy(where), scale)  # pixel centres to [-1, 1]
     return torch.nn.functional.grid_sample(
         planes, positions[None], mode="bilinear", padding_mode="border", align_corners=False
     )

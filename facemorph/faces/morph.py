@@ -1,0 +1,294 @@
+"""The classical morph: one mesh over the landmarks of two faces, both warped to the shape between and dissolved.
+
+This is the feature-based morph that the 2018 paper sets its GAN against. It needs two pictures and no training.
+"""
+
+import functools
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from facemorph.errors import FaceError, OutputError
+from facemorph.faces.crop import cut, ffhq_quad
+from facemorph.faces.detect import make_detector
+from facemorph.faces.landmarks import steady_landmarks
+from facemorph.faces.outline import head_outline
+from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
+from facemorph.files import replacing_files, sha256, write_jsonl
+from facemorph.images import grid, read_image, resize, to_tensor, to_uint8, write_gif, write_image, write_mp4
+from facemorph.progress import bar
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("facemorph")
+
+FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head, with some shoulder
+DETAIL = 2  # pictures are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
+DETECT_PX = 900  # longest side that the detector sees at first; the face of a portrait is large enough there
+FEATHER = 0.04  # of the frame: how far inside the face its blending fades in
+STRIP_PX, GIF_PX = 256, 320  # at most
+FPS, HOLD_FRAMES = 25, 12
+MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
+BROWS = [17, 19, 21, 22, 24, 26]
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`steps` stills from face to face, both included, and as many `frames` of a clip; `face_only` as in `Morph`."""
+
+    size_px: int = 512
+    steps: int = 9
+    frames: int = 30
+    face_only: bool = False
+    detector: str = "cnn"
+
+
+@dataclass(frozen=True)
+class Face:
+    """A picture in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], landmarks [68, 2] in the frame."""
+
+    image: np.ndarray
+    points: np.ndarray
+
+    @property
+    def size_px(self) -> int:
+        return len(self.image) // DETAIL
+
+
+def write_morph(
+    first: Path, second: Path, folder: Path, settings: Settings, *, overwrite: bool = False, show: bool = False
+) -> list[Path]:
+    """Morph the picture `first` into `second`, and write all of it to `folder` or nothing.
+
+    Written are step_0.jpg (the first face) to step_<steps - 1>.jpg (the second), strip.png with all of them side by
+    side, morph.mp4 from the one to the other, morph.gif there and back, and manifest.jsonl.
+
+    Returns:
+        The files written, the strip first.
+
+    Raises:
+        ImageError, FaceError: a picture cannot be read, or shows no face.
+        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
+    """
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists already.", "Choose another -o, or give --overwrite.")
+    located = []
+    rows: list[dict[str, Any]] = [{"settings": asdict(settings)}]
+    for path in (first, second):
+        image = read_image(path)
+        box, points = locate(image, str(path), settings.detector)
+        located.append((image, points))
+        rows.append({"source": path.name, "source_sha256": sha256(path), "box": np.round(box, 1).tolist()})
+        rows[-1]["landmarks"] = points.round(2).tolist()
+    morph = Morph(*common_frame(located[0], located[1], settings.size_px), face_only=settings.face_only)
+
+    with (
+        replacing_files(folder, stale="step_*.jpg") as temporary,
+        bar(show, total=settings.steps + settings.frames, unit=" pictures", description="morph") as progress,
+    ):
+        steps = []
+        for number, share in enumerate(np.linspace(0, 1, settings.steps)):
+            picture = morph.at(float(share))
+            write_image(temporary / f"step_{number}.jpg", picture)
+            steps.append(resize(picture, min(STRIP_PX, settings.size_px)))
+            progress.update()
+        write_image(temporary / "strip.png", grid(steps, columns=len(steps)))
+
+        small: list[np.ndarray] = []
+
+        def clip() -> Iterator[np.ndarray]:
+            for share in 0.5 - 0.5 * np.cos(np.linspace(0, math.pi, settings.frames)):  # starts and ends gently
+                picture = morph.at(float(share))
+                small.append(resize(picture, min(GIF_PX, settings.size_px)))
+                yield from [picture] * (HOLD_FRAMES if share in (0, 1) else 1)
+                progress.update()
+
+        write_mp4(temporary / "morph.mp4", clip(), FPS)
+        write_gif(temporary / "morph.gif", small)
+        write_jsonl(temporary / "manifest.jsonl", rows)
+    names = ["strip.png", "morph.mp4", "morph.gif", *(f"step_{number}.jpg" for number in range(settings.steps))]
+    return [folder / name for name in names]
+
+
+@functools.cache
+def _detector(kind: str):
+    return make_detector(kind)
+
+
+def locate(image: np.ndarray, name: str, detector: str = "cnn") -> tuple[Box, np.ndarray]:
+    """Box and landmarks [68, 2] of the largest face of a picture (uint8 RGB [H, W, 3]), in pixels of the picture.
+
+    A big picture is searched at a reduced size, a small one without a result once more at twice its size.
+
+    Raises:
+        FaceError: no face.
+    """
+    longest = max(image.shape[:2])
+    scales = [min(1.0, DETECT_PX / longest)]
+    scales += [2.0] if longest <= DETECT_PX / 2 else [1.0] if longest > DETECT_PX else []
+    detections, scale = [], 1.0
+    for scale in scales:
+        searched = image
+        if scale != 1:
+            width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
+            searched = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        detections = _detector(detector)([searched])[0]
+        if detections:
+            break
+    if not detections:
+        raise FaceError(
+            f"No face was found in {name}.",
+            "A face seen from the front, at least 40 pixels wide, is expected. --detector hog may find another.",
+        )
+    if len(detections) > 1:
+        log.info("%s: %d faces, of which the largest is taken.", name, len(detections))
+    largest = max(detections, key=lambda one: one.width_px * one.height_px)
+    left, top, right, bottom = (side / scale for side in largest.box)
+    box = (left, top, right, bottom)
+    return box, steady_landmarks(image, box)
+
+
+def common_frame(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], size_px: int
+) -> tuple[Face, Face]:
+    """Two pictures with their landmarks, cut out so that the faces coincide as far as turning and scaling can.
+
+    The first face is levelled as FFHQ does it; the second is fitted to it by the similarity that brings its
+    landmarks nearest in the sense of least squares (Umeyama 1991). Beyond its borders a picture is mirrored and
+    blurred.
+    """
+    quad = ffhq_quad(first[1])
+    quad = quad.mean(0) + FRAME * (quad - quad.mean(0))
+    turn, shift = similarity(first[1], second[1])
+    return _cut_out(*first, quad, size_px), _cut_out(*second, quad @ turn.T + shift, size_px)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix [2, 2] and shift [2] of the similarity that takes points [N, 2] nearest to others, by least squares."""
+    centre, aim = source.mean(0), target.mean(0)
+    x, y = (source - centre).T
+    u, v = (target - aim).T
+    spread = (x * x + y * y).sum()
+    a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
+    turn = np.array([[a, -b], [b, a]])
+    return turn, aim - turn @ centre
+
+
+def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:
+    detailed = DETAIL * size_px
+    turn, shift = similarity(quad, np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * size_px - 0.5)
+    return Face(cut(image, quad, detailed, transform_px=detailed), points @ turn.T + shift)
+
+
+class Morph:
+    """The morph from one face to another in the common frame.
+
+    With `face_only`, just the inner face changes, in the first picture, its colours fitted to that picture.
+    """
+
+    def __init__(self, first: Face, second: Face, *, face_only: bool = False) -> None:
+        if first.size_px != second.size_px:
+            raise ValueError(f"frames of {first.size_px} and {second.size_px} pixels")
+        self.size_px = first.size_px
+        border = border_points(self.size_px, self.size_px, per_side=4)
+        self.sources = [np.concatenate([head, border]) for head in _heads(first, second)]
+        self.aims = [self.sources[0], self.sources[1].copy()]
+        pictures = [to_tensor(face.image[None]) for face in (first, second)]
+        if face_only:
+            import torch
+
+            self.aims[1][68:] = self.sources[0][68:]  # the first one's head keeps its outline
+            masks = [torch.from_numpy(face_mask(face))[None, None] for face in (first, second)]
+            pictures[1] = match_colours(pictures[1], masks[1], pictures[0], masks[0])
+            pictures[0] = torch.cat([pictures[0], masks[0]], 1)
+        self.triangles = triangulate((self.aims[0] + self.aims[1]) / 2)
+        self.pictures = pictures
+
+    def at(self, share: float) -> np.ndarray:
+        """The picture `share` of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
+        shape = (1 - share) * self.aims[0] + share * self.aims[1]
+        first, second = (self._warped(index, shape) for index in range(2))
+        if first.shape[1] == 4:
+            return to_uint8(first[:, :3].lerp(second, share * first[:, 3:]))[0]
+        return to_uint8(first.lerp(second, share))[0]
+
+    def _warped(self, index: int, shape: np.ndarray) -> "torch.Tensor":
+        source = (self.sources[index] + 0.5) * DETAIL - 0.5
+        where = sampling_map(shape, source, self.triangles, self.size_px, self.size_px)
+        return sample(self.pictures[index], where)
+
+
+def _heads(first: Face, second: Face) -> list[np.ndarray]:
+    """Corresponding points of both heads: the landmarks, guesses at the hairline, the outline where it can be found."""
+    faces = (first, second)
+    outlines = [head_outline(face.image, (face.points + 0.5) * DETAIL - 0.5) for face in faces]
+    outlines = [(outline + 0.5) / DETAIL - 0.5 for outline in outlines]
+    seen = ~np.isnan(outlines).any((0, 2))
+    heads = []
+    for face, outline in zip(faces, outlines, strict=True):
+        middle = face.points[[19, 24]].mean(0)
+        up = middle - face.points[33]  # from below the nose to the brows
+        hairline = face.points[BROWS] + 0.55 * up
+        crown = middle + 1.15 * (face.points[[17, 26]] - middle) + 1.3 * up
+        heads.append(np.concatenate([face.points, hairline, outline[seen] if seen.sum() > MIN_OUTLINE else crown]))
+    return heads
+
+
+def face_mask(face: Face) -> np.ndarray:
+    """The inner face, 1 inside and fading to 0 at the hull of the landmarks: float32 [S, S] of the face's picture."""
+    up = face.points[[19, 24]].mean(0) - face.points[33]
+    outline = [*face.points[:17], *(face.points[BROWS] + 0.3 * up)[::-1]]
+    corners = (_hull(np.array(outline)) + 0.5) * DETAIL - 0.5
+    mask = Image.new("L", (len(face.image), len(face.image)))
+    ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
+    radius = FEATHER * len(face.image) / 2
+    soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    inside = np.clip(2 * soft - 1, 0, 1)  # nothing outside the hull, where hair and ground begin
+    return inside * inside * (3 - 2 * inside)
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
+    """The convex hull of points [N, 2], in order (Andrew's monotone chain)."""
+
+    def chain(ordered: np.ndarray) -> list[np.ndarray]:
+        kept: list[np.ndarray] = []
+        for point in ordered:
+            while len(kept) > 1:
+                (ax, ay), (bx, by) = kept[-1] - kept[-2], point - kept[-1]
+                if ax * by - ay * bx > 0:
+                    break
+                kept.pop()
+            kept.append(point)
+        return kept[:-1]
+
+    ordered = points[np.lexsort(points.T[::-1])]
+    return np.array(chain(ordered) + chain(ordered[::-1]))
+
+
+def match_colours(
+    picture: "torch.Tensor", mask: "torch.Tensor", like: "torch.Tensor", like_mask: "torch.Tensor"
+) -> "torch.Tensor":
+    """The colours of `picture` [1, 3, H, W] moved so that the skin under its mask agrees with that of `like`.
+
+    Gently: the means are made equal, and one contrast for all three colours, by a factor of 1.3 at most, so that no
+    colour is stretched apart from the others. After Reinhard et al. 2001, without its change of colour space.
+    """
+
+    def moments(pixels: "torch.Tensor", weight: "torch.Tensor") -> tuple["torch.Tensor", float]:
+        total = weight.sum()
+        mean = (pixels * weight).sum((2, 3), keepdim=True) / total
+        return mean, math.sqrt(float(((pixels - mean) ** 2 * weight).sum() / (3 * total)))
+
+    mean, spread = moments(picture, mask)
+    like_mean, like_spread = moments(like, like_mask)
+    contrast = min(max(like_spread / max(spread, 1e-6), 1 / 1.3), 1.3)
+    return ((picture - mean) * contrast + like_mean).clamp(-1, 1)
