@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import SEEDS, output_option, verbosity
 
 
-@click.command()
+@click.command(short_help="A grid of a published StyleGAN's pictures, one a seed.")
 @click.option("--network", required=True, help="A network file (.pkl, .pt, .safetensors) or a card's name.")
 @click.option("--seeds", type=SEEDS, default="0-15", show_default=True, help="Like 3 or 0-15 or 1,5,8-10.")
 @click.option("--truncation", type=float, help="0 is the average face, 1 no truncation. Default: the network's own.")

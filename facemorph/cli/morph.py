@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, verbosity
 
 
-@click.command()
+@click.command(short_help="One face becomes another, now, without training.")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.option(
