@@ -69,9 +69,9 @@ class ClipReport:
 
 
 class Sampled(NamedTuple):
-    """A frame: `index` counts decoded frames from 0, `time` is seconds since the first one."""
+    """A frame: `number` counts decoded frames from 0, `time` is seconds since the first one."""
 
-    index: int
+    number: int
     time: float
     frame: av.VideoFrame
 
@@ -136,11 +136,11 @@ def sample_frames(path: Path, settings: Settings, report: ClipReport, key: str =
             chosen = close()
             if reservoir and len(chosen) < settings.per_second:
                 report.sparse_seconds += 1
-            last_taken = chosen[-1].index if chosen else last_taken
+            last_taken = chosen[-1].number if chosen else last_taken
             yield from chosen
             second = int(sample.time)
             reservoir = NonAdjacentReservoir(settings.per_second, random.Random(f"{settings.seed}/{key}/{second}"))
-        if sample.index != last_taken + 1:
+        if sample.number != last_taken + 1:
             reservoir.add(sample)
     yield from close()
 
@@ -264,7 +264,8 @@ def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) 
     width = round(frame.width * max(aspect, 1.0))
     height = round(frame.height / min(aspect, 1.0))
     plane = reformatter.reformat(frame, width=width, height=height, format="rgb0").planes[0]
-    picture = Image.frombuffer("RGBX", (width, height), plane, "raw", "RGBX", plane.line_size, 1)
+    data: Any = plane  # it has the buffer protocol, which Pillow's types do not name
+    picture = Image.frombuffer("RGBX", (width, height), data, "raw", "RGBX", plane.line_size, 1)
     quarters = round(frame.rotation / 90) % 4
     turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
     return picture.transpose(turns[quarters - 1]) if quarters else picture
@@ -358,8 +359,8 @@ def _extract_clip(
         for sample in sample_frames(clip, settings, report, digest):
             if not rows:
                 write_jsonl(manifest, [*before, head])  # a rerun with other settings must notice
-            name = f"{clip.stem}-{sample.index:06d}.{settings.format}"
-            rows.append({"file": name, **source, "index": sample.index, "time": sample.time, "seed": settings.seed})
+            name = f"{clip.stem}-{sample.number:06d}.{settings.format}"
+            rows.append({"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed})
             if not (folder / name).exists():
                 encoders.submit(folder / name, sample.frame, aspect)
             advance(report.frames_decoded - shown)
