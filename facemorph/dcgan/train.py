@@ -313,8 +313,8 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
         "data_sha256": faces.digest,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run's
-    if (run.path / "run.json").exists():
+    begun = (run.path / "run.json").exists()
+    if begun:
         before = run.about()
         if before["data_sha256"] != faces.digest:
             raise RunError(
@@ -323,7 +323,8 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
             )
         if before["precision"] != about["precision"]:
             log.warning("The run was begun in %s and goes on in %s.", before["precision"], about["precision"])
-    else:
+    write_text(run.path / "config.yaml", to_yaml(config))  # before all else: it makes the folder a run's
+    if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}
         with replacing(run.path / "people.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **people)
