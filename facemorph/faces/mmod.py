@@ -18,7 +18,7 @@ from facemorph.faces.models import DETECTOR, model_path
 from facemorph.faces.pyramid import Box, Pyramid, Tiles, up
 
 # Tiled pixels that go through the body together: on a CPU as many as the caches hold, else enough to fill the device.
-STRIP_PIXELS_CPU, STRIP_PIXELS = 1 << 18, 1 << 24
+STRIP_PIXELS_CPU, STRIP_PIXELS = 1 << 19, 1 << 24
 
 
 @dataclass(frozen=True)
