@@ -65,6 +65,7 @@ class Training:
     instance_noise: float = 0.0  # standard deviation on what D sees at the start; falls to 0 at the end
     augment: tuple[str, ...] = ()  # of color, shift, flip: on both real and fake pictures before D
     shift: float = 0.25  # largest shift, as a share of the side
+    ema: float = 0.0  # share that the averaged generator keeps at each step; 0 draws with the last weights
     precision: str = "auto"  # float32, bfloat16; auto takes bfloat16 where the processor computes in it
     seed: int = 0
 
@@ -79,6 +80,7 @@ class Training:
         for name in self.augment:
             _choice(name, "training.augment", ("color", "shift", "flip"))
         _require(0 < self.shift <= 0.5, "training.shift", "above 0, at most 0.5", self.shift)
+        _require(0 <= self.ema < 1, "training.ema", "from 0 to below 1", self.ema)
         _choice(self.precision, "training.precision", ("auto", "float32", "bfloat16"))
         _require(self.seed >= 0, "training.seed", "0 or more", self.seed)
 

@@ -10,8 +10,6 @@ class FacemorphError(Exception):
     `problem` says what was wrong and what was expected; `hint` says what to try.
     """
 
-    exit_code = 1
-
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem, hint)
         self.problem = problem
@@ -51,3 +49,7 @@ class TrainingError(FacemorphError):
 
 class OutputError(FacemorphError):
     """The result cannot be written where it was asked for."""
+
+
+class WeightsError(FacemorphError):
+    """Published weights that cannot be had, are not what they should be, or ask for what is not allowed."""

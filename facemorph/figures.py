@@ -62,7 +62,7 @@ def plot_losses(runs: Sequence[Run]) -> Figure:
             0.02, 0.97, health.verdict, transform=top.transAxes, va="top", fontsize=12, weight="bold",
             color=VERDICT_COLOURS[health.verdict],
         )  # fmt: skip
-        bottom.text(0.02, 0.97, health.reason, transform=bottom.transAxes, va="top", fontsize=7, wrap=True)
+        bottom.set_title(health.reason, fontsize=7, wrap=True)
     for axis, name, key in zip(axes[:, 0], ("d-loss", "g-loss"), ("d_loss", "g_loss"), strict=True):
         axis.set_ylabel(name)
         # A single spike should not press all else flat.

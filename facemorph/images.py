@@ -156,13 +156,24 @@ def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3], rounded to the nearest."""
     import torch
 
-    return (
-        ((images.float() + 1) * 127.5)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        .permute(0, 2, 3, 1)
-        .contiguous()
-        .cpu()
-        .numpy()
-    )
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def write_sequence(
+    stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]
+) -> list[Path]:
+    """A change in pictures: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
+
+    Returns the paths written.
+    """
+    columns = max(len(strip) for strip in strips)
+    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
+    side = frames[0].shape[0]
+    if side < 256:  # players blur small films
+        frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
+    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
+    write_image(png, grid([image for strip in strips for image in strip], columns))
+    write_gif(gif, frames)
+    write_mp4(mp4, [*frames, *frames[::-1]])
+    return [png, gif, mp4]

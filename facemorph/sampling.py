@@ -1,5 +1,6 @@
 """Random choice of frames, no two of them consecutive, from a stream whose length is not known beforehand."""
 
+import functools
 import math
 import random
 from typing import Generic, TypeVar
@@ -7,6 +8,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
+@functools.cache
 def count_choices(n: int, k: int) -> int:
     """In how many ways k of n items in a row can be chosen with no two adjacent: C(n - k + 1, k).
 

@@ -1,6 +1,8 @@
 """Shared fixtures. Tests that need the developers' real data skip, with the reason, where it is absent."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the developers' data is not here ({folder})")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def log_as_a_library() -> Iterator[None]:
+    """A command sets up the log for a terminal; the next test finds it as a library leaves it."""
+    yield
+    log = logging.getLogger("facemorph")
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)

@@ -11,15 +11,8 @@ import click
 from facemorph import __version__
 from facemorph.errors import FacemorphError
 
-COMMANDS = ["extract", "align", "train", "plot-loss", "sample", "walk", "morph"]  # in the order of use
-
-
-class Failure(click.ClickException):
-    """A FacemorphError on its way out: plain words on standard error, and its exit code."""
-
-    def __init__(self, error: FacemorphError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code
+# in the order of use
+COMMANDS = ["extract", "align", "compare", "train", "plot-loss", "sample", "walk", "morph", "weights", "generate"]
 
 
 class LazyGroup(click.Group):
@@ -41,15 +34,14 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            if near:
-                error.message += f" Did you mean {near[0]!r}?"
-            raise
+            told = f"{error.message} Did you mean {near[0]!r}?" if near else error.message
+            raise click.UsageError(told, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FacemorphError as error:
-            raise Failure(error) from error
+            raise click.ClickException(str(error)) from error  # told on standard error; exit code 1
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)

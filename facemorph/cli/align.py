@@ -8,7 +8,7 @@ import click
 from facemorph.cli.common import PATH, output_option, verbosity
 
 
-@click.command()
+@click.command(short_help="Frames to aligned faces, every frame accounted for.")
 @click.argument("folders", nargs=-1, required=True, type=PATH)
 @output_option("faces", "Folder that receives a folder of faces for each person.")
 @click.option("--size", "size_px", type=click.IntRange(16, 2048), default=64, show_default=True, help="Side in pixels.")

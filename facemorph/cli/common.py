@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ from tqdm import tqdm
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+MAX_SEEDS = 10_000
 
 
 class _Console(logging.Handler):
@@ -19,7 +22,7 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "Warning: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(prefix + record.getMessage(), file=click.get_text_stream("stderr"))
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
 
 
 def verbosity(command: Command) -> Command:
@@ -36,6 +39,27 @@ def verbosity(command: Command) -> Command:
         return command(*args, show=not quiet, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+class Seeds(click.ParamType):
+    """Whole numbers and ranges, like 1,5,8-10."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,10})\s*(?:-\s*(\d{1,10})\s*)?", part)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+            if last < first or last >= 2**32 or last - first >= MAX_SEEDS:
+                self.fail(f"{part!r} is no seed or range of up to {MAX_SEEDS} seeds, like 3 or 0-15.", param, ctx)
+            seeds += range(first, last + 1)
+        return seeds
+
+
+SEEDS = Seeds()
 
 
 def seed_option(help: str) -> Callable[[Command], Command]:

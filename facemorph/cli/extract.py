@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 
 
-@click.command()
+@click.command(short_help="Clips to frames: 4 random ones a second, no two consecutive.")
 @click.argument("clips", nargs=-1, required=True, type=PATH)
 @output_option("frames", "Folder that receives a folder of frames for each person.")
 @click.option("--per-second", type=click.IntRange(1, 60), default=4, show_default=True, help="Frames for each second.")

@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, verbosity
 
 
-@click.command()
+@click.command(short_help="Draw the losses of runs, with a verdict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @output_option(None, "The picture; .png, .svg or .pdf. By default loss.png in the (first) run folder.")
 @verbosity

@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 
 
-@click.command()
+@click.command(short_help="A grid of new faces from a run.")
 @click.argument("run", type=PATH)
 @output_option(None, "The picture. By default sample-<seed>.png in the run folder.")
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")

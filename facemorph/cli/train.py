@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import output_option, verbosity
 
 
-@click.command()
+@click.command(short_help="Train a DCGAN on aligned faces.")
 @click.option("--config", "name", required=True, metavar="FILE", help="A YAML file, or the name of a shipped one.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.steps=500.")
 @output_option("run", "The run folder.")

@@ -7,7 +7,7 @@ import click
 from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 
 
-@click.command()
+@click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
 @click.argument("run", type=PATH)
 @click.option("--from-person", metavar="NAME", help="Start at a face that looks like this person.")
 @click.option("--to-person", metavar="NAME", help="End at a face that looks like this one.")
@@ -47,40 +47,54 @@ def walk(
     facemorph walk run/ --from-seed 3 --to-seed 8
     facemorph walk run/ --component 0 --component 17 --seed 5
     """
-    people, seeds = (from_person, to_person), (from_seed, to_seed)
-    for pair, kind in ((people, "person"), (seeds, "seed")):
-        if any(v is not None for v in pair) and None in pair:
-            raise click.UsageError(f"--from-{kind} and --to-{kind} go together.")
-    if (people[0] is not None) + (seeds[0] is not None) + bool(components) > 1:
-        raise click.UsageError("Choose one of: two persons, two seeds, components.")
-    from facemorph.cli.walk_output import write_walk
+    _check(from_person, to_person, from_seed, to_seed, components, measure)
+    import numpy as np
+
+    from facemorph import figures, files, images
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
 
     opened = Run.open(run)
     trained = library.load_generator(opened)
-    known = library.People(opened) if measure or people[0] is not None else None
-    ends = []
-    if from_person is not None and to_person is not None and known is not None:
-        ends = library.find_ends(trained, known, [from_person, to_person], seed, show=show)
-        for end in ends:
+    people = library.People(opened) if measure or from_person else None
+    if from_person and to_person and people:
+        a, b = library.find_ends(trained, people, [from_person, to_person], seed, show=show)
+        for end in (a, b):
             told = ", ".join(f"{distance:.2f} to {name}" for name, distance in end.distances.items())
             click.echo(f"End point {end.person}: descriptor distance {told}")
-        name, (a, b) = f"{from_person}-to-{to_person}", (end.z for end in ends)
+        route = library.between_latents(f"{from_person}-to-{to_person}", a.z, b.z, spherical=slerp)
     elif from_seed is not None and to_seed is not None:
-        name, a, b = f"seed-{from_seed}-to-{to_seed}", trained.draw(1, from_seed)[0], trained.draw(1, to_seed)[0]
+        ends = (trained.draw(1, end)[0] for end in (from_seed, to_seed))
+        route = library.between_latents(f"seed-{from_seed}-to-{to_seed}", *ends, spherical=slerp)
+    elif components:
+        route = library.along_components(trained, components, seed)
     else:
-        a = b = trained.draw(1, seed)[0]
-        name = f"components-{'-'.join(map(str, components))}" if components else "diagonal"
+        route = library.along_diagonal(trained)
 
-    def paths(count: int) -> list:
-        if components:
-            return [library.along_component(a, component, count) for component in components]
-        if name == "diagonal":
-            return [library.diagonal(trained.config, count)]
-        return [library.between(a, b, count, spherical=slerp)]
-
-    strip, film = ([trained.pictures(z) for z in paths(count)] for count in (steps, frames))
-    measures = library.measure(known, film[0], show=show) if measure and known else None
-    for path in write_walk((output or run / "walks") / name, strip, film, measures):
+    strips, films = ([list(trained.pictures(z)) for z in route.rows(count)] for count in (steps, frames))
+    stem = (output or run / "walks") / route.name
+    written = images.write_sequence(stem, strips, films)
+    if measure and people:
+        measures = library.measure(people, np.stack(films[0]), show=show)
+        written += [stem.with_name(f"{route.name}-measure.png"), stem.with_name(f"{route.name}-measure.json")]
+        figures.save(figures.plot_walk(measures), written[-2])
+        files.write_json(written[-1], {label: values.round(4).tolist() for label, values in measures.items()})
+    for path in written:
         click.echo(f"Written: {path}")
+
+
+def _check(
+    from_person: str | None,
+    to_person: str | None,
+    from_seed: int | None,
+    to_seed: int | None,
+    components: tuple[int, ...],
+    measure: bool,
+) -> None:
+    for kind, pair in (("person", (from_person, to_person)), ("seed", (from_seed, to_seed))):
+        if (pair[0] is None) != (pair[1] is None):
+            raise click.UsageError(f"--from-{kind} and --to-{kind} go together.")
+    if (from_person is not None) + (from_seed is not None) + bool(components) > 1:
+        raise click.UsageError("Choose one of: two persons, two seeds, components.")
+    if measure and len(components) > 1:
+        raise click.UsageError("--measure takes one walk: name one component.")

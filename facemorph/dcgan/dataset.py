@@ -85,7 +85,7 @@ def load_faces(config: Data, size_px: int, seed: int) -> Faces:
     size = count * 3 * size_px**2
     if size > MAX_BYTES:
         raise InputError(
-            f"{count} faces of {size_px} px would take {size / 2**30:.1f} GiB of memory; {MAX_BYTES >> 30} are allowed.",
+            f"{count} faces of {size_px} px take {size / 2**30:.1f} GiB of memory; {MAX_BYTES >> 30} are allowed.",
             "Take fewer with data.limit.",
         )
     images = np.empty((count, 3, size_px, size_px), np.uint8)

@@ -47,11 +47,10 @@ def floor_of_d_loss(real_label: float) -> float:
 
 def smooth(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     """Running mean [N] over `window` steps, of fewer at the ends."""
-    window = max(1, min(window, len(values)))
+    steps = np.arange(len(values))
+    left = np.maximum(steps - window // 2, 0)
+    right = np.minimum(steps + (window + 1) // 2, len(values))
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    right = np.minimum(np.arange(len(values)) + (window + 1) // 2, len(values))
-    left = np.maximum(right - window, 0)
-    left = np.minimum(left, np.maximum(np.arange(len(values)) - window // 2, 0))
     return (sums[right] - sums[left]) / (right - left)
 
 

@@ -72,24 +72,43 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
+def _placed(network: Any, device: torch.device) -> Any:
+    """On the device, laid out in memory as its convolutions like it best."""
+    return network.to(device, memory_format=torch.channels_last)
+
+
 class State:
     """The two networks, their optimisers, and how many steps they have taken."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.training.seed)
-        memory_format: Any = torch.channels_last
-        self.g = Generator(config.network).to(device, memory_format=memory_format)
-        self.d = Discriminator(config.network).to(device, memory_format=memory_format)
+        self.g = _placed(Generator(config.network), device)
+        self.d = _placed(Discriminator(config.network), device)
         betas = (config.training.beta1, 0.999)
         self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
+        self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
+        if config.training.ema:
+            self.average = _placed(Generator(config.network), device)
+            self.average.load_state_dict(self.g.state_dict())
         self.step = 0
+
+    @property
+    def _parts(self) -> dict[str, torch.nn.Module]:
+        return {"g": self.g, "d": self.d} | ({"average": self.average} if self.average else {})
+
+    @torch.no_grad()
+    def follow(self, keep: float) -> None:
+        """Move the averaged generator towards G."""
+        if self.average is not None:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.g.parameters()), 1 - keep)
 
     def save(self, path: Path) -> None:
         """Everything, as one safetensors file: whole or not at all."""
-        tensors = {}
-        for name, network, optimiser in (("g", self.g, self.optimise_g), ("d", self.d, self.optimise_d)):
-            tensors |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        tensors = {
+            f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.state_dict().items()
+        }
+        for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{name}.adam.{index}.{key}": value for key, value in moments.items()}
         contiguous = {key: value.contiguous() for key, value in tensors.items()}
@@ -102,13 +121,15 @@ class State:
             with safe_open(path, "pt", device="cpu") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 step = int(file.metadata()["step"])
-            for name, network, optimiser in (("g", self.g, self.optimise_g), ("d", self.d, self.optimise_d)):
-                own = {key: tensors[f"{name}.{key}"] for key in network.state_dict()}
-                network.load_state_dict(own)
+            for name, part in self._parts.items():
+                part.load_state_dict({key: tensors[f"{name}.{key}"] for key in part.state_dict()})
+            for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
                 state = optimiser.state_dict()
-                for index in state["param_groups"][0]["params"]:
-                    moments = ("step", "exp_avg", "exp_avg_sq")
-                    state["state"][index] = {key: tensors[f"{name}.adam.{index}.{key}"] for key in moments}
+                for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                    moments = {key: tensors[f"{name}.adam.{index}.{key}"] for key in ("exp_avg", "exp_avg_sq")}
+                    # Laid out in memory as the parameter: the fused optimiser walks both side by side.
+                    moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
+                    state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
                 optimiser.load_state_dict(state)
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise RunError(
@@ -159,6 +180,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
             random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
             batch = _batch(pictures, state.step, hyper.batch_size, hyper.seed)
             losses = _step(state, batch, config, dtype, random)
+            state.follow(hyper.ema)
             state.step += 1
             pending.append(losses)
             progress.update()
@@ -171,7 +193,9 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                 values = torch.stack(pending).cpu().numpy()
                 _write_log(log_file, state.step, values, time.perf_counter() - started)
                 pending.clear()
-                progress.set_postfix_str(f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}")
+                progress.set_postfix_str(
+                    f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
+                )
                 if not np.isfinite(values).all():
                     run.write_health()
                     raise TrainingError(
@@ -289,6 +313,7 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
         "data_sha256": faces.digest,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run's
     if (run.path / "run.json").exists():
         before = run.about()
         if before["data_sha256"] != faces.digest:
@@ -305,7 +330,6 @@ def _begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: 
         order = np.random.default_rng(config.training.seed).permutation(len(faces.images))[:GRID]
         write_image(run.path / "real.png", grid(faces.images[order].transpose(0, 2, 3, 1)))
         write_json(run.path / "run.json", about)
-    write_text(run.path / "config.yaml", to_yaml(config))
     told = ", ".join(f"{count} of {name}" for name, count in faces.counts().items())
     log.info("Learning from %s, on %s in %s. %s", told, about["device"], about["precision"], config.recipe)
     if len(faces.persons) == 1:
@@ -334,9 +358,9 @@ def _write_log(file: Any, step: int, values: np.ndarray, seconds: float) -> None
 
 
 def _settled(state: State, config: Config) -> Generator:
-    """A copy of G in eval mode, its batch statistics settled; the one in training is left as it is."""
-    copy = Generator(config.network).to(next(state.g.parameters()).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    copy.load_state_dict(state.g.state_dict())
+    """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
+    copy = _placed(Generator(config.network), next(state.g.parameters()).device)
+    copy.load_state_dict((state.average or state.g).state_dict())
     settle_batch_norm(copy, config.network)
     return copy
 

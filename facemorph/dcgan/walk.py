@@ -1,6 +1,6 @@
 """Walks through the latent space of a trained generator (2018 paper, figures 12 and 13), and new faces from it."""
 
-import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from facemorph.dcgan.run import Run
 from facemorph.errors import FaceError, RunError
 from facemorph.faces.identify import describe_aligned
 from facemorph.images import to_uint8
-
-log = logging.getLogger("facemorph")
 
 CANDIDATES = 256  # latents among which an end point is looked for
 BATCH = 64
@@ -80,6 +78,28 @@ def between(a: Tensor, b: Tensor, steps: int, *, spherical: bool = False) -> Ten
 
 
 @dataclass(frozen=True)
+class Route:
+    """A walk to be taken in any number of steps: `rows` gives one path [steps, z_dim] or several."""
+
+    name: str
+    rows: Callable[[int], list[Tensor]]
+
+
+def along_diagonal(trained: Trained) -> Route:
+    return Route("diagonal", lambda steps: [diagonal(trained.config, steps)])
+
+
+def along_components(trained: Trained, components: Sequence[int], seed: int) -> Route:
+    z = trained.draw(1, seed)[0]
+    name = f"components-{'-'.join(map(str, components))}"
+    return Route(name, lambda steps: [along_component(z, component, steps) for component in components])
+
+
+def between_latents(name: str, a: Tensor, b: Tensor, *, spherical: bool) -> Route:
+    return Route(name, lambda steps: [between(a, b, steps, spherical=spherical)])
+
+
+@dataclass(frozen=True)
 class End:
     """An end point that looks like `person`, and how far it is from everyone (descriptor distance)."""
 
@@ -99,14 +119,9 @@ class People:
                 raise FaceError(f"No face is recognised in the real pictures of {name}.", "Were they aligned?")
             self.means[name] = descriptors[seen].mean(0)
 
-    def distances(self, pictures: np.ndarray, *, show: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Distance [N] of each picture uint8 [N, H, W, 3] to each person, and bool [N], whether a face was seen."""
-        descriptors, seen = describe_aligned(pictures, show=show)
-        return {name: np.linalg.norm(descriptors - mean, axis=1) for name, mean in self.means.items()}, seen
-
-    def check(self, name: str) -> None:
-        if name not in self.means:
-            raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(self.means)}.")
+    def distances(self, descriptors: np.ndarray) -> dict[str, np.ndarray]:
+        """Distance [N] of each descriptor [N, 128] to each person."""
+        return {name: np.linalg.norm(descriptors - mean, axis=1) for name, mean in self.means.items()}
 
 
 def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, show: bool = False) -> list[End]:
@@ -116,9 +131,11 @@ def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, 
         RunError: an unknown name, or no picture is nearer to that person than to the others.
     """
     for name in names:
-        people.check(name)
+        if name not in people.means:
+            raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.means)}.")
     z = trained.draw(CANDIDATES, seed)
-    distances, seen = people.distances(trained.pictures(z), show=show)
+    descriptors, seen = describe_aligned(trained.pictures(z), show=show)
+    distances = people.distances(descriptors)
     table = np.stack([distances[name] for name in people.means])  # [persons, candidates]
     ends = []
     for name in names:
@@ -138,7 +155,7 @@ def measure(people: People, pictures: np.ndarray, *, show: bool = False) -> dict
     """Of each step [N]: the distance to each person; of each pair of neighbours [N - 1]: root mean square of the
     change of the pixels (in 0..1), and the descriptor's change."""
     descriptors, _ = describe_aligned(pictures, show=show)
-    measures = {f"to {name}": np.linalg.norm(descriptors - mean, axis=1) for name, mean in people.means.items()}
+    measures = {f"to {name}": distances for name, distances in people.distances(descriptors).items()}
     pixels = pictures.astype(np.float64) / 255
     measures["step size, descriptor"] = np.linalg.norm(np.diff(descriptors, axis=0), axis=1)
     measures["step size, pixels"] = np.sqrt((np.diff(pixels, axis=0) ** 2).mean((1, 2, 3)))

@@ -27,7 +27,8 @@ log = logging.getLogger("facemorph")
 
 CROPS = ("paper", "eyes", "ffhq")
 CHUNK = 16  # pictures that one process takes at a time
-LANDMARKS_OUTSIDE = 6  # of 68; more, and the face is cut by the frame
+# More than either, and the face is cut by the frame. The box counts too: landmarks are guessed into the picture.
+LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
 PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
 PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
 SHEET = 100  # pictures on a contact sheet
@@ -134,17 +135,22 @@ def _align_one(
         "score": round(found.detection.score, 4),
         "landmarks": found.points.round(2).tolist(),
     }
-    height, width = image.shape[:2]
-    outside = ((found.points < 0) | (found.points >= [width, height])).any(1).sum()
-    if outside > LANDMARKS_OUTSIDE:
-        return row | {
-            "status": "rejected",
-            "reason": "cut by the frame",
-            "detail": f"{outside} of 68 landmarks outside",
-        }
+    cut = _cut_by_the_frame(found, image.shape[1], image.shape[0])
+    if cut:
+        return row | {"status": "rejected", "reason": "cut by the frame", "detail": cut}
     transform_px = 4096 if settings.crop == "ffhq" else 4 * settings.size_px
     write_image(output, crop.cut(image, _quad(found.points, settings), settings.size_px, transform_px))
     return row | {"status": "accepted", "file": output.name}
+
+
+def _cut_by_the_frame(found: Found, width: int, height: int) -> str:
+    """How much of the face lies outside the picture, in words; empty where it is little."""
+    outside = int(((found.points < 0) | (found.points >= [width, height])).any(1).sum())
+    left, top, right, bottom = found.detection.box
+    beyond = max(-left, -top, right - width, bottom - height) / (right - left)
+    if outside > LANDMARKS_OUTSIDE or beyond > BOX_OUTSIDE:
+        return f"{outside} of 68 landmarks and {max(beyond, 0):.0%} of the box outside"
+    return ""
 
 
 def find_folders(sources: list[Path]) -> list[Path]:
@@ -225,6 +231,9 @@ def align(
                     progress.update(len(rows))
             write_jsonl(manifest, [head, *(done[path.name] for path in paths)])
     rows = [done[path.name] for path in paths]
+    for row in rows:
+        if row.get("reason") == "unreadable":
+            log.warning("%s Skipped.", row["detail"])
     _write_sheets(rows, source, output)
     if not any(row["status"] == "accepted" for row in rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["reason"] for r in rows).items())

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from facemorph.errors import ConfigError
 from facemorph.faces.models import DETECTOR, model_path
 
+if TYPE_CHECKING:
+    from facemorph.faces.mmod import Candidate, Window
+    from facemorph.faces.pyramid import Pyramid
+
 KINDS = ("cnn", "dlib-cnn", "hog")
 PRECISIONS = ("float32", "bfloat16")
-BATCH_PIXELS = 1 << 20  # of pictures that go through the network together; about 200 MB at float32
+# Pixels of pictures that go through the network together. A CPU gains nothing from more than it needs to be busy.
+BATCH_PIXELS_CPU, BATCH_PIXELS = 1 << 18, 1 << 23
 
 
 @dataclass(frozen=True)
@@ -41,24 +46,39 @@ class Detector(Protocol):
 
 
 def make_detector(
-    kind: str = "cnn", *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0
+    kind: str = "cnn",
+    *,
+    device: str = "cpu",
+    precision: str = "float32",
+    min_face_px: int = 0,
+    follow: bool = False,
 ) -> Detector:
     """The detector of this `kind`, its model loaded.
 
     "cnn" is ours: dlib's network with the same boxes and scores, on `device` at `precision` (float32, or
     bfloat16 for speed). "dlib-cnn" and "hog" run dlib itself on the CPU and take no notice of `device` and
-    `precision`. Faces whose box is narrower than `min_face_px` are left out.
+    `precision`. Boxes narrower than `min_face_px` are not considered, which saves "cnn" the work of looking for them.
+
+    With `follow`, for the frames of a clip in their order, "cnn" first looks where the faces last were (see
+    `facemorph.faces.track`).
 
     Raises:
-        ConfigError: an unknown kind or precision, or a device that is not there.
+        ConfigError: an unknown kind or precision, a device that is not there, or `follow` with dlib's own detectors.
         InputError: the model file is missing or is not the published one.
     """
     if kind not in KINDS:
         raise ConfigError(f"Unknown detector {kind!r}.", f"Choose from {', '.join(KINDS)}.")
     if precision not in PRECISIONS:
         raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
+    if follow and kind != "cnn":
+        raise ConfigError(f"The detector {kind!r} cannot follow faces.", "Only cnn can.")
     if kind == "cnn":
-        return MmodDetector(device=device, precision=precision, min_face_px=min_face_px)
+        detector = MmodDetector(device=device, precision=precision, min_face_px=min_face_px)
+        if not follow:
+            return detector
+        from facemorph.faces.track import Tracker
+
+        return Tracker(detector)
     return DlibDetector(kind, min_face_px=min_face_px)
 
 
@@ -68,43 +88,67 @@ class MmodDetector:
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import torch
 
-        from facemorph.faces.mmod import load_mmod
+        from facemorph.faces.mmod import box_side_px, load_mmod
 
         try:
             self.device = torch.device(device)
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"The device {device!r} cannot be used: {error}.", "Use cpu.") from None
+        self.network = load_mmod(torch.bfloat16 if precision == "bfloat16" else torch.float32).to(self.device)
         self.min_face_px = min_face_px
-        self._network = load_mmod(torch.bfloat16 if precision == "bfloat16" else torch.float32).to(self.device)
+        self.first_level = 0
+        while box_side_px(self.network, self.first_level) + 1 < min_face_px:
+            self.first_level += 1
+        self.batch_pixels = BATCH_PIXELS_CPU if self.device.type == "cpu" else BATCH_PIXELS
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(f"picture {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")
+            _check(image, index)
             by_shape.setdefault(image.shape, []).append(index)
         found: list[list[Detection]] = [[] for _ in images]
         for (height, width, _), indices in by_shape.items():
-            count = max(1, BATCH_PIXELS // (height * width))
+            count = max(1, self.batch_pixels // (height * width))
             for start in range(0, len(indices), count):
                 batch = indices[start : start + count]
-                for index, detections in zip(batch, self._batch(np.stack([images[i] for i in batch])), strict=True):
-                    found[index] = detections
+                kept = self.whole(self.pyramid([images[index] for index in batch]))
+                for index, faces in zip(batch, kept, strict=True):
+                    found[index] = [Detection(one.box, one.score) for one in faces]
         return found
 
-    def _batch(self, images: np.ndarray) -> list[list[Detection]]:
-        """Faces in equal-sized pictures [N, H, W, 3]."""
+    def pyramid(self, images: Sequence[np.ndarray]) -> "Pyramid":
+        """The pyramid of equal-sized pictures, on the detector's device."""
         import torch
 
-        from facemorph.faces.mmod import find_boxes, lay_tiles, tile
+        from facemorph.faces.pyramid import Pyramid
 
-        tiles = lay_tiles(*images.shape[1:3])
         with torch.inference_mode():
-            tiled = tile(self._network, torch.from_numpy(images).to(self.device), tiles)
-            scores = self._network(tiled).float().cpu().numpy()  # [N, H', W']
-        found = [[Detection(*one) for one in find_boxes(self._network, score, tiles, 0.0)] for score in scores]
-        return [[face for face in faces if face.width_px >= self.min_face_px] for faces in found]
+            return Pyramid(torch.from_numpy(np.stack(images)).to(self.device), self.network.file.mean_rgb)
+
+    def candidates(self, pyramid: "Pyramid", window: "Window") -> list[list["Candidate"]]:
+        """For each picture of a pyramid, what is found in a window of the score map, best first, overlaps included."""
+        import torch
+
+        from facemorph.faces.mmod import candidates
+
+        # cuDNN would round float32 to 10 bits otherwise (TF32)
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            scores = self.network(pyramid, window).cpu().numpy()  # [N, rows, columns]
+        found = [candidates(self.network, score, pyramid.tiles, at=window) for score in scores]
+        return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in found]
+
+    def whole(self, pyramid: "Pyramid") -> list[list["Candidate"]]:
+        """For each picture of a pyramid, its faces, best first, each once."""
+        from facemorph.faces.mmod import windows_from_level, without_overlaps
+
+        found: list[list[Candidate]] = [[] for _ in range(pyramid.count)]
+        for window in windows_from_level(self.network, pyramid.tiles, self.first_level):
+            for faces, more in zip(found, self.candidates(pyramid, window), strict=True):
+                faces.extend(more)
+        for faces in found:
+            faces.sort(key=lambda one: -one.score)
+        return [without_overlaps(faces, self.network.file) for faces in found]
 
 
 class DlibDetector:
@@ -121,6 +165,8 @@ class DlibDetector:
             self._detector = library.cnn_face_detection_model_v1(str(model_path(DETECTOR)))
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        for index, image in enumerate(images):
+            _check(image, index)
         found = [self._one(np.ascontiguousarray(image)) for image in images]
         return [[face for face in faces if face.width_px >= self.min_face_px] for faces in found]
 
@@ -131,3 +177,8 @@ class DlibDetector:
         else:
             pairs = [(one.rect, one.confidence) for one in self._detector(image, 0)]
         return [Detection((r.left(), r.top(), r.right(), r.bottom()), float(score)) for r, score in pairs]
+
+
+def _check(image: np.ndarray, index: int) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"picture {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")

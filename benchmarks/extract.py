@@ -1,0 +1,51 @@
+"""`extract` against a bare PyAV decode of the same clip, interleaved in one run.
+
+    python benchmarks/extract.py CLIP [--rounds 5]
+
+The floor is the decode itself: every frame has to be decoded once to reach the chosen ones. The bare decode runs with
+the same decoder threads and does nothing with the frames.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import click
+
+from facemorph import video
+
+
+def bare_decode(clip: Path) -> int:
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        return sum(1 for _ in container.decode(stream))
+
+
+@click.command()
+@click.argument("clip", type=click.Path(exists=True, path_type=Path))
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True)
+def main(clip: Path, rounds: int, format: str) -> None:
+    """Print the ratio of `extract`'s time to a bare decode's."""
+    ratios = []
+    frames = bare_decode(clip)  # warm the file cache
+    for _ in range(rounds):
+        started = time.perf_counter()
+        bare_decode(clip)
+        bare = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            video.extract(video.find_people([clip]), Path(folder), video.Settings(format=format))
+            ours = time.perf_counter() - started
+        ratios.append(ours / bare)
+        click.echo(
+            f"bare decode {frames / bare:7.0f} frames/s   extract {frames / ours:7.0f} frames/s   {ours / bare:.2f}"
+        )
+    click.echo(f"extract takes {statistics.median(ratios):.2f} times a bare decode (median of {rounds} rounds)")
+
+
+if __name__ == "__main__":
+    main()

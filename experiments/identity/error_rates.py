@@ -1,0 +1,66 @@
+"""How often `facemorph compare` errs: portraits of people, several of each, every pair.
+
+    python experiments/identity/error_rates.py portraits/*.jpg
+
+A file is called <person>_<anything>.jpg, where the last underscore ends the person's name; where names start with
+`man_` or `woman_`, pairs across the two are counted apart. Measured on the 48 portraits of the Face Research Lab London
+Set used in development (24 people, neutral and smiling, one studio): see README.md beside this file.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.faces.compare import describe_pictures
+from facemorph.faces.descriptors import SAME_PERSON
+from facemorph.faces.detect import KINDS, make_detector
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("--detector", choices=KINDS, default="cnn")
+    options = parser.parse_args()
+    faces = describe_pictures(options.pictures, make_detector(options.detector))
+
+    kinds: dict[str, list[float]] = {"one person": [], "different, like sex": [], "different, unlike sex": []}
+    for one, other in itertools.combinations(faces, 2):
+        (name, sex), (other_name, other_sex) = (person(face.picture) for face in (one, other))
+        kind = "like" if sex == other_sex else "unlike"
+        kind = "one person" if name == other_name else f"different, {kind} sex"
+        kinds[kind].append(float(np.linalg.norm(one.descriptor - other.descriptor)))
+    same = np.array(kinds["one person"])
+    different = np.array(kinds["different, like sex"] + kinds["different, unlike sex"])
+    if not len(same) or not len(different):
+        parser.error("two pictures of one person and one of another are needed at least")
+
+    print(f"{'pairs':24}{'number':>8}{'nearest':>9}{'median':>9}{'farthest':>9}")
+    for kind, distances in kinds.items():
+        if distances:
+            low, middle, high = np.quantile(distances, [0, 0.5, 1])
+            print(f"{kind:24}{len(distances):8}{low:9.3f}{middle:9.3f}{high:9.3f}")
+    best = min(np.unique(np.concatenate([same, different])), key=lambda t: (same >= t).mean() + (different < t).mean())
+    print(f"\n{'threshold':24}{'one person, called different':>30}{'different, called one person':>30}")
+    for name, threshold in [
+        ("0.4", 0.4),
+        ("0.5", 0.5),
+        ("0.55", 0.55),
+        ("0.6 (usual)", SAME_PERSON),
+        ("best here", best),
+    ]:
+        missed, taken = (same >= threshold).sum(), (different < threshold).sum()
+        label = f"{name} {threshold:.3f}" if name == "best here" else name
+        left = f"{missed} of {len(same)} ({missed / len(same):.1%})"
+        print(f"{label:24}{left:>30}{f'{taken} of {len(different)} ({taken / len(different):.1%})':>30}")
+
+
+def person(picture: Path) -> tuple[str, str]:
+    """A person's name, and the word that it starts with."""
+    name = picture.stem.rpartition("_")[0] or picture.stem
+    return name, name.partition("_")[0]
+
+
+if __name__ == "__main__":
+    main()

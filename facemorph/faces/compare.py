@@ -1,0 +1,62 @@
+"""Are two pictures of one person? The distance between the descriptors of the largest face in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.faces.align import find_face
+from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
+from facemorph.faces.detect import Detector, make_detector
+from facemorph.images import read_image
+
+
+@dataclass(frozen=True)
+class Face:
+    """The largest face of a picture: its box in pixels, how many faces there were, its descriptor float64 [128]."""
+
+    picture: Path
+    box: tuple[int, int, int, int]
+    faces: int
+    descriptor: np.ndarray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two faces, how far apart (Euclidean, 0 to about 1.5), and below which distance they count as one person."""
+
+    first: Face
+    second: Face
+    distance: float
+    threshold: float
+
+    @property
+    def same(self) -> bool:
+        return self.distance < self.threshold
+
+
+def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detector: str = "cnn") -> Comparison:
+    """Compare the largest faces of two pictures.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        FaceError: there is no face in one of them.
+    """
+    one, other = describe_pictures([first, second], make_detector(detector))
+    distance = float(np.linalg.norm(one.descriptor - other.descriptor))
+    return Comparison(one, other, distance, threshold)
+
+
+def describe_pictures(pictures: Sequence[Path], detector: Detector) -> list[Face]:
+    """The largest face of each picture. Raises as `compare` does."""
+    found, chips = [], []
+    for picture in pictures:
+        image = read_image(picture)
+        face = find_face(image, detector([image])[0], name=str(picture))
+        found.append(face)
+        chips.append(face_chip(image, face.points))
+    return [
+        Face(picture, face.detection.box, face.faces, descriptor)
+        for picture, face, descriptor in zip(pictures, found, describe(chips), strict=True)
+    ]

@@ -1,0 +1,114 @@
+"""StyleGAN's synthesis network (Karras et al. 2019, figure 1): [N, layers, w] latents to pictures."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facemorph.stylegan.description import Architecture
+from facemorph.stylegan.noise import Noise
+from facemorph.stylegan.ops import depthwise, doubling_kernel, kernel_2d, normalize, standardize
+
+
+class Layer(nn.Module):
+    """Convolution, noise, bias, leaky ReLU, normalisation, style. Layer 0 has no convolution."""
+
+    doubled: torch.Tensor | None
+    noise: torch.Tensor | None
+
+    def __init__(self, architecture: Architecture, index: int, wide: int, out: int) -> None:
+        super().__init__()
+        self.architecture, self.index, self.resolution = architecture, index, 4 << index // 2
+        self.up = index > 1 and index % 2 == 0
+        self.weight = nn.Parameter(torch.empty(out, wide, 3, 3)) if index else None
+        self.bias = nn.Parameter(torch.empty(out))
+        self.style = nn.Linear(architecture.w_size, 2 * out)
+        self.noise_strength = nn.Parameter(torch.empty(out)) if architecture.use_noise else None
+        self.register_buffer("noise", torch.empty(self.resolution, self.resolution) if architecture.use_noise else None)
+        self.register_buffer("doubled", None, persistent=False)
+
+    def prepare(self) -> None:
+        """Compute from the weights what stays the same from picture to picture."""
+        if self.up and self.weight is not None:
+            self.doubled = doubling_kernel(self.weight.detach()).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise) -> torch.Tensor:
+        x = self._convolve(x)
+        if self.noise is not None and self.noise_strength is not None:
+            plane = noise.plane(self.noise, len(x))
+            if plane is not None:
+                x = x + plane * self.noise_strength[:, None, None]
+        x = F.leaky_relu(x, self.architecture.slope)
+        if self.architecture.pixel_norm:
+            x = normalize(x)
+        scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
+        if self.architecture.instance_norm:
+            mean, inverse = standardize(x)
+            scale = scale * inverse
+            shift = shift - mean * scale
+        return torch.addcmul(shift, x, scale)
+
+    def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        if self.weight is None:
+            return x + self.bias[:, None, None]
+        if not self.up:
+            return F.conv2d(x, self.weight, self.bias, padding=1)
+        weight = doubling_kernel(self.weight) if self.doubled is None else self.doubled
+        blur = self.architecture.blur
+        if not blur:
+            return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+        x = F.conv_transpose2d(x, weight, stride=2, padding=1)  # [N, C, 2H, 2W]
+        taps = x.new_tensor(blur[::-1])  # correlated here, where `depthwise` convolves
+        return depthwise(x, kernel_2d(taps), ((len(blur) - 1) // 2, len(blur) // 2), self.bias)
+
+
+class ToImage(nn.Module):
+    """1x1 convolution to colours, in raw network range."""
+
+    def __init__(self, wide: int, image_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(image_channels, wide, 1, 1))
+        self.bias = nn.Parameter(torch.empty(image_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, self.bias)
+
+
+class Synthesis1(nn.Module):
+    """A learned constant of 4x4 px, then two layers a resolution."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.const = nn.Parameter(torch.empty(1, architecture.const_channels, 4, 4))
+        widths = [architecture.const_channels] * 2 + [width for width in architecture.channels for _ in range(2)][1:]
+        self.layers = nn.ModuleList(
+            Layer(architecture, index, widths[index], widths[index + 1]) for index in range(architecture.num_layers)
+        )
+        self.to_rgb = nn.ModuleDict(
+            {
+                str(lod): ToImage(architecture.channels[-1 - lod], architecture.image_channels)
+                for lod in architecture.to_rgb_lods
+            }
+        )
+
+    def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
+        whole, part = int(self.architecture.lod), self.architecture.lod % 1
+        x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        before = x
+        for index, layer in enumerate(self.layers[: self.architecture.num_layers - 2 * whole]):
+            before = x if index % 2 == 0 else before  # what the last but one resolution made
+            x = layer(x, latents[:, index], noise)
+        image = self.to_rgb[str(whole)](x)
+        if part:  # progressive growing was under way: part of the picture comes from the resolution below
+            coarse = self.to_rgb[str(whole + 1)](before)
+            image = torch.lerp(image, _nearest(coarse, 2), part)
+        return _nearest(image, 1 << whole)
+
+    def prepare(self) -> None:
+        for layer in self.layers:
+            layer.prepare()  # type: ignore[operator]
+
+
+def _nearest(image: torch.Tensor, factor: int) -> torch.Tensor:
+    return image if factor == 1 else F.interpolate(image, scale_factor=factor, mode="nearest")

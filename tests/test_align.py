@@ -1,0 +1,166 @@
+"""align on the public-domain portraits that come inside matplotlib and scikit-image, and on what has no face."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from facemorph.cli import main
+from facemorph.files import read_jsonl
+from facemorph.images import read_image
+
+
+def hopper() -> np.ndarray:
+    from matplotlib.cbook import get_sample_data
+
+    return read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
+
+
+def collins() -> np.ndarray:
+    return pytest.importorskip("skimage.data").astronaut()[:300, 60:400]
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A person's frames, with everything that goes wrong."""
+    folder = tmp_path_factory.mktemp("frames") / "grace"
+    one, other = hopper()[:400, 50:470], collins()
+    save(folder / "a-good.png", one)
+    save(folder / "b-mirrored.png", one[:, ::-1])
+    save(folder / "c-noise.png", np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+    save(folder / "d-cut.png", one[:, 180:])
+    both = np.zeros((400, 420 + 340, 3), np.uint8)
+    both[:, :420], both[:300, 420:] = one, other
+    save(folder / "e-both.png", both)
+    (folder / "f-text.jpg").write_text("no picture")
+    save(folder / "g-other.png", other)
+    return folder
+
+
+def align(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["align", "-q", "--jobs", "1", *map(str, arguments)])
+
+
+def rows_of(folder: Path) -> dict[str, dict]:
+    return {row["source"]: row for row in read_jsonl(folder / "manifest.jsonl") if "source" in row}
+
+
+def test_every_frame_is_accounted_for(frames: Path, tmp_path: Path) -> None:
+    result = align(frames, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "grace")
+    assert set(rows) == {path.name for path in frames.iterdir()}
+    assert {name[0]: row["status"] for name, row in rows.items()} == {
+        "a": "accepted", "b": "accepted", "c": "rejected", "d": "rejected", "e": "accepted", "f": "rejected",
+        "g": "accepted",
+    }  # fmt: skip
+    assert rows["c-noise.png"]["reason"] == "no face"
+    assert rows["d-cut.png"]["reason"] in ("cut by the frame", "no face")
+    assert rows["f-text.jpg"]["reason"] == "unreadable"
+    assert "f-text.jpg is not a picture that can be read. Skipped." in result.output
+    assert rows["e-both.png"]["faces"] == 2
+    assert "several faces in 1 pictures: the largest was taken" in result.output
+    assert "4 of 7 faces accepted (57.1%)" in result.output
+    good = rows["a-good.png"]
+    assert len(good["landmarks"]) == 68
+    assert good["score"] > 0.5
+    assert read_image(tmp_path / "grace" / good["file"]).shape == (64, 64, 3)
+    assert (tmp_path / "grace-accepted.jpg").exists()
+    assert (tmp_path / "grace-rejected.jpg").exists()
+
+
+def test_mirrored_faces_come_out_mirrored(frames: Path, tmp_path: Path) -> None:
+    align(frames, "-o", tmp_path)
+    one, mirrored = (read_image(tmp_path / "grace" / f"{name}.png").astype(int) for name in ("a-good", "b-mirrored"))
+    assert np.abs(one - mirrored[:, ::-1]).mean() < 12  # landmarks are not quite symmetric
+    assert np.abs(one - mirrored).mean() > 15
+
+
+def test_with_a_reference_the_one_who_matches_is_taken(frames: Path, tmp_path: Path) -> None:
+    reference = save(tmp_path / "reference.png", collins())
+    result = align(frames, "-o", tmp_path / "out", "--person", reference)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(tmp_path / "out" / "grace")
+    accepted = {name for name, row in rows.items() if row["status"] == "accepted"}
+    assert accepted == {"e-both.png", "g-other.png"}
+    assert rows["a-good.png"]["reason"] == "not the person"
+    assert rows["e-both.png"]["box"][0] > 400, "the face on the right is hers"
+    assert "the one that matches was taken" in result.output
+
+
+@pytest.mark.parametrize(("crop", "size"), [("paper", 64), ("ffhq", 128), ("eyes", 32)])
+def test_the_crops_and_sizes(frames: Path, tmp_path: Path, crop: str, size: int) -> None:
+    result = align(frames, "-o", tmp_path, "--crop", crop, "--size", str(size), "--detector", "hog")
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "grace" / "a-good.png").shape == (size, size, 3)
+
+
+def test_a_rerun_does_only_what_is_missing(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "grace"
+    align(frames, "-o", tmp_path / "out")
+    manifest = (folder / "manifest.jsonl").read_text()
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.png")}
+    (folder / "a-good.png").unlink()
+    lines = manifest.splitlines(keepends=True)
+    (folder / "manifest.jsonl").write_text("".join(lines[:4]) + lines[4][:30])  # a kill while a row was written
+    assert align(frames, "-o", tmp_path / "out").exit_code == 0
+    after = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.png")}
+    assert {name: content for name, (content, _) in after.items()} == {n: c for n, (c, _) in before.items()}
+    assert after["b-mirrored.png"][1] == before["b-mirrored.png"][1]
+    assert (folder / "manifest.jsonl").read_text() == manifest
+
+
+def test_processes_give_the_same_as_one(frames: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many" / "grace"
+    for copy in range(5):  # more than a chunk
+        for path in frames.iterdir():
+            many.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, many / f"{copy}{path.name}")
+    result = CliRunner().invoke(main, ["align", "-q", str(many), "-o", str(tmp_path / "two"), "--jobs", "2"])
+    assert result.exit_code == 0, result.output
+    align(many, "-o", tmp_path / "one")
+    assert (tmp_path / "one/grace/manifest.jsonl").read_text() == (tmp_path / "two/grace/manifest.jsonl").read_text()
+    for path in (tmp_path / "one" / "grace").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "two" / "grace" / path.name).read_bytes()
+
+
+def test_other_settings_do_not_mix(frames: Path, tmp_path: Path) -> None:
+    align(frames, "-o", tmp_path)
+    result = align(frames, "-o", tmp_path, "--size", "32")
+    assert (result.exit_code, "other settings (size_px was 64)" in result.output) == (1, True)
+
+
+def test_when_no_face_is_left_the_exit_code_says_so(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "nobody"
+    folder.mkdir()
+    for name in ("c-noise.png", "f-text.jpg"):
+        shutil.copy(frames / name, folder)
+    result = align(folder, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "No face is left of the 2 pictures" in result.output
+    assert "1 no face" in result.output
+    assert "1 unreadable" in result.output
+
+
+def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path, text in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path / "empty", "holds no pictures"),
+        (frames / "a-good.png", "is a file; a folder of frames was expected"),
+    ):
+        result = align(path, "-o", tmp_path / "out")
+        assert (result.exit_code, text in result.output) == (1, True), result.output
+    twin = tmp_path / "twin" / "grace"
+    shutil.copytree(frames, twin)
+    assert "would mix" in align(frames, twin, "-o", tmp_path / "out").output
+    assert align(tmp_path / "twin", "-o", tmp_path / "out").exit_code == 0, "a folder of persons stands for them"

@@ -1,0 +1,86 @@
+"""The command as a whole: quick, helpful, and honest in its exit codes."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from facemorph import __version__
+from facemorph.cli import COMMANDS, main
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['facemorph', '--help']\nfrom facemorph.cli import main\ntry: main()\nfinally:\n" + (
+        "    heavy = {'torch', 'numpy', 'dlib', 'av', 'matplotlib', 'PIL', 'yaml'} & set(sys.modules)\n"
+        "    assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for command in COMMANDS:
+        assert f"  {command} " in result.stdout
+
+
+def test_help_answers_quickly() -> None:
+    best = 9.0
+    for _ in range(5):  # the machines are noisy: the best of five, and processor time, not the clock
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "facemorph", "--help"], capture_output=True, check=True)
+        after = os.times()
+        best = min(best, after.children_user + after.children_system - before.children_user - before.children_system)
+    assert best < 0.3
+
+
+def test_version_by_all_ways_in() -> None:
+    for command in ([sys.executable, "-m", "facemorph"], ["facemorph"]):
+        environment = {**os.environ, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}  # noqa: PTH120
+        result = subprocess.run([*command, "--version"], capture_output=True, text=True, env=environment)
+        assert result.stdout.strip() == f"facemorph, version {__version__}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_in_its_help(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"facemorph {command} " in result.output.split("Usage:")[1].split("\n", 2)[2]
+
+
+def test_plot_loss_loads_no_torch(tmp_path: object) -> None:
+    code = (
+        "import sys; from facemorph import figures; from facemorph.dcgan import run, health\n"
+        "assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_wrong_usage_is_2_and_names_what_is_near() -> None:
+    result = CliRunner().invoke(main, ["extrct", "a.mp4"])
+    assert (result.exit_code, "Did you mean 'extract'?" in result.output) == (2, True)
+    assert CliRunner().invoke(main, ["extract"]).exit_code == 2
+    assert CliRunner().invoke(main, ["train", "--config", "mixed.yaml", "--stps", "3"]).exit_code == 2
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facemorph import video
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "find_people", interrupted)
+    assert CliRunner().invoke(main, ["extract", "a.mp4"]).exit_code == 130
+
+
+def test_shell_completion_knows_the_commands() -> None:
+    environment = {
+        **os.environ,
+        "_FACEMORPH_COMPLETE": "bash_complete",
+        "COMP_WORDS": "facemorph pl",
+        "COMP_CWORD": "1",
+    }
+    code = "from facemorph.cli import main; main(prog_name='facemorph')"
+    started = time.monotonic()
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "plot-loss" in result.stdout
+    assert time.monotonic() - started < 30
