@@ -34,7 +34,7 @@ VIDEO_SUFFIXES = {
     ".webm",
     ".wmv",
 }
-ENCODERS = 2  # threads that encode pictures beside the decoder
+ENCODERS = 1  # threads that encode pictures beside the decoder's own; more only get in their way
 WAITING = 16  # pictures that may wait for them: bounds the memory
 JPEG_QUALITY = 95
 
