@@ -156,8 +156,8 @@ def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3], rounded to the nearest."""
     import torch
 
-    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    levels = torch.add(torch.tensor(128.0), images.float(), alpha=127.5)  # half a level up: .to() cuts off
+    return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def write_sequence(

@@ -1,0 +1,375 @@
+"""The landmark morph: on the two public-domain portraits that come inside matplotlib and scikit-image."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from facemorph.cli import main
+from facemorph.errors import FaceError, OutputError
+from facemorph.faces import morph as library
+from facemorph.faces.landmarks import landmarks, steady_landmarks
+from facemorph.faces.morph import (
+    DETAIL,
+    Face,
+    Morph,
+    Settings,
+    common_frame,
+    face_mask,
+    locate,
+    similarity,
+    write_morph,
+)
+from facemorph.faces.outline import ANGLES, RAYS, head_outline
+from facemorph.images import read_image, write_image
+
+SIZE = 128
+Located = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def grace() -> Located:
+    from matplotlib.cbook import get_sample_data
+
+    image = read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
+    return image, locate(image, "grace")[1]
+
+
+@pytest.fixture(scope="module")
+def eileen() -> Located:
+    image = pytest.importorskip("skimage.data").astronaut()
+    return image, locate(image, "eileen")[1]
+
+
+@pytest.fixture(scope="module")
+def pair(grace: Located, eileen: Located) -> tuple[Face, Face]:
+    return common_frame(grace, eileen, SIZE)
+
+
+@pytest.fixture(scope="module")
+def files(grace: Located, eileen: Located, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("portraits")
+    paths = folder / "grace.png", folder / "eileen.png"
+    for path, (image, _) in zip(paths, (grace, eileen), strict=True):
+        write_image(path, image)
+    return paths
+
+
+def halved(face: Face) -> np.ndarray:
+    side = face.size_px
+    return face.image.reshape(side, DETAIL, side, DETAIL, 3).mean((1, 3))
+
+
+def unit(points: np.ndarray) -> float:
+    """Distance between the eyes, the usual measure of landmark errors."""
+    return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
+
+
+def test_similarity_recovers_turn_scale_and_shift() -> None:
+    points = np.random.default_rng(0).normal(size=(68, 2)) * 50
+    angle, scale, shift = 0.4, 1.7, np.array([12.0, -80])
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found_turn, found_shift = similarity(points, points @ turn.T + shift)
+    np.testing.assert_allclose(found_turn, turn, atol=1e-12)
+    np.testing.assert_allclose(found_shift, shift, atol=1e-9)
+
+
+def test_similarity_is_the_least_squares_one() -> None:
+    from skimage.transform import SimilarityTransform
+
+    rng = np.random.default_rng(1)
+    source, target = rng.normal(size=(2, 30, 2))
+    turn, shift = similarity(source, target)
+    reference = SimilarityTransform.from_estimate(source, target).params
+    np.testing.assert_allclose(np.column_stack([turn, shift]), reference[:2], atol=1e-9)
+
+
+def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None:
+    first, second = pair
+    assert first.image.shape == second.image.shape == (SIZE * DETAIL, SIZE * DETAIL, 3)
+    assert np.linalg.norm(first.points - second.points, axis=1).mean() < 0.1 * unit(first.points)
+    slope = first.points[42:48].mean(0) - first.points[36:42].mean(0)
+    assert abs(slope[1] / slope[0]) < 0.05  # level
+    for face in pair:  # the landmarks are where the frame shows the face
+        again = steady_landmarks(face.image, library.locate(face.image, "frame")[0])
+        error = np.linalg.norm((again + 0.5) / DETAIL - 0.5 - face.points, axis=1).mean()
+        assert error < 0.05 * unit(face.points)
+
+
+def test_the_ends_of_a_morph_are_the_two_pictures(pair: tuple[Face, Face]) -> None:
+    morph = Morph(*pair)
+    for share, face in zip((0, 1), pair, strict=True):
+        assert np.abs(morph.at(share).astype(float) - halved(face)).max() <= 1
+
+
+def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> None:
+    middle = Morph(*pair).at(0.5)
+    large = np.asarray(Image.fromarray(middle).resize((512, 512), Image.Resampling.BICUBIC))
+    found = (locate(large, "middle")[1] + 0.5) * SIZE / 512 - 0.5
+    between = (pair[0].points + pair[1].points) / 2
+    errors = [np.linalg.norm(found - points, axis=1).mean() for points in (between, pair[0].points, pair[1].points)]
+    assert errors[0] < 0.04 * unit(between)
+    assert errors[0] < min(errors[1:])
+
+
+def test_a_picture_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
+    same = Morph(pair[0], pair[0]).at(0.37)
+    assert np.abs(same.astype(float) - halved(pair[0])).max() <= 1
+
+
+def test_face_only_changes_nothing_outside_the_face(pair: tuple[Face, Face]) -> None:
+    first, _ = pair
+    whole, part = Morph(*pair).at(1), Morph(*pair, face_only=True).at(1)
+    corners = [(slice(0, 12), slice(0, 12)), (slice(0, 12), slice(-12, None))]
+    for corner in corners:
+        near_first = np.abs(part[corner] - halved(first)[corner]).mean()
+        assert near_first < 8
+        assert np.abs(whole[corner] - halved(first)[corner]).mean() > 5 * near_first
+    mask = face_mask(first)
+    assert mask.shape == (SIZE * DETAIL, SIZE * DETAIL)
+    assert mask.max() == 1 and mask[:, 0].max() == mask[0].max() == 0
+    nose = ((first.points[30] + 0.5) * DETAIL).astype(int)
+    assert mask[nose[1], nose[0]] == 1
+    gradient = np.abs(np.diff(mask, axis=0)).max()
+    assert gradient < 0.25  # feathered
+
+
+def test_face_only_takes_the_colours_of_the_first_picture(pair: tuple[Face, Face]) -> None:
+    first, second = pair
+    cheeks = np.round(first.points[[2, 14]] * 0.6 + first.points[[30, 30]] * 0.4).astype(int)
+    colours = {
+        name: np.mean([picture[y - 4 : y + 5, x - 4 : x + 5].mean((0, 1)) for x, y in cheeks], 0)
+        for name, picture in (
+            ("first", halved(first)),
+            ("plain", halved(second)),
+            ("fitted", Morph(*pair, face_only=True).at(1)),
+        )
+    }
+    apart = {name: np.abs(colours[name] - colours["first"]).mean() for name in ("plain", "fitted")}
+    assert apart["fitted"] < 0.6 * apart["plain"]
+
+
+def test_colours_are_matched_in_mean_and_gently_in_contrast() -> None:
+    rng = torch.Generator().manual_seed(0)
+    like = torch.rand(1, 3, 20, 20, generator=rng) * 0.4 - 0.3
+    picture = torch.rand(1, 3, 20, 20, generator=rng) * 0.04 + torch.tensor([0.2, 0.5, 0.1])[None, :, None, None]
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., 5:15, 5:15] = 1
+    matched = library.match_colours(picture, mask, like, mask)
+    inside = (..., slice(5, 15), slice(5, 15))
+    torch.testing.assert_close(matched[inside].mean((2, 3)), like[inside].mean((2, 3)), atol=1e-5, rtol=0)
+    spread = matched[inside][:, 0].std() / picture[inside][:, 0].std()
+    assert spread == pytest.approx(1.3, abs=1e-3)  # the limit: ten times would be needed
+
+
+def test_the_hull_is_that_of_scipy() -> None:
+    from scipy.spatial import ConvexHull
+
+    points = np.random.default_rng(5).integers(0, 40, (60, 2)).astype(float)
+    ours, reference = library._hull(points), points[ConvexHull(points).vertices]
+    assert {tuple(point) for point in ours} == {tuple(point) for point in reference}
+
+
+def head_before(ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A dark ellipse of half-axes 60 and 80 px around (128, 130) on a ground [256, 256, 3], and landmarks for it."""
+    y, x = np.mgrid[:256, :256]
+    image = ground.copy()
+    image[((x - 128) / 60) ** 2 + ((y - 130) / 80) ** 2 < 1] = [90, 60, 50]
+    points = np.full((68, 2), 128.0)
+    points[:, 1] = 140
+    points[27], points[8] = (128, 130), (128, 190)
+    return image, points
+
+
+def test_the_outline_of_a_head_is_found_before_a_ground_that_darkens() -> None:
+    y, x = np.mgrid[:256, :256]
+    ground = (200 - 0.2 * x - 0.0006 * (y - 100.0) ** 2)[..., None] + np.random.default_rng(0).normal(
+        0, 2, (256, 256, 3)
+    )
+    image, points = head_before(np.clip(ground, 0, 255).astype(np.uint8))
+    outline = head_outline(image, points)[: len(ANGLES)]
+    assert np.isfinite(outline).all()
+    radius = np.hypot((outline[:, 0] - 128) / 60, (outline[:, 1] - 130) / 80)
+    assert np.abs(radius - 1).max() < 0.06
+
+
+@pytest.mark.parametrize("ground", ["noise", "like the head"])
+def test_without_a_plain_ground_no_outline_is_claimed(ground: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    image, points = head_before(noise if ground == "noise" else np.full((256, 256, 3), [92, 63, 51], np.uint8))
+    assert np.isnan(head_outline(image, points)).all()
+
+
+def test_what_reaches_the_edge_is_not_taken_for_an_outline() -> None:
+    image, points = head_before(np.full((256, 256, 3), 220, np.uint8))
+    image[205:] = [30, 30, 90]  # shoulders, from edge to edge
+    outline = head_outline(image, points)
+    assert outline.shape == (RAYS, 2)
+    assert np.isfinite(outline[len(ANGLES) // 2]).all()
+    below = outline[np.isfinite(outline[:, 0]) & (outline[:, 1] > 215)]
+    assert len(below) == 0
+
+
+def test_landmarks_that_hardly_depend_on_the_box(grace: Located) -> None:
+    image, points = grace
+    left, top, right, bottom = locate(image, "grace")[0]
+    side = right - left
+    boxes = [(left + x * side, top + y * side, right + x * side, bottom + y * side) for x, y in ((0.08, 0), (0, -0.08))]
+    boxes.append((left - 0.06 * side, top - 0.06 * side, right + 0.06 * side, bottom + 0.06 * side))
+    for box in boxes:
+        steady = np.linalg.norm(steady_landmarks(image, box) - points, axis=1).mean() / unit(points)
+        plain = np.linalg.norm(landmarks(image, box) - points, axis=1).mean() / unit(points)
+        assert steady < 0.015
+        assert steady < plain
+
+
+def test_landmarks_of_dark_and_light_portraits_alike(shared: Path) -> None:
+    """The CNN's box made dlib's predictor fail on this man; dlib's own HOG box did not."""
+    from facemorph.faces.detect import make_detector
+
+    image = read_image(shared / "data" / "portraits" / "london" / "man_082_neutral.jpg")
+    box = make_detector("cnn")([image])[0][0].box
+    half = np.asarray(Image.fromarray(image).resize((675, 675)))
+    reference = (landmarks(half, make_detector("hog")([half])[0][0].box) + 0.5) * 2 - 0.5
+    error = np.linalg.norm(steady_landmarks(image, box) - reference, axis=1).mean() / unit(reference)
+    assert error < 0.03
+
+
+def test_no_face_is_said_with_the_name_of_the_picture() -> None:
+    with pytest.raises(FaceError, match=r"No face was found in lake\.jpg\.\nA face seen from the front") as caught:
+        locate(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), "lake.jpg")
+    assert "--detector hog" in caught.value.hint
+
+
+@pytest.mark.parametrize("side", [1, 20])
+def test_a_picture_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
+    tiny = np.asarray(Image.fromarray(grace[0]).resize((side, side)))
+    with pytest.raises(FaceError, match=r"No face was found in tiny\.png"):
+        locate(tiny, "tiny.png")
+
+
+def test_the_largest_of_several_faces_is_taken_and_said(
+    grace: Located, eileen: Located, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = np.full((600, 1024, 3), 128, np.uint8)
+    group[:, :512] = grace[0]
+    group[88:, 512:] = eileen[0]
+    logging.getLogger("facemorph").propagate = True
+    with caplog.at_level(logging.INFO, "facemorph"):
+        box, points = locate(group, "group.png")
+    assert box[2] < 512 and points[:, 0].max() < 512  # Grace's face is the larger
+    assert "group.png: 2 faces, of which the largest is taken." in caplog.text
+
+
+def test_a_small_picture_is_searched_again_enlarged(grace: Located) -> None:
+    scale = 0.2
+    small = np.asarray(Image.fromarray(grace[0]).resize((102, 120), Image.Resampling.LANCZOS))
+    _, points = locate(small, "small.png")
+    assert np.linalg.norm(points - grace[1] * scale, axis=1).mean() < 0.1 * unit(grace[1] * scale)
+
+
+def test_a_4k_picture_gives_the_landmarks_of_its_small_copy(grace: Located) -> None:
+    factor = 3840 / 600
+    large = np.asarray(Image.fromarray(grace[0]).resize((round(512 * factor), 3840), Image.Resampling.BICUBIC))
+    _, points = locate(large, "large.png")
+    assert np.linalg.norm(points / factor - grace[1], axis=1).mean() < 0.03 * unit(grace[1])
+
+
+@pytest.fixture
+def quick() -> Settings:
+    return Settings(size_px=64, steps=3, frames=4)
+
+
+def test_everything_is_written_with_a_manifest(files: tuple[Path, Path], quick: Settings, tmp_path: Path) -> None:
+    import av
+
+    folder = tmp_path / "a" / "b"
+    written = write_morph(*files, folder, quick)
+    assert sorted(folder.iterdir()) == sorted([*written, folder / "manifest.jsonl"])
+    assert [path.name for path in written[:3]] == ["strip.png", "morph.mp4", "morph.gif"]
+    assert read_image(folder / "strip.png").shape == (64 + 4, 3 * 66 + 2, 3)
+    assert read_image(folder / "step_2.jpg").shape == (64, 64, 3)
+    with Image.open(folder / "morph.gif") as gif:
+        assert (gif.size, getattr(gif, "n_frames", 1), gif.info["loop"]) == ((64, 64), 4 + 2, 0)  # there and back
+    with av.open(str(folder / "morph.mp4")) as clip:
+        assert len(list(clip.decode(video=0))) == 4 + 2 * (library.HOLD_FRAMES - 1)
+    head, first, second = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert head["settings"] == {"size_px": 64, "steps": 3, "frames": 4, "face_only": False, "detector": "cnn"}
+    assert [first["source"], second["source"]] == ["grace.png", "eileen.png"]
+    assert len(first["source_sha256"]) == 64
+    assert np.shape(second["landmarks"]) == (68, 2) and len(second["box"]) == 4
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # no temporary folder is left
+
+
+def test_a_folder_with_something_in_it_is_only_replaced_when_told(
+    files: tuple[Path, Path], quick: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "step_7.jpg").write_text("of an earlier morph with more steps")
+    with pytest.raises(OutputError, match="exists already") as caught:
+        write_morph(*files, tmp_path, quick)
+    assert "--overwrite" in caught.value.hint
+    assert len(list(tmp_path.iterdir())) == 2
+    write_morph(*files, tmp_path, quick, overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "step_7.jpg").exists()
+    assert (tmp_path / "step_2.jpg").exists()
+
+
+def test_a_failure_on_the_way_leaves_nothing(
+    files: tuple[Path, Path], quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(library, "write_gif", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_morph(*files, tmp_path / "out", quick)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_said(files: tuple[Path, Path], quick: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Cannot write .*out"):
+        write_morph(*files, tmp_path / "file" / "out", quick)
+    with pytest.raises(OutputError, match="exists already"):
+        write_morph(*files, tmp_path / "file", quick)
+
+
+def test_the_command_as_written_works(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["morph", *map(str, files), "-q", "--size", "64", "--steps", "2", "--frames", "2"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "morphs/grace-eileen: strip.png, morph.mp4, morph.gif" in result.output
+    assert (tmp_path / "morphs" / "grace-eileen" / "morph.gif").exists()
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 1
+    assert "exists already" in again.output and "Traceback" not in again.output
+    assert CliRunner().invoke(main, [*arguments, "--overwrite", "--face-only"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.jpg", None, "No such picture"),
+        ("text.jpg", b"not a picture", "is not a picture that can be read"),
+        ("empty.png", b"", "is an empty file"),
+    ],
+)
+def test_bad_pictures_are_said_in_plain_words(
+    files: tuple[Path, Path], tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    result = CliRunner().invoke(main, ["morph", str(files[0]), str(tmp_path / name), "-o", str(tmp_path / "out"), "-q"])
+    assert result.exit_code == 1
+    assert message in result.output and name in result.output and "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
