@@ -1,6 +1,7 @@
 """facemorph generate: pictures of a published StyleGAN."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,29 +11,21 @@ from facemorph.cli.common import SEEDS, output_option, verbosity
 @click.command(short_help="A grid of a published StyleGAN's pictures, one a seed.")
 @click.option("--network", required=True, help="A network file (.pkl, .pt, .safetensors) or a card's name.")
 @click.option("--seeds", type=SEEDS, default="0-15", show_default=True, help="Like 3 or 0-15 or 1,5,8-10.")
-@click.option("--truncation", type=float, help="0 is the average face, 1 no truncation. Default: the network's own.")
+@click.option(
+    "--truncation", "psi", type=float, help="0 is the average face, 1 no truncation. Default: the network's own."
+)
 @click.option("--cutoff", type=click.IntRange(min=0), help="Truncate this many layers. Default: the network's own.")
 @click.option("--noise", type=click.Choice(["const", "none", "random"]), default="const", show_default=True)
 @click.option("--label", type=int, help="The class, for a network that wants one.")
 @click.option("--columns", type=click.IntRange(min=1), help="Pictures in a row. Default: as near a square as can be.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @click.option("--compile", "compiled", is_flag=True, help="Compile first (torch.compile): for many pictures.")
+@click.option("--half", is_flag=True, help="float16 in the upper layers of a StyleGAN2, for GPUs.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @output_option("generated.png", "The grid.")
 @verbosity
 def generate(
-    network: str,
-    seeds: list[int],
-    truncation: float | None,
-    cutoff: int | None,
-    noise: str,
-    label: int | None,
-    columns: int | None,
-    device: str | None,
-    compiled: bool,
-    overwrite: bool,
-    output: Path,
-    show: bool,
+    network: str, seeds: list[int], columns: int | None, overwrite: bool, output: Path, show: bool, **how: Any
 ) -> None:
     """A grid of a StyleGAN's pictures, one a seed.
 
@@ -42,6 +35,5 @@ def generate(
     """
     from facemorph.stylegan.samples import Sampling, write_grid
 
-    how = Sampling(psi=truncation, cutoff=cutoff, noise=noise, label=label, device=device, compiled=compiled)
-    write_grid(output, network, seeds, how, columns=columns, overwrite=overwrite, show=show)
+    write_grid(output, network, seeds, Sampling(**how), columns=columns, overwrite=overwrite, show=show)
     click.echo(output)

@@ -155,7 +155,8 @@ def _map(mapping: _Module, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _convolution(layer: _Module, here: str, use_noise: bool, arrays: dict[str, np.ndarray]) -> None:
-    arrays[here + "weight"] = layer.array("weight")  # demodulation cancels a constant factor
+    weight = layer.array("weight")
+    arrays[here + "weight"] = weight / np.float32(math.sqrt(max(weight[0].size, 1)))  # demodulation cancels it
     arrays[here + "bias"] = layer.array("bias") * SQRT2
     arrays[here + "affine.weight"], arrays[here + "affine.bias"] = layer.child("affine").dense()
     if use_noise:

@@ -1,5 +1,6 @@
 """A StyleGAN generator of either generation: z -> w -> truncated latents -> pictures."""
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 
@@ -47,6 +48,16 @@ class Mapping(nn.Module):
         for layer in self.layers:
             x = F.leaky_relu(layer(x), self.architecture.mapping_slope)
         return x
+
+
+def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """float32 as it says: CUDA's convolutions would round to 10 bits (TF32) where they may."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    )
 
 
 class Generator(nn.Module):
@@ -106,7 +117,26 @@ class Generator(nn.Module):
                 f"Latents are of shape {tuple(latents.shape)}; [N, {a.num_layers}, {a.w_size}] was expected.",
                 "Latents belong to the kind of network that they were made with.",
             )
-        return self.synthesis(latents, Noise(noise) if isinstance(noise, str) else noise)
+        with _exact(latents.device):
+            return self.synthesis(latents, Noise(noise) if isinstance(noise, str) else noise)
+
+    def compile_synthesis(self) -> None:
+        """Have torch compile the synthesis network at its first use: a minute or two, once for each batch size.
+
+        On CUDA with CUDA graphs.
+        """
+        on_cuda = self.w_avg.device.type == "cuda"
+        self.synthesis.compile(mode="reduce-overhead" if on_cuda else None)
+
+    def use_half(self) -> None:
+        """float16 in the upper layers: for GPUs. The picture stays within one grey level of float32's.
+
+        Raises:
+            InputError: the network is a StyleGAN, whose normalisation makes more of the error than that.
+        """
+        if isinstance(self.synthesis, Synthesis1):
+            raise InputError("float16 is for StyleGAN2; in StyleGAN it is off by more than a grey level.")
+        self.synthesis.use_half()
 
     def forward(
         self,

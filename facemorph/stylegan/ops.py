@@ -1,6 +1,9 @@
 """The operations of both generations, on channels-last pictures, without compiled extensions.
 
 Filters follow NVIDIA's convention: they are convolved, not correlated, so an asymmetric one acts mirrored.
+
+What is in place here is memory, not style: at 1024 px every new picture of activations costs a pass of page faults,
+several times the arithmetic.
 """
 
 import torch
@@ -73,7 +76,27 @@ def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
     return summed.transpose(0, 1).contiguous()  # [in, out, 4, 4]
 
 
-def standardize(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and inverse deviation of every channel of every picture: [N, C, 1, 1] each (instance norm)."""
-    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
-    return mean, (variance + EPSILON).rsqrt()
+def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Every channel of every picture to mean 0 and deviation 1, then `scale` and `shift` [N, C] ("AdaIN")."""
+    if len(x) == 1:  # of one picture, batch norm is the same thing in half the passes
+        return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=EPSILON)
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)  # [N, C]
+    scale = scale * (variance + EPSILON).rsqrt()
+    return scaled(x, scale, shift - mean * scale)
+
+
+def scaled(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x * scale + shift, both [N or 1, C]; in the memory of x where no gradient needs it."""
+    scale, shift = scale[:, :, None, None].to(x.dtype), shift[:, :, None, None].to(x.dtype)
+    return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else torch.addcmul(shift, x, scale, out=x)
+
+
+def bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if torch.is_grad_enabled() else x.clamp_(-clamp, clamp)
+
+
+def picture_by_picture(x: torch.Tensor) -> bool:
+    """Is it cheaper to take the pictures of a batch one after the other? On a CPU, from where they fill its caches."""
+    return len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0].numel() >= 1 << 20

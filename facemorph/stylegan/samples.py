@@ -32,6 +32,7 @@ class Sampling:
         batch_size: pictures at a time.
         device: "cpu", "cuda", ...; None is cuda where there is one.
         compiled: compile the network first, for many pictures.
+        half: float16 in the upper layers of a StyleGAN2, for GPUs.
     """
 
     psi: float | None = None
@@ -41,6 +42,7 @@ class Sampling:
     batch_size: int = 1
     device: str | None = None
     compiled: bool = False
+    half: bool = False
 
 
 def pictures(generator: Generator, seeds: Sequence[int], how: Sampling, show: bool = False) -> np.ndarray:
@@ -93,9 +95,11 @@ def write_grid(
     if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
         most = MAX_GRID_PIXELS // resolution**2
         raise InputError(f"{len(seeds)} pictures of {resolution} px are too many for one grid; at most {most}.")
+    if how.half:
+        generator.use_half()
     if how.compiled:
         log.info("Compiling; this takes a minute or two.")
-        generator.compile()
+        generator.compile_synthesis()
     write_image(output, grid(pictures(generator, seeds, how, show), columns))
 
 

@@ -6,7 +6,15 @@ from torch import nn
 
 from facemorph.stylegan.description import Architecture
 from facemorph.stylegan.noise import Noise
-from facemorph.stylegan.ops import depthwise, doubling_kernel, kernel_2d, normalize, standardize
+from facemorph.stylegan.ops import (
+    depthwise,
+    doubling_kernel,
+    kernel_2d,
+    normalize,
+    picture_by_picture,
+    scaled,
+    styled_instance_norm,
+)
 
 
 class Layer(nn.Module):
@@ -30,35 +38,35 @@ class Layer(nn.Module):
         """Compute from the weights what stays the same from picture to picture."""
         if self.up and self.weight is not None:
             self.doubled = doubling_kernel(self.weight.detach()).contiguous(memory_format=torch.channels_last)
+        elif self.weight is not None:
+            self.weight.data = self.weight.detach().contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise) -> torch.Tensor:
         x = self._convolve(x)
-        if self.noise is not None and self.noise_strength is not None:
-            plane = noise.plane(self.noise, len(x))
-            if plane is not None:
-                x = x + plane * self.noise_strength[:, None, None]
-        x = F.leaky_relu(x, self.architecture.slope)
+        plane = None if self.noise is None else noise.plane(self.noise, len(x))
+        if plane is not None and self.noise_strength is not None:
+            x.addcmul_(plane, self.noise_strength[:, None, None])
+        x = F.leaky_relu_(x, self.architecture.slope)
         if self.architecture.pixel_norm:
             x = normalize(x)
-        scale, shift = self.style(w)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
-        if self.architecture.instance_norm:
-            mean, inverse = standardize(x)
-            scale = scale * inverse
-            shift = shift - mean * scale
-        return torch.addcmul(shift, x, scale)
+        scale, shift = self.style(w).chunk(2, dim=1)  # [N, C] each
+        return (styled_instance_norm if self.architecture.instance_norm else scaled)(x, scale, shift)
 
     def _convolve(self, x: torch.Tensor) -> torch.Tensor:
+        bias = self.bias
         if self.weight is None:
-            return x + self.bias[:, None, None]
+            return x + bias[:, None, None]
         if not self.up:
-            return F.conv2d(x, self.weight, self.bias, padding=1)
-        weight = doubling_kernel(self.weight) if self.doubled is None else self.doubled
+            return F.conv2d(x, self.weight, bias, padding=1)
+        weight = self.doubled
+        if weight is None or self.weight.requires_grad:
+            weight = doubling_kernel(self.weight)
         blur = self.architecture.blur
         if not blur:
-            return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+            return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
         x = F.conv_transpose2d(x, weight, stride=2, padding=1)  # [N, C, 2H, 2W]
         taps = x.new_tensor(blur[::-1])  # correlated here, where `depthwise` convolves
-        return depthwise(x, kernel_2d(taps), ((len(blur) - 1) // 2, len(blur) // 2), self.bias)
+        return depthwise(x, kernel_2d(taps), ((len(blur) - 1) // 2, len(blur) // 2), bias)
 
 
 class ToImage(nn.Module):
@@ -93,12 +101,21 @@ class Synthesis1(nn.Module):
 
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
         """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
-        whole, part = int(self.architecture.lod), self.architecture.lod % 1
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        before = x
-        for index, layer in enumerate(self.layers[: self.architecture.num_layers - 2 * whole]):
-            before = x if index % 2 == 0 else before  # what the last but one resolution made
-            x = layer(x, latents[:, index], noise)
+        return self._from(0, x, latents, noise)
+
+    def _from(self, first: int, x: torch.Tensor, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """The picture that layer `first` and those after it make of x, its input."""
+        whole, part = int(self.architecture.lod), self.architecture.lod % 1
+        last = self.architecture.num_layers - 2 * whole - 1
+        before = x  # what the last but one resolution made
+        for index in range(first, last + 1):
+            if index % 2 == 0:
+                before = x
+                if picture_by_picture(x):
+                    each = zip(x.split(1), latents.split(1), strict=True)
+                    return torch.cat([self._from(index, *one, noise) for one in each])
+            x = self.layers[index](x, latents[:, index], noise)
         image = self.to_rgb[str(whole)](x)
         if part:  # progressive growing was under way: part of the picture comes from the resolution below
             coarse = self.to_rgb[str(whole + 1)](before)

@@ -1,6 +1,7 @@
 """StyleGAN2's synthesis network (Karras et al. 2020, figures 2 and 7): [N, layers, w] latents to pictures."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,9 @@ from torch import nn
 
 from facemorph.stylegan.description import Architecture
 from facemorph.stylegan.noise import Noise
-from facemorph.stylegan.ops import EPSILON, up_convolve, upsample
+from facemorph.stylegan.ops import EPSILON, bounded, picture_by_picture, scaled, up_convolve, upsample
 
+HALF_FROM_PX = 64
 SQRT2 = math.sqrt(2)  # the gain of the activation; in biases and noise strengths it is multiplied in already
 
 
@@ -21,7 +23,8 @@ class Layer(nn.Module):
 
     def __init__(self, architecture: Architecture, wide: int, out: int, resolution: int, up: bool) -> None:
         super().__init__()
-        self.architecture, self.up = architecture, up
+        self.architecture, self.resolution, self.up = architecture, resolution, up
+        self.dtype = torch.float32  # of the picture and its convolution
         self.weight = nn.Parameter(torch.empty(out, wide, 3, 3))
         self.bias = nn.Parameter(torch.empty(out))
         self.affine = nn.Linear(architecture.w_size, wide)
@@ -32,19 +35,36 @@ class Layer(nn.Module):
     def prepare(self) -> None:
         """Compute from the weights what stays the same from picture to picture."""
         self.energy = self.weight.detach().square().sum((2, 3))  # [out, in]
+        weight = self.weight.detach().transpose(0, 1) if self.up else self.weight.detach()  # as it is convolved
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        self.weight.data = weight.transpose(0, 1) if self.up else weight
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise, kernel: torch.Tensor) -> torch.Tensor:
         style = self.affine(w)  # [N, in]
-        energy = self.weight.square().sum((2, 3)) if self.energy is None else self.energy
+        energy = self.energy
+        if energy is None or self.weight.requires_grad:
+            energy = self.weight.square().sum((2, 3))
         demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
-        x = x * style[:, :, None, None]
-        x = up_convolve(x, self.weight, kernel) if self.up else F.conv2d(x, self.weight, padding=1)
-        x = torch.addcmul(self.bias[:, None, None], x, demodulation[:, :, None, None])
-        if self.noise is not None and self.noise_strength is not None:
-            plane = noise.plane(self.noise, len(x))
-            if plane is not None:
-                x = x + plane * self.noise_strength
-        return bounded(F.leaky_relu(x, self.architecture.slope), self.architecture.clamp)
+        x = x.to(self.dtype)
+        if len(x) == 1 and self.weight.numel() < x.numel():  # modulate whichever is smaller
+            weight = self.weight * (demodulation.T * style)[:, :, None, None]
+            x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
+        else:
+            if x.dtype == torch.float16:  # whose largest number is 65,504
+                peak = style.abs().amax(1, keepdim=True)
+                style, demodulation = style / peak, demodulation * peak
+            x = x * style[:, :, None, None].to(x.dtype)
+            x = self._convolve(x, self.weight.to(x.dtype), kernel, None)
+            x = scaled(x, demodulation, self.bias[None])
+        plane = None if self.noise is None else noise.plane(self.noise, len(x))
+        if plane is not None and self.noise_strength is not None:
+            x.add_((plane * self.noise_strength).to(x.dtype))
+        return bounded(F.leaky_relu_(x, self.architecture.slope), self.architecture.clamp)
+
+    def _convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        return up_convolve(x, weight, kernel, bias) if self.up else F.conv2d(x, weight, bias, padding=1)
 
 
 class ToImage(nn.Module):
@@ -58,8 +78,10 @@ class ToImage(nn.Module):
         self.affine = nn.Linear(architecture.w_size, wide)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = F.conv2d(x * self.affine(w)[:, :, None, None], self.weight, self.bias)
-        return bounded(x, self.architecture.clamp)
+        weight = self.weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, 3, C]
+        pixels = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # [N, H * W, C]
+        colours = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))  # [N, H * W, 3]
+        return bounded(colours.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), self.architecture.clamp)
 
 
 class Pointwise(nn.Module):
@@ -70,7 +92,7 @@ class Pointwise(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, wide, 1, 1))
 
     def forward(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        return upsample(F.conv2d(x, self.weight), kernel)
+        return upsample(F.conv2d(x, self.weight.to(x.dtype)), kernel)
 
 
 class Block(nn.Module):
@@ -123,18 +145,31 @@ class Synthesis2(nn.Module):
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
         """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        image = None
-        for level, block in enumerate(self.blocks):
-            first = max(2 * level - 1, 0)
-            x, image = block(x, image, latents[:, first : 2 * level + 2], noise, self.filter)
+        return self._from(0, x, None, latents, noise)
+
+    def _from(
+        self, first: int, x: torch.Tensor, image: torch.Tensor | None, latents: torch.Tensor, noise: Noise
+    ) -> torch.Tensor:
+        """The picture that block `first` and those after it make of x and the picture so far, its input."""
+        for level in range(first, len(self.blocks)):
+            if picture_by_picture(x):
+                images = [None] * len(x) if image is None else image.split(1)
+                each = zip(x.split(1), images, latents.split(1), strict=True)
+                return torch.cat([self._from(level, *one, noise) for one in each])
+            part = latents[:, max(2 * level - 1, 0) : 2 * level + 2]
+            x, image = self.blocks[level](x, image, part, noise, self.filter)
         assert image is not None  # the last block always makes one
         return image
 
+    def layers(self) -> Iterator[Layer]:
+        return (module for module in self.modules() if isinstance(module, Layer))
+
     def prepare(self) -> None:
-        for module in self.modules():
-            if isinstance(module, Layer):
-                module.prepare()
+        for layer in self.layers():
+            layer.prepare()
 
-
-def bounded(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    def use_half(self) -> None:
+        """float16 from `HALF_FROM_PX` on: on GPUs for speed; the picture stays within a grey level."""
+        for layer in self.layers():
+            if layer.resolution >= HALF_FROM_PX:
+                layer.dtype = torch.float16
