@@ -83,7 +83,9 @@ def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
     """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
-    there = [Image.fromarray(frame).quantize(256) for frame in frames]
+    pictures = [Image.fromarray(frame) for frame in frames]
+    octrees = [picture.quantize(256, Image.Quantize.FASTOCTREE) for picture in pictures]  # median cut loses red lips
+    there = [picture.quantize(palette=octree) for picture, octree in zip(pictures, octrees, strict=True)]
     duration = round(1000 * seconds_per_frame)
     with replacing(path) as temporary:
         there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)

@@ -6,7 +6,8 @@ This is the feature-based morph that the 2018 paper sets its GAN against. It nee
 import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +97,7 @@ def write_morph(
         bar(show, total=settings.steps + settings.frames, unit=" pictures", description="morph") as progress,
     ):
         steps = []
-        for number, share in enumerate(np.linspace(0, 1, settings.steps)):
-            picture = morph.at(float(share))
+        for number, picture in enumerate(morph.frames(np.linspace(0, 1, settings.steps).tolist())):
             write_image(temporary / f"step_{number}.jpg", picture)
             steps.append(resize(picture, min(STRIP_PX, settings.size_px)))
             progress.update()
@@ -106,8 +106,8 @@ def write_morph(
         small: list[np.ndarray] = []
 
         def clip() -> Iterator[np.ndarray]:
-            for share in 0.5 - 0.5 * np.cos(np.linspace(0, math.pi, settings.frames)):  # starts and ends gently
-                picture = morph.at(float(share))
+            shares = (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, settings.frames))).tolist()  # starts and ends gently
+            for share, picture in zip(shares, morph.frames(shares), strict=True):
                 small.append(resize(picture, min(GIF_PX, settings.size_px)))
                 yield from [picture] * (HOLD_FRAMES if share in (0, 1) else 1)
                 progress.update()
@@ -220,6 +220,16 @@ class Morph:
         if first.shape[1] == 4:
             return to_uint8(first[:, :3].lerp(second, share * first[:, 3:]))[0]
         return to_uint8(first.lerp(second, share))[0]
+
+    def frames(self, shares: Sequence[float]) -> Iterator[np.ndarray]:
+        """The pictures at all `shares`, each made while the one before is being used."""
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(self.at, float(shares[0]))
+            for share in shares[1:]:
+                picture = following.result()
+                following = ahead.submit(self.at, float(share))
+                yield picture
+            yield following.result()
 
     def _warped(self, index: int, shape: np.ndarray) -> "torch.Tensor":
         source = (self.sources[index] + 0.5) * DETAIL - 0.5
