@@ -133,6 +133,45 @@ def test_processes_give_the_same_as_one(frames: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "two" / "grace" / path.name).read_bytes()
 
 
+def test_following_the_face_finds_it_where_whole_searches_do(tmp_path: Path) -> None:
+    face = hopper()[:400, 50:470]
+    for shift in range(4):  # large enough that following pays
+        frame = np.full((900, 1200, 3), 90, np.uint8)
+        frame[200 + 6 * shift : 600 + 6 * shift, 300 + 9 * shift : 720 + 9 * shift] = face
+        save(tmp_path / "frames" / f"{shift}.png", frame)
+    assert align(tmp_path / "frames", "-o", tmp_path / "whole").exit_code == 0
+    assert align(tmp_path / "frames", "-o", tmp_path / "followed", "--follow").exit_code == 0
+    whole, followed = (rows_of(tmp_path / way / "frames") for way in ("whole", "followed"))
+    assert [row["box"] for row in followed.values()] == [row["box"] for row in whole.values()]
+    assert {row["status"] for row in followed.values()} == {"accepted"}
+
+
+def test_faces_narrower_than_asked_are_not_taken(frames: Path, tmp_path: Path) -> None:
+    assert align(frames, "-o", tmp_path).exit_code == 0
+    boxes = [row["box"] for row in rows_of(tmp_path / "grace").values() if "box" in row]
+    widest = max(right - left for left, _, right, _ in boxes)
+    result = align(frames, "-o", tmp_path / "large", "--min-face", str(2 * widest))
+    assert result.exit_code == 1 and "no face" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("--device", "cuda:77"), "cannot be used"), (("--detector", "hog", "--follow"), "follow")]
+)
+def test_what_the_detector_cannot_do_is_said_at_once(
+    frames: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = align(frames, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 1 and said in result.output and not (tmp_path / "out").exists()
+
+
+def test_faces_of_before_there_was_a_setting_are_completed(frames: Path, tmp_path: Path) -> None:
+    assert align(frames, "-o", tmp_path).exit_code == 0
+    manifest = tmp_path / "grace" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(', "min_face_px": 0, "follow": false', ""))
+    assert '"follow"' not in manifest.read_text()
+    assert align(frames, "-o", tmp_path).exit_code == 0
+
+
 def test_other_settings_do_not_mix(frames: Path, tmp_path: Path) -> None:
     align(frames, "-o", tmp_path)
     result = align(frames, "-o", tmp_path, "--size", "32")

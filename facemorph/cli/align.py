@@ -28,6 +28,9 @@ from facemorph.cli.common import PATH, output_option, verbosity
 )
 @click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper's crop, in frame pixels.")
 @click.option("--person", type=PATH, help="Picture of the one to keep; faces that do not match are rejected.")
+@click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not looked for.")
+@click.option("--follow", is_flag=True, help="Look first where the face was in the frame before: for large frames.")
+@click.option("--device", default="cpu", show_default=True, help="Where the CNN detector runs: cpu or cuda.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one for each processor.")
 @verbosity
 def align(
@@ -38,6 +41,9 @@ def align(
     detector: str,
     side_px: int,
     person: Path | None,
+    min_face_px: int,
+    follow: bool,
+    device: str,
     jobs: int,
     show: bool,
 ) -> None:
@@ -54,11 +60,11 @@ def align(
     """
     from facemorph.faces import align as library
 
-    settings = library.Settings(size_px, crop, detector, side_px)
+    settings = library.Settings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
     for folder in library.find_folders(list(folders)):
         target = output / folder.resolve().name
-        rows = library.align(folder, target, settings, person=person, jobs=jobs, show=show)
+        rows = library.align(folder, target, settings, person=person, jobs=jobs, device=device, show=show)
         accepted = sum(row["status"] == "accepted" for row in rows)
         click.echo(f"{target}: {accepted} of {len(rows)} faces accepted ({accepted / len(rows):.1%})")
         reasons = Counter(row["reason"] for row in rows if row["status"] == "rejected")

@@ -19,6 +19,7 @@ from facemorph.faces import crop
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.landmarks import landmarks
+from facemorph.faces.track import Tracker
 from facemorph.files import read_jsonl, sha256, write_jsonl
 from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
 from facemorph.progress import bar
@@ -36,14 +37,22 @@ SHEET = 100  # pictures on a contact sheet
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides how a face looks in the end. `side_px` is the fixed side of the paper's crop, in frame pixels;
-    0 measures it on the person's own frames. `person` is the hash of the reference picture."""
+    """What decides which faces are found and how they look in the end.
+
+    Attributes:
+        side_px: fixed side of the paper's crop, in frame pixels; 0 measures it on the person's own frames.
+        person: hash of the reference picture.
+        min_face_px: narrower faces are not looked for.
+        follow: look first where the face was in the frame before.
+    """
 
     size_px: int = 64
     crop: str = "eyes"
     detector: str = "cnn"
     side_px: int = 0
     person: str = ""
+    min_face_px: int = 0
+    follow: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,15 @@ class Found:
 
 
 @functools.cache
-def _detector(kind: str) -> Any:
-    return make_detector(kind)
+def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str = "cpu") -> Any:
+    return make_detector(kind, device=device, min_face_px=min_face_px, follow=follow)
+
+
+def _detector_for(settings: Settings, device: str) -> Any:
+    detector = _detector(settings.detector, settings.min_face_px, settings.follow, device)
+    if isinstance(detector, Tracker):
+        detector.reset()  # what comes now need not follow on what came last
+    return detector
 
 
 def find_face(
@@ -101,7 +117,7 @@ def _quad(points: np.ndarray, settings: Settings) -> np.ndarray:
 
 
 def _align_chunk(
-    paths: list[Path], folder: Path, settings: Settings, reference: np.ndarray | None
+    paths: list[Path], folder: Path, settings: Settings, reference: np.ndarray | None, device: str
 ) -> list[dict[str, Any]]:
     """Align some pictures and return their rows of the manifest. Runs in a process of its own."""
     rows: list[dict[str, Any]] = []
@@ -115,7 +131,8 @@ def _align_chunk(
             readable.append(row)
         except ImageError as error:
             row |= {"status": "rejected", "reason": "unreadable", "detail": error.problem}
-    for row, image, detections in zip(readable, images, _detector(settings.detector)(images), strict=True):
+    found = _detector_for(settings, device)(images)
+    for row, image, detections in zip(readable, images, found, strict=True):
         row |= _align_one(image, detections, folder / f"{Path(row['source']).stem}.png", settings, reference)
     return rows
 
@@ -189,6 +206,7 @@ def align(
     *,
     person: Path | None = None,
     jobs: int = 0,
+    device: str = "cpu",
     show: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the aligned face of every picture in `source` to `output`, with a manifest.jsonl; return its rows.
@@ -202,10 +220,13 @@ def align(
         settings: the way of cropping; see `Settings`.
         person: picture of the one to keep; others are rejected.
         jobs: processes; 0 takes one for each processor.
+        device: where the CNN detector runs.
 
     Raises:
         InputError: other settings were used in `output` before, or no face was accepted.
+        ConfigError: the device is not there, or the detector cannot follow faces.
     """
+    _detector_for(settings, device)
     reference = None
     if person is not None:
         reference = reference_descriptor(person, settings.detector)
@@ -224,7 +245,7 @@ def align(
             head = {"settings": asdict(settings), "from": source.name}
             write_jsonl(manifest, [head, *done.values()])
             with manifest.open("a") as file:  # chunk by chunk, so that an interruption loses little
-                for rows in _aligned_chunks(todo, output, settings, reference, jobs):
+                for rows in _aligned_chunks(todo, output, settings, reference, jobs, device):
                     done |= {row["source"]: row for row in rows}
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
@@ -245,17 +266,18 @@ def align(
 
 
 def _aligned_chunks(
-    todo: list[Path], output: Path, settings: Settings, reference: np.ndarray | None, jobs: int
+    todo: list[Path], output: Path, settings: Settings, reference: np.ndarray | None, jobs: int, device: str
 ) -> Iterator[list[dict[str, Any]]]:
-    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    size = 4 * CHUNK if settings.follow else CHUNK  # each begins with a whole search
+    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
     jobs = min(jobs or os.cpu_count() or 1, len(chunks))
     if jobs == 1:
         for chunk in chunks:
-            yield _align_chunk(chunk, output, settings, reference)
+            yield _align_chunk(chunk, output, settings, reference, device)
         return
     # spawn: a fork of a process that runs threads (a bar, torch) may hang
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        futures = [pool.submit(_align_chunk, chunk, output, settings, reference) for chunk in chunks]
+        futures = [pool.submit(_align_chunk, chunk, output, settings, reference, device) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -274,6 +296,7 @@ def _same_settings(settings: Settings, known: list[dict[str, Any]], output: Path
     before = next((row["settings"] for row in known if "settings" in row), None)
     if before is None:
         return settings
+    before = {**asdict(Settings()), **before}  # as it was before there was such a setting
     now = asdict(settings)
     if settings.crop == "paper" and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
