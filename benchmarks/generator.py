@@ -2,12 +2,11 @@
 
     python benchmarks/generator.py --reference ~/stylegan2-ada-pytorch
     python benchmarks/generator.py --reference ~/stylegan2-ada-pytorch --sizes 256 --batches 1 4 --device cuda
-    python benchmarks/generator.py                       # ours alone, with load time and peak memory
 
 The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Its
 network is made with random weights, pickled as its own code does, and read by us; the pictures are compared; then the
 two take turns. On a CPU the table shows processor seconds (the clock would measure the neighbours as well), the best
-of the rounds and the median of the ratios of neighbouring turns.
+of the rounds and the median of the ratios of neighbouring turns; then the time and memory of loading ours, converted.
 """
 
 import argparse
@@ -29,11 +28,12 @@ from facemorph.stylegan.load import convert, load_generator
 CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # as the reference's training script chooses them
 
 MEMORY = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
 import torch
 from facemorph.stylegan.load import load_generator
-mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def mib():  # not ru_maxrss, which begins with the parent's
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
 torch.set_num_threads(int(sys.argv[2]))
 imported, clock, start = mib(), time.perf_counter(), time.process_time()
 generator = load_generator(Path(sys.argv[1]))
@@ -47,7 +47,7 @@ print(f"loaded in {took:.2f} processor s ({waited:.2f} s by the clock); peak mem
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", type=Path, help="a checkout of stylegan2-ada-pytorch")
+    parser.add_argument("--reference", type=Path, required=True, help="a checkout of stylegan2-ada-pytorch")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=5)
@@ -57,8 +57,6 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile ours")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.reference is None:
-        parser.error("--reference DIR is needed: git clone https://github.com/NVlabs/stylegan2-ada-pytorch")
     make = reference_maker(options.reference)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
     print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds a picture")
