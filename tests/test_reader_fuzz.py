@@ -191,11 +191,11 @@ def misfit(draw: st.DrawFn) -> bytes:
         return dumps({"g_ema": state, "latent_avg": draw(plain)}, 2)
     if kind == "ada":
         module: Module = ada_from(network)
+        modules = [module]
+        for one in modules:  # grows on the way; all are found before any is spoilt
+            modules += one.attributes.get("_modules", {}).values()
         for _ in range(draw(st.integers(1, 3))):
-            target = module
-            while isinstance(target, Module) and "_modules" in target.attributes and draw(st.booleans()):
-                target = target.attributes["_modules"][draw(st.sampled_from(sorted(target.attributes["_modules"])))]
-            attributes = target.attributes
+            attributes = draw(st.sampled_from(modules)).attributes
             group = draw(st.sampled_from(sorted(attributes)))
             if isinstance(attributes[group], dict) and attributes[group] and draw(st.booleans()):
                 attributes[group] = {
@@ -205,8 +205,9 @@ def misfit(draw: st.DrawFn) -> bytes:
             else:
                 attributes[group] = draw(plain)
         return dumps(ada_snapshot(module), 3)
+    parts = [network, *network.components.values()]
     for _ in range(draw(st.integers(1, 3))):
-        part = draw(st.sampled_from([network, *network.components.values()]))
+        part = draw(st.sampled_from(parts))
         if draw(st.booleans()) and isinstance(part.variables, list):
             index = draw(st.integers(0, len(part.variables) - 1))
             part.variables[index] = (part.variables[index][0], draw(plain))
