@@ -7,13 +7,14 @@ import pytest
 from facemorph import config
 from facemorph.errors import ConfigError
 from facemorph.stylegan.projection import Projection
+from facemorph.stylegan.teaching import Teaching
 
 
 def test_every_shipped_config_loads_and_survives_being_written(tmp_path: Path) -> None:
     shipped = sorted(config.SHIPPED.glob("*.yaml"))
     assert {"mixed.yaml", "mixed-paper.yaml", "demo.yaml"} <= {path.name for path in shipped}
     for path in shipped:
-        kind = Projection if path.stem.startswith("project-") else config.Config
+        kind = {"project": Projection, "encoder": Teaching}.get(path.stem.split("-")[0], config.Config)
         loaded = config.load(path, kind=kind)
         again = tmp_path / path.name
         again.write_text(config.to_yaml(loaded))

@@ -71,7 +71,8 @@ def test_readme_names_the_two_commands_and_the_makefile_has_them() -> None:
 def test_every_config_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     kind, _, preset = path.stem.partition("-")
-    command = f"project a.jpg --preset {preset}" if kind == "project" else f"train --config {path.name}"
+    commands = {"project": f"project a.jpg --preset {preset}", "encoder": "train-encoder --config encoder.yaml"}
+    command = commands.get(kind, f"train --config {path.name}")
     for heading in (f"# Command: facemorph {command}", "# Hardware: ", "# Time: ", "# Expected: "):
         assert heading in text, heading
 

@@ -15,7 +15,7 @@ from facemorph.cli import main
 from facemorph.errors import FaceError, InputError, OutputError, WeightsError
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.likeness import Likeness
+from facemorph.faces.likeness import likeness_at
 from facemorph.faces.morph import locate
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.perceptual import load_lpips
@@ -220,7 +220,7 @@ def test_the_identity_term_is_dlibs_distance_and_has_a_gradient(people: Path) ->
     portrait = read_portrait(people / "eileen.png", 256)
     assert portrait.points is not None
     expected = describe([face_chip(portrait.image, portrait.points)])[0]
-    likeness = Likeness([portrait.points], 256)
+    likeness = likeness_at([portrait.points], 256)
     x = to_tensor(portrait.image[None]).requires_grad_()
     found = likeness(x)
     assert float(np.linalg.norm(found.detach().numpy()[0] - expected)) < 0.03  # bilinear; dlib shrinks first

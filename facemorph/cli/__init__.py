@@ -24,6 +24,7 @@ COMMANDS = [
     "weights",
     "generate",
     "project",
+    "train-encoder",
 ]
 
 

@@ -16,6 +16,7 @@ from facemorph.cli.common import PATH, network_option, output_option, seed_optio
 @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best. Default: the preset's.")
 @click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16. Default: the preset's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
+@click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
 @click.option("--aligned", is_flag=True, help="The pictures are FFHQ-aligned already.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @seed_option("Of the noise maps, where a config optimises them.")
@@ -24,7 +25,8 @@ from facemorph.cli.common import PATH, network_option, output_option, seed_optio
 @verbosity
 def project(
     pictures: tuple[Path, ...], network: str, preset: str, name: str | None, space: str | None, loss: str | None,
-    overrides: tuple[str, ...], aligned: bool, device: str | None, seed: int, overwrite: bool, output: Path, show: bool,
+    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, device: str | None, seed: int, overwrite: bool,
+    output: Path, show: bool,
 ) -> None:  # fmt: skip
     """Find each of PICTURES in the latent space of a StyleGAN, so that it can be mixed and changed there.
 
@@ -44,7 +46,7 @@ def project(
 
     latents = project_files(
         pictures, output, network, settings,
-        aligned=aligned, overwrite=overwrite, show=show, device=device, seed=seed,
+        aligned=aligned, overwrite=overwrite, show=show, device=device, encoder=encoder, seed=seed,
     )  # fmt: skip
     click.echo(f"{output}: {len(latents)} of {len(pictures)} pictures found.")
     for latent in latents:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from facemorph.config import plain
 from facemorph.errors import FacemorphError, InputError, OutputError, WeightsError
-from facemorph.faces.likeness import Likeness
+from facemorph.faces.likeness import likeness_at
 from facemorph.files import replacing_files, sha256, write_json, write_jsonl
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.metrics.perceptual import Lpips, load_lpips
 from facemorph.progress import bar
+from facemorph.stylegan.encoder import Encoder, encoder_path, read_encoder
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.load import load_generator
@@ -40,12 +41,22 @@ BATCH_PIXELS = 1 << 20  # of a CUDA batch's pictures: one of 1024 px, or four of
 
 @dataclass
 class Projector:
-    """A network and how pictures are searched for in it. `lpips` is None where the loss does without."""
+    """A network and how pictures are searched for in it.
+
+    `lpips` is None where the loss does without; with an `encoder` the search starts from its guess.
+    """
 
     generator: Generator
     settings: Projection
     lpips: Lpips | None = None
+    encoder: Encoder | None = None
     samples: Samples | None = field(default=None, repr=False)
+
+    @property
+    def start_name(self) -> str:
+        if self.encoder is not None:
+            return "encoder"
+        return "mean" if self.settings.search.start == "mean" else "samples"
 
     @property
     def batch_size(self) -> int:
@@ -65,14 +76,17 @@ class Projector:
         likeness = None
         known = [one for one in points if one is not None]
         if terms.identity and len(known) == len(targets):
-            likeness = Likeness(known, side).to(targets.device)
+            likeness = likeness_at(known, side).to(targets.device)
         mask = mask_tensor(masks, targets.device)
         return Objective(targets, terms, search_settings.size_px, mask, self.lpips, likeness)
 
-    def start(self, objective: Objective) -> torch.Tensor:
-        """Where the search begins: latents [N, num_layers, w_size]."""
-        how, count = self.settings.search, len(objective.targets)
-        if how.start == "mean":
+    def start(self, targets: torch.Tensor, objective: Objective) -> torch.Tensor:
+        """Where the search for targets [N, 3, R, R] begins: latents [N, num_layers, w_size]."""
+        how, count = self.settings.search, len(targets)
+        if self.encoder is not None:
+            with torch.no_grad():
+                return self.encoder(targets)
+        if self.start_name == "mean":
             mean, _ = self.generator.latent_statistics()
             return repeat(mean.clone().expand(count, -1), self.generator)
         if self.samples is None:
@@ -89,11 +103,17 @@ class Projector:
     ) -> Found:
         """Where pictures [N, 3, R, R] in [-1, 1] lie. Raises InputError as `search` and `objective` do."""
         objective = self.objective(targets, points)
-        return search(self.generator, objective, self.start(objective), self.settings, seed, progress)
+        start, settings = self.start(targets, objective), self.settings
+        if self.encoder is not None:
+            rate = settings.schedule.learning_rate * settings.schedule.from_encoder
+            settings = replace(settings, schedule=replace(settings.schedule, learning_rate=rate))
+        return search(self.generator, objective, start, settings, seed, progress)
 
 
-def make_projector(network: str | Path, settings: Projection, device: str | None = None) -> Projector:
-    """The projector of a card's network or a file's.
+def make_projector(
+    network: str | Path, settings: Projection, device: str | None = None, encoder: Path | None = None
+) -> Projector:
+    """The projector of a card's network or a file's; with `encoder`, or the one in the cache, as the settings say.
 
     Raises:
         WeightsError: the network, or with the perceptual loss VGG16, is not here; the message says how to get it.
@@ -109,7 +129,15 @@ def make_projector(network: str | Path, settings: Projection, device: str | None
     generator = load_generator(path, chosen)
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
         raise InputError(f"{path} makes no RGB pictures without a label; only such networks can be projected into.")
-    return Projector(generator, settings, lpips)
+    return Projector(generator, settings, lpips, _find_encoder(generator, settings, encoder))
+
+
+def _find_encoder(generator: Generator, settings: Projection, chosen: Path | None) -> Encoder | None:
+    path = chosen or encoder_path(fingerprint(generator))
+    if chosen or settings.search.start == "encoder" or (settings.search.start == "auto" and path.exists()):
+        log.info("Starting from the encoder %s.", path)
+        return read_encoder(path, generator)
+    return None
 
 
 def find_face_network(network: str | Path) -> Path:
@@ -137,6 +165,7 @@ def project_files(
     overwrite: bool = False,
     show: bool = False,
     device: str | None = None,
+    encoder: Path | None = None,
     seed: int = 0,
 ) -> list[Path]:
     """Find each picture in a network's latent space, and write what was found to `folder`/<name of the picture>/.
@@ -155,7 +184,7 @@ def project_files(
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
     targets = _folders(pictures, folder)
-    projector = make_projector(network, settings, device)
+    projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
     todo = [path for path in pictures if overwrite or not _is_done(path, targets[path], key)]
@@ -213,6 +242,7 @@ def _project_chunk(
             "source_sha256": portrait.sha256,
             **key,
             **figures(portrait.image, picture, portrait.points, projector.lpips),
+            "start": projector.start_name,
             "loss": float(one.loss[0]),
             "steps": one.steps,
             "seconds": round(seconds + time.perf_counter() - began, 2),
@@ -296,7 +326,7 @@ def _tell_estimate(projector: Projector, portraits: list[Portrait], count: int) 
     image = to_tensor(np.stack([one.image for one in portraits]))
     objective = projector.objective(image, [one.points for one in portraits])
     began = time.perf_counter()
-    start = projector.start(objective)
+    start = projector.start(image, objective)
     looked = time.perf_counter() - began
     seconds = []
     for _ in range(PROBE_STEPS):

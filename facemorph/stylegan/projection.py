@@ -11,7 +11,7 @@ PRESETS = ("fast", "balanced", "best")
 SPACES, LOSSES, STARTS, PRECISIONS = (
     ("w", "w+"),
     ("perceptual", "pixel"),
-    ("samples", "mean"),
+    ("auto", "encoder", "samples", "mean"),
     ("auto", "float32", "bfloat16"),
 )
 
@@ -22,7 +22,7 @@ class Search:
 
     space: str = "w+"  # w: one latent for all layers, which mixes best; w+: one a layer, which resembles best
     loss: str = "perceptual"  # pixel leaves LPIPS out, and needs no weights of VGG16
-    start: str = "samples"  # the nearest of some samples, or the mean latent
+    start: str = "auto"  # an encoder's guess, the nearest of some samples, the mean; auto: encoder if there is one
     samples: int = 64  # how many are looked at for the nearest
     size_px: int = 256  # pictures are compared at this side at most
     background: float = 0.3  # how much what lies outside the face counts; 1 as much as the face
@@ -65,6 +65,7 @@ class Schedule:
 
     steps: int = 300
     learning_rate: float = 0.3  # at its height, as a share of the deviation of one number of w
+    from_encoder: float = 0.33  # times that, where an encoder's guess is the start: it is near already
     ramp_up: float = 0.05  # share of the steps in which the learning rate rises
     ramp_down: float = 0.4  # share in which it falls to 0 along a cosine
     joined: float = 0.4  # w+: share of the steps in which all layers still share one latent
@@ -74,6 +75,7 @@ class Schedule:
     def check(self) -> None:
         _range("schedule.steps", self.steps, 1, 100_000)
         _range("schedule.learning_rate", self.learning_rate, 1e-6, 10)
+        _range("schedule.from_encoder", self.from_encoder, 1e-6, 1)
         _range("schedule.ramp_up", self.ramp_up, 0, 1)
         _range("schedule.ramp_down", self.ramp_down, 0, 1)
         _range("schedule.joined", self.joined, 0, 1)
