@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "stylegan": GROUND | {"config", "faces", "weights", "download", "metrics"},
     "weights": GROUND | {"stylegan", "download"},
     "metrics": GROUND | {"weights"},
-    "cli": {"config", "video", "faces", "dcgan", "figures", "stylegan", "weights"} | GROUND,
+    "evaluation": GROUND | {"config", "dcgan", "faces", "figures", "metrics", "weights"},
+    "cli": {"config", "video", "faces", "dcgan", "figures", "stylegan", "weights", "evaluation"} | GROUND,
     "__main__": {"cli"},
     "__init__": set(),
 }
