@@ -108,8 +108,13 @@ class Config:
     output: Output = field(default_factory=Output)
 
 
-def load(name: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+Kind = typing.TypeVar("Kind")
+
+
+def load(name: str | Path, overrides: typing.Sequence[str] = (), kind: type[Kind] = Config) -> Kind:
     """The experiment in a YAML file, or in the shipped config of that name; `overrides` are `section.key=value`.
+
+    `kind` is the dataclass of sections that the file fills: `Config`, or a part of the package's own.
 
     Raises:
         ConfigError: no such file, not YAML, an unknown key, or a value of the wrong kind or out of range.
@@ -129,7 +134,7 @@ def load(name: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
                 f"--set {override} is not of the form section.key=value.", "For example training.steps=500."
             )
         values = {**values, section: {**(values.get(section) or {}), name_in_section: yaml.safe_load(text)}}
-    return from_dict(values, str(path))
+    return from_dict(values, str(path), kind)
 
 
 def find(name: str | Path) -> Path:
@@ -144,20 +149,20 @@ def find(name: str | Path) -> Path:
     raise ConfigError(f"No such config: {name}.", f"Give a path, or one of the shipped: {shipped}.")
 
 
-def from_dict(values: Any, where: str = "config") -> Config:
-    """A checked Config from plain values, as YAML or JSON gives them.
+def from_dict(values: Any, where: str = "config", kind: type[Kind] = Config) -> Kind:
+    """A checked `kind` from plain values, as YAML or JSON gives them.
 
     Raises:
         ConfigError: as `load`.
     """
-    return _build(Config, values, where, "")
+    return _build(kind, values, where, "")
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: Any) -> str:
     return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
 
 
-def plain(config: Config) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, Any]:
     """The config as YAML would give it: lists, no tuples."""
     return {
         key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()} if isinstance(value, dict) else value
@@ -201,7 +206,7 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
             return number
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    wanted = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    wanted = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
     raise ConfigError(f"{where}: {key} should be {wanted}, not {value!r}.")
 
 

@@ -12,7 +12,20 @@ from facemorph import __version__
 from facemorph.errors import FacemorphError
 
 # in the order of use
-COMMANDS = ["extract", "align", "compare", "train", "plot-loss", "sample", "walk", "morph", "weights", "generate"]
+COMMANDS = [
+    "extract",
+    "align",
+    "compare",
+    "train",
+    "plot-loss",
+    "sample",
+    "walk",
+    "morph",
+    "weights",
+    "generate",
+    "project",
+    "train-encoder",
+]
 
 
 class LazyGroup(click.Group):

@@ -15,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 MAX_SEEDS = 10_000
+NETWORK = "stylegan1-ffhq-1024"  # a card's name; the published directions belong to it
 
 
 class _Console(logging.Handler):
@@ -68,3 +69,9 @@ def seed_option(help: str) -> Callable[[Command], Command]:
 
 def output_option(default: str | None, help: str) -> Callable[[Command], Command]:
     return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help)
+
+
+def network_option(command: Command) -> Command:
+    """Adds --network, by default the card that the published directions belong to."""
+    text = "A network file (.pkl, .pt, .safetensors) or a card's name."
+    return click.option("--network", default=NETWORK, show_default=True, help=text)(command)

@@ -90,7 +90,7 @@ def write_grid(
     """
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists.", "Choose another -o, or replace it with --overwrite.")
-    generator = load_generator(find_network(network), _device(how.device))
+    generator = load_generator(find_network(network), pick_device(how.device))
     resolution = generator.architecture.resolution
     if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
         most = MAX_GRID_PIXELS // resolution**2
@@ -103,7 +103,7 @@ def write_grid(
     write_image(output, grid(pictures(generator, seeds, how, show), columns))
 
 
-def _device(name: str | None) -> torch.device:
+def pick_device(name: str | None) -> torch.device:
     """Raises:
     InputError: torch knows no such device, or the machine has none.
     """

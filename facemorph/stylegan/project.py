@@ -1,0 +1,372 @@
+"""Portraits to latents: aligned, searched for, written with what was reached."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from facemorph.config import plain
+from facemorph.errors import FacemorphError, InputError, OutputError, WeightsError
+from facemorph.faces.likeness import likeness_at
+from facemorph.files import replacing_files, sha256, write_json, write_jsonl
+from facemorph.images import grid, to_tensor, to_uint8, write_image
+from facemorph.metrics.perceptual import Lpips, load_lpips
+from facemorph.progress import bar
+from facemorph.stylegan.encoder import Encoder, encoder_path, read_encoder
+from facemorph.stylegan.generator import Generator
+from facemorph.stylegan.latents import Latent, fingerprint, write_latent
+from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.objective import Objective, mask_tensor
+from facemorph.stylegan.portrait import Portrait, face_mask, read_portrait
+from facemorph.stylegan.projection import Projection
+from facemorph.stylegan.report import figures, peak_memory_mib, read_report
+from facemorph.stylegan.samples import pick_device
+from facemorph.stylegan.search import Found, Samples, draw_samples, nearest, repeat, search, synthesize
+from facemorph.stylegan.tuning import tune, write_generator
+from facemorph.weights import cards, find_network, published_path
+
+log = logging.getLogger("facemorph")
+
+PROBE_STEPS = 2  # taken, timed and thrown away before a search on a processor
+BATCH_PIXELS = 1 << 20  # of a CUDA batch's pictures: one of 1024 px, or four of 512
+
+
+@dataclass
+class Projector:
+    """A network and how pictures are searched for in it.
+
+    `lpips` is None where the loss does without; with an `encoder` the search starts from its guess.
+    """
+
+    generator: Generator
+    settings: Projection
+    lpips: Lpips | None = None
+    encoder: Encoder | None = None
+    samples: Samples | None = field(default=None, repr=False)
+
+    @property
+    def start_name(self) -> str:
+        if self.encoder is not None:
+            return "encoder"
+        return "mean" if self.settings.search.start == "mean" else "samples"
+
+    @property
+    def batch_size(self) -> int:
+        if self.settings.search.batch_size:
+            return self.settings.search.batch_size
+        on_cuda = self.generator.w_avg.device.type == "cuda"
+        return max(1, BATCH_PIXELS // self.generator.architecture.resolution**2) if on_cuda else 1
+
+    def objective(self, targets: torch.Tensor, points: Sequence[np.ndarray | None] | None = None) -> Objective:
+        """The loss against targets [N, 3, R, R] in [-1, 1]; landmarks [68, 2] of each, where known, mask them."""
+        search_settings, terms, side = self.settings.search, self.settings.terms, targets.shape[2]
+        if targets.ndim != 4 or targets.shape[1:] != (3, *(self.generator.architecture.resolution,) * 2):
+            side = self.generator.architecture.resolution
+            raise InputError(f"Targets are of shape {tuple(targets.shape)}; [N, 3, {side}, {side}] was expected.")
+        points = points or [None] * len(targets)
+        masks = [face_mask(one, side, search_settings.background) for one in points]
+        likeness = None
+        known = [one for one in points if one is not None]
+        if terms.identity and len(known) == len(targets):
+            likeness = likeness_at(known, side).to(targets.device)
+        mask = mask_tensor(masks, targets.device)
+        return Objective(targets, terms, search_settings.size_px, mask, self.lpips, likeness)
+
+    def start(self, targets: torch.Tensor, objective: Objective) -> torch.Tensor:
+        """Where the search for targets [N, 3, R, R] begins: latents [N, num_layers, w_size]."""
+        how, count = self.settings.search, len(targets)
+        if self.encoder is not None:
+            with torch.no_grad():
+                return self.encoder(targets)
+        if self.start_name == "mean":
+            mean, _ = self.generator.latent_statistics()
+            return repeat(mean.clone().expand(count, -1), self.generator)
+        if self.samples is None:
+            self.samples = draw_samples(self.generator, how.samples, objective)
+        w = torch.stack([nearest(self.samples, objective, index) for index in range(count)])
+        return repeat(w, self.generator)
+
+    def __call__(
+        self,
+        targets: torch.Tensor,
+        points: Sequence[np.ndarray | None] | None = None,
+        seed: int = 0,
+        progress: "tqdm | None" = None,
+    ) -> Found:
+        """Where pictures [N, 3, R, R] in [-1, 1] lie. Raises InputError as `search` and `objective` do."""
+        objective = self.objective(targets, points)
+        start, settings = self.start(targets, objective), self.settings
+        if self.encoder is not None:
+            rate = settings.schedule.learning_rate * settings.schedule.from_encoder
+            settings = replace(settings, schedule=replace(settings.schedule, learning_rate=rate))
+        return search(self.generator, objective, start, settings, seed, progress)
+
+
+def make_projector(
+    network: str | Path, settings: Projection, device: str | None = None, encoder: Path | None = None
+) -> Projector:
+    """The projector of a card's network or a file's; with `encoder`, or the one in the cache, as the settings say.
+
+    Raises:
+        WeightsError: the network, or with the perceptual loss VGG16, is not here; the message says how to get it.
+        InputError: there is no such device, or the network makes no RGB pictures or wants a label.
+    """
+    path = find_face_network(network)
+    chosen = pick_device(device)
+    lpips = None
+    if settings.search.loss == "perceptual" and settings.terms.lpips:
+        lpips = load_lpips(device=chosen)
+        if settings.search.precision == "bfloat16" or (settings.search.precision == "auto" and chosen.type == "cuda"):
+            lpips.use_bfloat16()
+    generator = load_generator(path, chosen)
+    if generator.architecture.label_size or generator.architecture.image_channels != 3:
+        raise InputError(f"{path} makes no RGB pictures without a label; only such networks can be projected into.")
+    return Projector(generator, settings, lpips, _find_encoder(generator, settings, encoder))
+
+
+def _find_encoder(generator: Generator, settings: Projection, chosen: Path | None) -> Encoder | None:
+    path = chosen or encoder_path(fingerprint(generator))
+    if chosen or settings.search.start == "encoder" or (settings.search.start == "auto" and path.exists()):
+        log.info("Starting from the encoder %s.", path)
+        return read_encoder(path, generator)
+    return None
+
+
+def find_face_network(network: str | Path) -> Path:
+    """The file of a network that portraits are to be found in.
+
+    Raises:
+        WeightsError: it is not here: how to get it, where it belongs, and what works without it.
+    """
+    try:
+        return find_network(network)
+    except WeightsError as error:
+        known = cards().get(str(network))
+        place = f"It belongs to {published_path(known)}.\n" if known else ""
+        now = "Without any network, this works now: facemorph morph a.jpg b.jpg --method landmarks"
+        raise WeightsError(error.problem, f"{error.hint}\n{place}{now}") from None
+
+
+def project_files(
+    pictures: Sequence[Path],
+    folder: Path,
+    network: str | Path,
+    settings: Projection,
+    *,
+    aligned: bool = False,
+    overwrite: bool = False,
+    show: bool = False,
+    device: str | None = None,
+    encoder: Path | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Find each picture in a network's latent space, and write what was found to `folder`/<name of the picture>/.
+
+    Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
+    looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
+    (a network for this picture alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
+    A picture that is done already, with the same settings, is left as it is. One that cannot be done is told and left
+    out; manifest.jsonl accounts for all.
+
+    Returns:
+        The latent files, in the order of the pictures.
+
+    Raises:
+        WeightsError, InputError: as `make_projector`; two pictures have one name; or no picture could be done.
+        OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
+    """
+    targets = _folders(pictures, folder)
+    projector = make_projector(network, settings, device, encoder)
+    network_id = fingerprint(projector.generator)
+    key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
+    todo = [path for path in pictures if overwrite or not _is_done(path, targets[path], key)]
+    for path in pictures:
+        if path not in todo:
+            log.info("%s is done already; it is left as it is.", path)
+    failures: dict[Path, str] = {}
+    steps = settings.schedule.steps + settings.tuning.steps
+    with bar(show, total=steps * len(todo), unit=" steps", description="project") as progress:
+        for first in range(0, len(todo), projector.batch_size):
+            chunk = todo[first : first + projector.batch_size]
+            portraits = []
+            for path in chunk:
+                try:
+                    size_px = projector.generator.architecture.resolution
+                    portraits.append(read_portrait(path, size_px, aligned))
+                except FacemorphError as error:
+                    log.warning("%s", error)
+                    failures[path] = error.problem
+            if portraits:
+                with _enough_memory():
+                    if first == 0 and projector.generator.w_avg.device.type == "cpu":
+                        _tell_estimate(projector, portraits, len(todo))
+                    _project_chunk(projector, portraits, targets, key, seed, progress)
+            progress.update(steps * (first + len(chunk)) - progress.n)
+    _write_manifest(folder, targets, failures)
+    if len(failures) == len(pictures):
+        raise InputError("None of the pictures could be projected.", "\n".join(failures.values()))
+    return [targets[path] / "latent.safetensors" for path in pictures if path not in failures]
+
+
+def _project_chunk(
+    projector: Projector,
+    portraits: list[Portrait],
+    folders: dict[Path, Path],
+    key: dict[str, Any],
+    seed: int,
+    progress: tqdm,
+) -> None:
+    began = time.perf_counter()
+    device = projector.generator.w_avg.device
+    targets = to_tensor(np.stack([one.image for one in portraits])).to(device)
+    found = projector(targets, [one.points for one in portraits], seed, progress)
+    seconds = (time.perf_counter() - began) / len(portraits)
+    for index, portrait in enumerate(portraits):
+        one = found.only(index)
+        generator, began = projector.generator, time.perf_counter()
+        pivot = _picture(generator, one)
+        if projector.settings.tuning.steps:
+            objective = projector.objective(targets[index : index + 1], [portrait.points])
+            generator = tune(generator, objective, one, projector.settings.tuning, progress)
+        picture = _picture(generator, one)
+        report = {
+            "source": portrait.path.name,
+            "source_sha256": portrait.sha256,
+            **key,
+            **figures(portrait.image, picture, portrait.points, projector.lpips),
+            "start": projector.start_name,
+            "loss": float(one.loss[0]),
+            "steps": one.steps,
+            "seconds": round(seconds + time.perf_counter() - began, 2),
+            "peak_memory_mib": peak_memory_mib(device),
+            "remarks": list(portrait.remarks),
+        }
+        _write(folders[portrait.path], one, portrait, pivot, picture, generator, report)
+
+
+def _picture(generator: Generator, found: Found) -> np.ndarray:
+    """uint8 RGB [R, R, 3]."""
+    with torch.no_grad():
+        return to_uint8(synthesize(generator, found.latents, found.noise))[0]
+
+
+def _write(
+    folder: Path,
+    found: Found,
+    portrait: Portrait,
+    pivot: np.ndarray,
+    picture: np.ndarray,
+    generator: Generator,
+    report: dict[str, Any],
+) -> None:
+    arrays = {"loss" if name == "loss" else f"loss.{name}": rows[:, 0] for name, rows in found.history.items()}
+    arrays |= {f"noise.{name}": plane[0, 0].cpu().numpy() for name, plane in found.noise.items()}
+    about = {name: report[name] for name in ("source", "source_sha256", "settings", "psnr_db", "ms_ssim", "lpips")}
+    space = report["settings"]["search"]["space"]
+    latent = Latent(found.latents[0].cpu().numpy(), space, report["network"], about, arrays)
+    tuned = report["settings"]["tuning"]["steps"] > 0
+    with replacing_files(folder) as temporary:
+        write_latent(temporary / "latent.safetensors", latent)
+        write_image(temporary / "aligned.png", portrait.image)
+        write_image(temporary / "reconstruction.png", picture)
+        if tuned:
+            path = temporary / "tuned.safetensors"
+            write_generator(path, generator, tuned_for=portrait.path.name, tuned_from=report["network"])
+            own = Latent(latent.w, space, fingerprint(generator), about, arrays)
+            write_latent(temporary / "tuned-latent.safetensors", own)
+        row = [portrait.image, pivot, picture] if tuned else [portrait.image, picture]
+        write_image(temporary / "side_by_side.png", grid(row, len(row)))
+    write_json(folder / "report.json", report)  # last: it says that all is there
+
+
+def _folders(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each picture's results go. Raises InputError where two would mix, or there are none."""
+    if not pictures:
+        raise InputError("No pictures were given.", "Name at least one: facemorph project a.jpg")
+    names = Counter(path.stem for path in pictures)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"Two of the pictures are called {twice[0]!r} and would mix.", "Rename one, or give another -o."
+        )
+    return {path: folder / path.stem for path in pictures}
+
+
+def _is_done(picture: Path, folder: Path, key: dict[str, Any]) -> bool:
+    """Was this picture done before with the same network and settings?
+
+    Raises:
+        OutputError: it was done, but from another picture, network or settings.
+    """
+    report = read_report(folder)
+    if report is None:
+        return False
+    wanted = {**key, "source_sha256": sha256(picture) if picture.is_file() else None}
+    changed = [name for name, value in wanted.items() if report.get(name) != value]
+    if changed:
+        raise OutputError(
+            f"{folder} holds a projection with another {' and another '.join(changed)}.".replace(
+                "source_sha256", "picture"
+            ),
+            "Choose another -o, or replace it with --overwrite.",
+        )
+    return True
+
+
+def _tell_estimate(projector: Projector, portraits: list[Portrait], count: int) -> None:
+    """Say how long it will take, after a few steps that are thrown away."""
+    image = to_tensor(np.stack([one.image for one in portraits]))
+    objective = projector.objective(image, [one.points for one in portraits])
+    began = time.perf_counter()
+    start = projector.start(image, objective)
+    looked = time.perf_counter() - began
+    seconds = []
+    for _ in range(PROBE_STEPS):
+        began = time.perf_counter()
+        pictures = projector.generator.synthesize(start.clone().requires_grad_())
+        torch.stack(list(objective.terms_of(pictures).values())).sum().backward()
+        seconds.append(time.perf_counter() - began)
+    step = min(seconds) / len(portraits)
+    each = step * (projector.settings.schedule.steps + projector.settings.tuning.steps)
+    log.info(
+        "A step takes %.2g s here: about %s a picture, %s for all %d. (Looking for a start took %.1f s.)",
+        step, _duration(each), _duration(each * count), count, looked,
+    )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"There is not enough memory on the device: {str(error).splitlines()[0]}",
+            "Try --set search.batch_size=1 --set search.size_px=128, or --device cpu.",
+        ) from error
+
+
+def _write_manifest(folder: Path, folders: dict[Path, Path], failures: dict[Path, str]) -> None:
+    rows = []
+    for path, target in folders.items():
+        row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
+        failed = {"status": "failed", "reason": failures.get(path)}
+        rows.append(row | (failed if path in failures else {"status": "done", "folder": target.name}))
+    write_jsonl(folder / "manifest.jsonl", rows)

@@ -1,0 +1,261 @@
+"""The `project` command and what it leaves behind, on real portraits and a random network."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from published_files import dumps, stylegan1, stylegan2
+from random_vgg import write_random_vgg
+from skimage.metrics import peak_signal_noise_ratio
+
+from facemorph.cli import main
+from facemorph.errors import FaceError, InputError, OutputError, WeightsError
+from facemorph.faces.crop import cut, ffhq_quad
+from facemorph.faces.descriptors import describe, face_chip
+from facemorph.faces.likeness import likeness_at
+from facemorph.faces.morph import locate
+from facemorph.images import read_image, to_tensor, to_uint8, write_image
+from facemorph.metrics.perceptual import load_lpips
+from facemorph.metrics.pictures import ms_ssim
+from facemorph.stylegan.latents import check_network, read_latent
+from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.portrait import face_mask, misalignment, read_portrait
+from facemorph.stylegan.project import Projector, make_projector, project_files
+from facemorph.stylegan.projection import Projection, Schedule, Search, Terms, Tuning
+from facemorph.stylegan.search import repeat
+
+QUICK = Projection(search=Search(loss="pixel", samples=4), schedule=Schedule(steps=6))
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two portraits that come with the packages: eileen.png and grace.jpg."""
+    from matplotlib import cbook
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("people")
+    write_image(folder / "eileen.png", astronaut())
+    grace = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    write_image(folder / "grace.jpg", read_image(Path(str(grace))))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "random.pkl"
+    path.write_bytes(dumps(stylegan2(64, 8)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMORPH_CACHE", str(tmp_path / "cache"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["project", *map(str, arguments)])
+
+
+def quick(network: Path, output: Path, *more: object) -> list[object]:
+    steps = ["--set", "schedule.steps=6", "--set", "search.samples=4"]
+    return ["--network", network, "--loss", "pixel", "--preset", "fast", *steps, "-o", output, *more]
+
+
+def holds_together(folder: Path, network: Path, source: Path) -> dict:
+    """Recompute all that a projection's folder says of itself; returns its report."""
+    report = json.loads((folder / "report.json").read_text())
+    latent = read_latent(folder / "latent.safetensors")
+    wanted, made = read_image(folder / "aligned.png"), read_image(folder / "reconstruction.png")
+    generator = load_generator(network)
+    check_network(latent, generator, "the latent")
+    with torch.no_grad():
+        assert np.array_equal(to_uint8(generator.synthesize(torch.from_numpy(latent.w)[None]))[0], made)
+    assert report["psnr_db"] == pytest.approx(peak_signal_noise_ratio(wanted, made), abs=1e-3)
+    first, second = to_tensor(wanted[None]), to_tensor(made[None])
+    assert report["ms_ssim"] == pytest.approx(float(ms_ssim(first, second)), abs=1e-5)
+    assert report["source"] == source.name and len(latent.arrays["loss"]) == report["steps"]
+    assert report["loss"] == pytest.approx(float(latent.arrays["loss"].min()))
+    assert report["seconds"] > 0 and report["lpips"] is None and "vgg16" in report["lpips_reason"]
+    side = generator.architecture.resolution
+    assert read_image(folder / "side_by_side.png").shape == (side + 4, 2 * side + 6, 3)
+    return report
+
+
+def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Path, tmp_path: Path) -> None:
+    broken, out = tmp_path / "broken.jpg", tmp_path / "out"
+    broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
+    result = run(broken, people / "eileen.png", people / "grace.jpg", *quick(network, out))
+    assert result.exit_code == 0, result.output
+    assert "2 of 3 pictures found" in result.output and "broken.jpg is damaged" in result.output
+    for name in ("eileen.png", "grace.jpg"):
+        holds_together(out / Path(name).stem, network, people / name)
+    rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["failed", "done", "done"] and "damaged" in rows[0]["reason"]
+
+    (out / "grace" / "report.json").unlink()  # as if it had been interrupted there
+    before = (out / "eileen" / "latent.safetensors").stat().st_mtime_ns
+    assert run(people / "eileen.png", people / "grace.jpg", *quick(network, out)).exit_code == 0
+    assert (out / "eileen" / "latent.safetensors").stat().st_mtime_ns == before
+    assert (out / "grace" / "report.json").exists()
+
+    other = run(people / "eileen.png", *quick(network, out, "--space", "w"))
+    assert other.exit_code == 1 and "another settings" in other.output and "--overwrite" in other.output
+    assert run(people / "eileen.png", *quick(network, out, "--space", "w", "--overwrite")).exit_code == 0
+    assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
+
+
+def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) -> None:
+    network = shared / "fixtures" / "stylegan" / "stylegan1-256-random.pkl"
+    folder = shared / "data" / "portraits" / "london"
+    pictures = [folder / "man_005_neutral.jpg", folder / "woman_002_neutral.jpg"]
+    latents = project_files(pictures, tmp_path, network, QUICK)
+    assert [path.parent.name for path in latents] == [path.stem for path in pictures]
+    for path, picture in zip(latents, pictures, strict=True):
+        report = holds_together(path.parent, network, picture)
+        assert misalignment(locate(read_image(path.parent / "aligned.png"), "it")[1], 256) < 0.02
+        assert report["descriptor_distance"] is not None or "no face" in report["descriptor_reason"]
+
+
+def test_nothing_is_projected_where_no_picture_can_be(network: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "sky.png", np.full((200, 200, 3), 90, np.uint8))
+    result = run(tmp_path / "sky.png", tmp_path / "none.jpg", *quick(network, tmp_path / "out"))
+    assert result.exit_code == 1 and "None of the pictures could be projected" in result.output
+    assert "No face was found" in result.output and "No such picture" in result.output
+
+
+def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(people: Path, tmp_path: Path) -> None:
+    image = read_image(people / "eileen.png")
+    with pytest.raises(InputError, match="is not aligned: the face lies") as error:
+        read_portrait(people / "eileen.png", 64, aligned=True)
+    assert "Leave --aligned out" in str(error.value)
+    with pytest.raises(InputError, match="aligned pictures are square"):
+        read_portrait(people / "grace.jpg", 64, aligned=True)
+    aligned = tmp_path / "aligned.png"
+    write_image(aligned, cut(image, ffhq_quad(locate(image, "it")[1]), 256))
+    found = read_portrait(aligned, 64, aligned=True)
+    assert found.image.shape == (64, 64, 3) and found.points is not None and not found.remarks
+    again = read_portrait(people / "eileen.png", 64)
+    assert again.points is not None and np.abs(again.points - found.points).max() < 2  # of 64 px
+
+
+def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network: Path, tmp_path: Path) -> None:
+    generator, picture = load_generator(network), tmp_path / "nonsense.png"
+    with torch.no_grad():
+        write_image(picture, to_uint8(generator(generator.latents_of_seeds([3])))[0])
+    with pytest.raises(FaceError, match="No face was found"):
+        read_portrait(picture, 64)
+    (latent,) = project_files([picture], tmp_path / "out", network, QUICK, aligned=True)
+    report = json.loads((latent.parent / "report.json").read_text())
+    assert "no face was found" in report["remarks"][0] and report["descriptor_distance"] is None
+    assert np.array_equal(read_image(latent.parent / "aligned.png"), read_image(picture))
+
+
+def test_missing_weights_are_told_with_what_works_now(people: Path, network: Path, tmp_path: Path) -> None:
+    result = run(people / "eileen.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1 and not (tmp_path / "out").exists()
+    for part in (
+        "facemorph weights fetch stylegan1-ffhq-1024",
+        "By hand: open https://drive.google.com",
+        str(tmp_path / "cache" / "weights" / "karras2019stylegan-ffhq-1024x1024.pkl"),
+        "facemorph morph a.jpg b.jpg --method landmarks",
+    ):
+        assert part in result.output
+    with pytest.raises(WeightsError, match="vgg16") as error:
+        make_projector(network, Projection())
+    assert "--loss pixel" in str(error.value)
+
+
+def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="called 'a' and would mix"):
+        project_files([Path("x/a.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
+    with pytest.raises(InputError, match="No pictures"):
+        project_files([], tmp_path, network, QUICK)
+
+
+def test_labelled_networks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.pkl"
+    path.write_bytes(dumps(stylegan2(16, label_size=2)))
+    with pytest.raises(InputError, match="without a label"):
+        make_projector(path, QUICK)
+
+
+def test_tuning_brings_the_picture_nearer_and_leaves_a_network_that_makes_it(
+    people: Path, network: Path, tmp_path: Path
+) -> None:
+    how = Projection(search=QUICK.search, schedule=QUICK.schedule, tuning=Tuning(steps=40, learning_rate=3e-3))
+    (plain,) = project_files([people / "eileen.png"], tmp_path / "plain", network, QUICK)
+    (path,) = project_files([people / "eileen.png"], tmp_path / "best", network, how)
+    before, after = (json.loads((one.parent / "report.json").read_text()) for one in (plain, path))
+    assert after["psnr_db"] > before["psnr_db"] + 1
+    tuned = load_generator(path.parent / "tuned.safetensors")
+    latent = read_latent(path.parent / "tuned-latent.safetensors")
+    check_network(latent, tuned, "the tuned latent")
+    with torch.no_grad():
+        made = to_uint8(tuned.synthesize(torch.from_numpy(latent.w)[None]))[0]
+    assert np.abs(made.astype(int) - read_image(path.parent / "reconstruction.png")).max() <= 1
+    check_network(read_latent(path), load_generator(network), "the pivot")
+    with pytest.raises(OutputError, match="another settings"):
+        project_files([people / "eileen.png"], tmp_path / "best", network, QUICK)
+
+
+def test_the_perceptual_term_leads_the_search(network: Path, tmp_path: Path) -> None:
+    """With random weights of VGG16: what is lowered is LPIPS itself."""
+    lpips, generator = load_lpips(*write_random_vgg(tmp_path)), load_generator(network)
+    with torch.no_grad():
+        target = generator.synthesize(repeat(generator.map(generator.latents_of_seeds([1])), generator))
+    how = Projection(
+        search=Search(space="w", samples=4), terms=Terms(pixels=1e-6, ms_ssim=0), schedule=Schedule(steps=25)
+    )
+    found = Projector(generator, how, lpips)(target)
+    with torch.no_grad():
+        reached = float(lpips(generator.synthesize(found.latents), target))
+    assert found.history["lpips"][0, 0] > 2 * reached
+    assert reached == pytest.approx(float(found.history["lpips"].min()), rel=0.2)
+
+
+def test_the_identity_term_is_dlibs_distance_and_has_a_gradient(people: Path) -> None:
+    portrait = read_portrait(people / "eileen.png", 256)
+    assert portrait.points is not None
+    expected = describe([face_chip(portrait.image, portrait.points)])[0]
+    likeness = likeness_at([portrait.points], 256)
+    x = to_tensor(portrait.image[None]).requires_grad_()
+    found = likeness(x)
+    assert float(np.linalg.norm(found.detach().numpy()[0] - expected)) < 0.03  # bilinear; dlib shrinks first
+    found.square().sum().backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all() and float(x.grad.abs().max()) > 0
+    other = read_image(people / "grace.jpg")
+    there = describe([face_chip(other, locate(other, "her")[1])])[0]
+    assert np.linalg.norm(found.detach().numpy()[0] - there) > 0.4
+
+
+def test_the_identity_term_takes_part(people: Path, network: Path, tmp_path: Path) -> None:
+    how = Projection(search=QUICK.search, schedule=QUICK.schedule, terms=Terms(identity=1.0))
+    (path,) = project_files([people / "eileen.png"], tmp_path, network, how)
+    rows = read_latent(path).arrays["loss.identity"]
+    assert len(rows) == 6 and np.isfinite(rows).all() and rows.min() > 0
+
+
+def test_the_mask_covers_the_face_softly(people: Path) -> None:
+    portrait = read_portrait(people / "eileen.png", 128)
+    assert portrait.points is not None
+    mask = face_mask(portrait.points, 128, 0.3)
+    inner = portrait.points[27:60].round().astype(int)
+    assert mask[inner[:, 1], inner[:, 0]].min() > 0.95
+    assert np.allclose(mask[[0, 0, -1, -1], [0, -1, 0, -1]], 0.3, atol=0.01)
+    assert 0.15 < (mask > 0.65).mean() < 0.6
+    assert np.abs(np.diff(mask, axis=0)).max() < 0.2
+    assert (face_mask(None, 8, 0.3) == 1).all() and (face_mask(portrait.points, 8, 1.0) == 1).all()
+
+
+def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, tmp_path: Path) -> None:
+    path = tmp_path / "network.pkl"
+    path.write_bytes(dumps(stylegan1(32)))
+    pictures = [people / "eileen.png", people / "grace.jpg"]
+    together = Projection(search=Search(loss="pixel", samples=4, batch_size=2), schedule=QUICK.schedule)
+    one = project_files(pictures, tmp_path / "one", path, QUICK)
+    two = project_files(pictures, tmp_path / "two", path, together)
+    for first, second in zip(one, two, strict=True):
+        assert np.allclose(read_latent(first).w, read_latent(second).w, atol=5e-3)
