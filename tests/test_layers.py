@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "stylegan": GROUND | {"sequence", "config", "faces", "weights", "download", "metrics"},
     "weights": GROUND | {"stylegan", "download"},
     "metrics": GROUND | {"weights"},
-    "cli": {"config", "video", "faces", "dcgan", "figures", "stylegan", "weights"} | GROUND,
+    "evaluation": GROUND | {"faces", "metrics", "sequence", "stylegan"},
+    "cli": {"evaluation", "sequence", "config", "video", "faces", "dcgan", "figures", "stylegan", "weights"} | GROUND,
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -25,6 +25,8 @@ COMMANDS = [
     "generate",
     "project",
     "train-encoder",
+    "directions",
+    "child",
 ]
 
 

@@ -65,11 +65,16 @@ def along_component(z: Tensor, component: int, steps: int) -> Tensor:
 
 
 def between(a: Tensor, b: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
-    """From `a` to `b` [z_dim] in even steps, both ends included: [steps, z_dim].
+    """From `a` to `b` [z_dim] in even steps, both ends included: [steps, z_dim]."""
+    return between_at(a, b, torch.linspace(0, 1, steps), spherical=spherical)
+
+
+def between_at(a: Tensor, b: Tensor, shares: Tensor, *, spherical: bool = False) -> Tensor:
+    """The points at `shares` [N] of the way from `a` to `b` [z_dim]: [N, z_dim].
 
     Straight by default, which stays inside the box of a uniform z; spherical suits a normal z (Shoemake 1985).
     """
-    t = torch.linspace(0, 1, steps).unsqueeze(1)
+    t = shares.unsqueeze(1)
     if spherical:
         angle = torch.arccos((torch.dot(a, b) / (a.norm() * b.norm())).clamp(-1, 1))
         if torch.sin(angle) > 1e-4:

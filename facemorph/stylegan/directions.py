@@ -18,7 +18,9 @@ from facemorph.errors import InputError
 from facemorph.files import replacing_files, write_json
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint
+from facemorph.weights import cards, ready_path, state
 
+PUBLISHED = "stylegan1-ffhq-direction-"  # what the names of their cards begin with
 PUBLISHED_LAYERS = 8  # the first ones; published directions are added to these alone (BabyGAN's recipe)
 AGES = (10, 50)  # years that BabyGAN's strength of the age direction is meant for
 MAX_BYTES = 1 << 24
@@ -98,6 +100,27 @@ def read_directions(folder: Path, generator: Generator) -> dict[str, Direction]:
             raise InputError(f"{noted} is damaged: {error!r}.", "Find the directions anew.") from None
         if not ours:
             raise InputError(f"The directions in {folder} were found for another network.", "Find them anew for this.")
+    return found
+
+
+def find_directions(folder: Path | None, generator: Generator) -> dict[str, Direction]:
+    """The directions in `folder`; without one, those of the published that are in the cache and fit this network.
+
+    Raises:
+        InputError: as `read_directions`.
+    """
+    if folder is not None:
+        return read_directions(folder, generator)
+    architecture = generator.architecture
+    if architecture.generation != 1 or (architecture.num_layers, architecture.w_size) != (18, 512):
+        return {}
+    published = {name: card for name, card in cards().items() if name.startswith(PUBLISHED)}
+    here = {name: ready_path(card) for name, card in published.items() if state(card) == "ready"}
+    found = {}
+    for name, path in here.items():
+        one = read_direction(path, architecture.num_layers, architecture.w_size)
+        short = name.removeprefix(PUBLISHED)
+        found[short] = Direction(short, one.vector, one.layers, {"card": name})
     return found
 
 
