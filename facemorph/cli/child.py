@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from facemorph.cli.common import PATH, network_option, output_option, seed_option, verbosity
-from facemorph.cli.projecting import projecting
+from facemorph.cli.projecting import name_of, projecting
 
 
 @click.command(short_help="Faces that two people's children might have, by a StyleGAN.")
@@ -42,16 +42,18 @@ def child(
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
     from facemorph.sequence import check_free
-    from facemorph.stylegan.directions import age_strength, find_directions
-    from facemorph.stylegan.family import Family, write_family
+    from facemorph.stylegan.directions import find_directions
+    from facemorph.stylegan.family import Family, check_wanted, write_family
     from facemorph.stylegan.parents import find_parents
 
-    target = output or Path("children", f"{mother.stem}-{father.stem}")
+    target = output or Path("children", f"{name_of(mother)}-{name_of(father)}")
     check_free(target, overwrite)
-    for age in ages:
-        age_strength(age)  # said before anything slow
-    generator, latents = find_parents([mother, father], network, search.settings, show=show, **search.where)
+    family = Family(ages=ages, **how)
+    generator, latents = find_parents(
+        [mother, father], network, search.settings, show=show, **search.where,
+        check=lambda generator: check_wanted(family, find_directions(folder, generator)),
+    )  # fmt: skip
+    parents = list(zip(map(name_of, (mother, father)), latents, strict=True))
     known = find_directions(folder, generator)
-    parents = list(zip((mother.stem, father.stem), latents, strict=True))
-    written = write_family(target, generator, parents, Family(ages=ages, **how), known, overwrite=overwrite, show=show)
+    written = write_family(target, generator, parents, family, known, overwrite=overwrite, show=show)
     click.echo(f"{written[0]}\n{target}: {len(written) - 1} children as pictures and latents, and family.json")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from facemorph.cli.common import NETWORK, PATH, output_option, seed_option, verbosity
-from facemorph.cli.projecting import projecting
+from facemorph.cli.projecting import name_of, projecting
 
 METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
 
@@ -88,11 +88,6 @@ def morph(
         for path, distance in zip((first, second), ends, strict=True):
             click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} pictures step_*.jpg")
-
-
-def name_of(path: Path) -> str:
-    """What a picture or a latent is called: a latent lies in a folder of the picture's name."""
-    return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem
 
 
 def choose(method: str, network: str | None, run: Path | None) -> str:

@@ -43,3 +43,8 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, search=Search(settings, where), **kwargs)
 
     return wrapped
+
+
+def name_of(path: Path) -> str:
+    """What a picture or a latent is called: a latent lies in a folder of the picture's name."""
+    return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem

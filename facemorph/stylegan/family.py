@@ -57,14 +57,10 @@ class Child:
         return f"child_{self.number}" + ("" if self.age is None else f"_{self.age:g}_years")
 
 
-def children_of(
-    mother: np.ndarray, father: np.ndarray, family: Family, directions: dict[str, Direction]
-) -> list[Child]:
-    """Every child at every age, child by child.
-
-    Raises:
-        InputError: an age or gender is asked for, and there is no direction of that name; or an age out of range.
-    """
+def check_wanted(family: Family, directions: dict[str, Direction]) -> None:
+    """Raises InputError where an age or gender is asked for without its direction, or an age out of range."""
+    for age in family.ages:
+        age_strength(age)
     wanted = {"age": bool(family.ages), "gender": family.gender is not None}
     for name, is_wanted in wanted.items():
         if is_wanted and name not in directions:
@@ -73,6 +69,13 @@ def children_of(
                 f"Give a folder with {name}.npy as --directions, or leave --{name} out. The published ones belong to "
                 "stylegan1-ffhq-1024; `facemorph directions --labels` learns one for any network.",
             )
+
+
+def children_of(
+    mother: np.ndarray, father: np.ndarray, family: Family, directions: dict[str, Direction]
+) -> list[Child]:
+    """Every child at every age, child by child. Raises InputError as `check_wanted`."""
+    check_wanted(family, directions)
     if family.mix == "siblings":
         babies = siblings(mother, father, family.share, family.children, family.seed)
     elif family.mix == "even":

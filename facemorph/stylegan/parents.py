@@ -1,6 +1,6 @@
 """Portraits or latents, as the user has them, to latents of one network, and latents to pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,12 @@ def find_parents(
     folder: Path,
     aligned: bool = False,
     device: str | None = None,
+    check: Callable[[Generator], object] = lambda generator: None,
     show: bool = False,
 ) -> tuple[Generator, list[Latent]]:
     """The network, and the latent of each of `files`: read where it is a latent, searched for where it is a picture.
+
+    `check` sees the network before anything slow begins, and may raise.
 
     What is searched for is kept in `folder` (see `project_files`), and not searched for again.
 
@@ -42,6 +45,7 @@ def find_parents(
             raise InputError(f"No such picture: {file}.", "Check the path.")
     latents = {file: read_latent(file) for file in files if file.suffix == LATENT_SUFFIX}  # before anything slow
     generator = load_generator(path, pick_device(device))
+    check(generator)
     for file, latent in latents.items():
         check_network(latent, generator, str(file))
     unique = list(dict.fromkeys(portraits))
