@@ -17,19 +17,25 @@ from facemorph.files import write_atomically
 
 
 class State:
-    """The two networks, their optimisers, and how many steps they have taken."""
+    """The two networks, their optimisers, and how many steps they have taken.
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    `persons`: how many the networks of a conditional run are told of. `strength`: share of augmented pictures, where it
+    adapts.
+    """
+
+    def __init__(self, config: Config, device: torch.device, persons: int = 0) -> None:
         torch.manual_seed(config.training.seed)
-        self.g = placed(Generator(config.network), device)
-        self.d = placed(Discriminator(config.network), device)
+        persons = persons if config.network.conditional else 0
+        self.g = placed(Generator(config.network, persons), device)
+        self.d = placed(Discriminator(config.network, persons), device)
         betas = (config.training.beta1, 0.999)
         self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
         self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
         if config.training.ema:
-            self.average = placed(Generator(config.network), device)
+            self.average = placed(Generator(config.network, persons), device)
             self.average.load_state_dict(self.g.state_dict())
+        self.strength = torch.zeros((), device=device) if config.training.adaptive else None
         self.step = 0
 
     @property
@@ -50,6 +56,8 @@ class State:
         for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{name}.adam.{index}.{key}": value for key, value in moments.items()}
+        if self.strength is not None:
+            tensors["augment.strength"] = self.strength
         contiguous = {key: value.contiguous() for key, value in tensors.items()}
         data = safetensors.torch.save(contiguous, {"step": str(self.step)})
         write_atomically(path, lambda file: file.write(data))
@@ -70,6 +78,8 @@ class State:
                     moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
                     state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
                 optimiser.load_state_dict(state)
+            if self.strength is not None:
+                self.strength.copy_(tensors["augment.strength"])
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise RunError(
                 f"{path} cannot be loaded: {error}.", "Delete the run folder, or train into another -o."
@@ -79,7 +89,7 @@ class State:
 
 def settled(state: State, config: Config) -> Generator:
     """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
-    copy = placed(Generator(config.network), next(state.g.parameters()).device)
+    copy = placed(Generator(config.network, state.g.persons), next(state.g.parameters()).device)
     copy.load_state_dict((state.average or state.g).state_dict())
     settle_batch_norm(copy, config.network)
     return copy

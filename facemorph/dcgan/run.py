@@ -25,6 +25,7 @@ from facemorph.errors import FacemorphError, RunError
 from facemorph.files import write_json
 
 LOG_FIELDS = ("step", "d_loss", "d_loss_real", "d_loss_fake", "g_loss", "d_of_real", "d_of_fake", "seconds")
+STRENGTH = "strength"  # of the augmentation: one column more, where it adapts
 
 
 class Run:
@@ -79,13 +80,14 @@ class Run:
             raise RunError(f"{self.path} has no log.csv.", "Has it been trained?") from None
         lines = text[: text.rfind("\n") + 1].splitlines()
         rows = list(csv.reader(lines))
-        if not rows or tuple(rows[0]) != LOG_FIELDS:
+        fields = tuple(rows[0]) if rows else ()
+        if fields not in (LOG_FIELDS, (*LOG_FIELDS, STRENGTH)):
             raise RunError(f"{self.log} is not a training log.", f"Its first line should be {','.join(LOG_FIELDS)}.")
         try:
-            table = np.array(rows[1:], np.float64).reshape(-1, len(LOG_FIELDS))
+            table = np.array(rows[1:], np.float64).reshape(-1, len(fields))
         except ValueError as error:
             raise RunError(f"{self.log} is damaged: {error}.") from None
-        return dict(zip(LOG_FIELDS, table.T, strict=True))
+        return dict(zip(fields, table.T, strict=True))
 
     def health(self) -> Health:
         """The verdict on the run so far, from its log."""

@@ -22,8 +22,8 @@ from facemorph.dcgan.checkpoint import State, own_randomness, save, settled
 from facemorph.dcgan.dataset import load_faces
 from facemorph.dcgan.device import pick_device, pick_precision
 from facemorph.dcgan.health import Health
-from facemorph.dcgan.networks import draw_z
-from facemorph.dcgan.run import LOG_FIELDS, Run
+from facemorph.dcgan.networks import draw_z, with_label
+from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
 from facemorph.dcgan.start import GRID, begin, check_same_config
 from facemorph.dcgan.step import take_step
 from facemorph.errors import InputError, TrainingError
@@ -55,16 +55,24 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
             f"{len(faces.images)} faces do not fill one batch of {hyper.batch_size}.",
             "Give more faces, or --set training.batch_size=" + str(max(2, len(faces.images))),
         )
+    if config.network.conditional and len(faces.persons) < 2:
+        raise InputError(
+            "There is one person only, and network.conditional tells persons apart.",
+            "Give faces of more, or --set network.conditional=false.",
+        )
     begin(config, run, faces, device, dtype)
 
     # --- the networks, new or from the last checkpoint
-    state = State(config, device)
+    state = State(config, device, len(faces.persons))
     if run.checkpoint.exists():
         state.load(run.checkpoint)
         log.info("Going on from step %d.", state.step)
-    _cut_log(run, state.step)
+    _cut_log(run, state)
     pictures = torch.from_numpy(faces.images).to(device)
+    labels = torch.from_numpy(faces.labels).to(device)
     fixed_z = draw_z(GRID, config.network, torch.Generator(device).manual_seed(hyper.seed))
+    if state.g.persons:  # person by person
+        fixed_z = with_label(fixed_z, torch.arange(GRID, device=device) * state.g.persons // GRID, state.g.persons)
 
     # --- the loop
     pending: list[Tensor] = []
@@ -76,8 +84,9 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
     ):
         while state.step < hyper.steps and not interrupted():
             random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
-            batch = _batch(pictures, state.step, hyper.batch_size, hyper.seed)
-            losses = take_step(state, batch, config, dtype, random)
+            chosen = _chosen(len(pictures), state.step, hyper.batch_size, hyper.seed).to(device)
+            batch = pictures[chosen].float().div_(127.5).sub_(1)
+            losses = take_step(state, batch, labels[chosen], config, dtype, random)
             state.follow(hyper.ema)
             state.step += 1
             pending.append(losses)
@@ -115,25 +124,25 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
     return run.write_health(), stopped
 
 
-def _batch(pictures: Tensor, step: int, size: int, seed: int) -> Tensor:
-    """The batch of this step, float [size, 3, H, W] in -1..1: every face once an epoch, in an order of its own."""
-    per_epoch = len(pictures) // size
-    epoch, place = divmod(step, per_epoch)
-    order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(pictures)))
-    chosen = pictures[order[place * size : (place + 1) * size].to(pictures.device)]
-    return chosen.float().div_(127.5).sub_(1)
+def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
+    """The faces of this step's batch [size]: every face once an epoch, in an order of its own."""
+    epoch, place = divmod(step, count // size)
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return torch.from_numpy(order[place * size : (place + 1) * size])
 
 
-def _cut_log(run: Run, step: int) -> None:
-    """Leave the lines up to `step`: those after the checkpoint will be written again."""
+def _cut_log(run: Run, state: State) -> None:
+    """Leave the lines up to the state's step: those after the checkpoint will be written again."""
+    fields = LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH)
     lines = run.log.read_text().splitlines() if run.log.exists() else []
-    write_text(run.log, "\n".join([",".join(LOG_FIELDS), *lines[1 : step + 1]]) + "\n")
+    write_text(run.log, "\n".join([",".join(fields), *lines[1 : state.step + 1]]) + "\n")
 
 
 def _write_log(file: Any, step: int, values: np.ndarray, seconds: float) -> None:
     first = step - len(values)
     for offset, row in enumerate(values):
-        file.write(f"{first + offset + 1}," + ",".join(f"{value:.6g}" for value in row) + f",{seconds:.2f}\n")
+        told = [*(f"{value:.6g}" for value in row[:6]), f"{seconds:.2f}", *(f"{value:.6g}" for value in row[6:])]
+        file.write(f"{first + offset + 1},{','.join(told)}\n")
     file.flush()
 
 
