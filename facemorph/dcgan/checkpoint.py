@@ -12,7 +12,7 @@ from facemorph.config import Config
 from facemorph.dcgan.device import placed
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
 from facemorph.dcgan.run import Run
-from facemorph.errors import RunError
+from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically
 
 
@@ -96,11 +96,29 @@ def settled(state: State, config: Config) -> Generator:
 
 
 def save(state: State, run: Run, config: Config) -> None:
+    """Write the checkpoint, and before it the generator that sample and walk load.
+
+    Raises:
+        TrainingError: a weight is NaN or infinite; what was saved before stays.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    weights = [*state.g.parameters(), *state.d.parameters()]
+    if not torch.stack(torch._foreach_norm(weights)).isfinite().all():
+        raise broken(state, run)
     with own_randomness():
-        weights = {key: value.contiguous() for key, value in settled(state, config).state_dict().items()}
-    data = safetensors.torch.save(weights, {"step": str(state.step)})
+        tensors = {key: value.contiguous() for key, value in settled(state, config).state_dict().items()}
+    data = safetensors.torch.save(tensors, {"step": str(state.step)})
     write_atomically(run.generator, lambda file: file.write(data))
     state.save(run.checkpoint)
+
+
+def broken(state: State, run: Run) -> TrainingError:
+    """What is said when numbers are no longer finite."""
+    return TrainingError(
+        f"A loss or weight became NaN or infinite before step {state.step}.",
+        f"{run.checkpoint if run.checkpoint.exists() else 'No checkpoint'} is from before. "
+        "Try training.precision=float32, or a smaller training.learning_rate, in another -o.",
+    )
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Where a run computes, and in what numbers."""
 
+import os
 from typing import Any
 
 import torch
@@ -8,13 +9,17 @@ from facemorph.errors import ConfigError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called `name`; auto is CUDA where there is one.
+    """The device called `name`; auto is CUDA where there is one, and of several processes each takes one of its own.
 
     Raises:
         ConfigError: it is not there.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+        return device
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

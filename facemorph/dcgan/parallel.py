@@ -140,3 +140,11 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         shift = self.bias - mean * scale
         out = x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)  # [N, C, H, W]
         return out.to(input.dtype)
+
+
+def synchronise(*networks: nn.Module) -> None:
+    """Make every batch norm of these networks one over all processes."""
+    for network in networks:
+        for module in network.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = SyncedBatchNorm

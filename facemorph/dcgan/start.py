@@ -27,7 +27,8 @@ PEOPLE_KEPT = 32  # real faces of each person that the run folder keeps
 
 def check_same_config(config: Config, run: Run) -> None:
     if not (run.path / "config.yaml").exists():
-        if run.path.exists() and any(run.path.iterdir()):
+        # Names with a dot: what a kill left before there was a config.
+        if run.path.exists() and any(not path.name.startswith(".") for path in run.path.iterdir()):
             raise RunError(f"{run.path} exists and is not a run folder.", "Give another -o.")
         return
     before, now = plain(run.config()), plain(config)
@@ -42,7 +43,11 @@ def check_same_config(config: Config, run: Run) -> None:
         raise RunError(f"{run.path} holds a run with another configuration: {'; '.join(changed)}.", "Give another -o.")
 
 
-def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: torch.dtype) -> None:
+def in_use(run: Run) -> RunError:
+    return RunError(f"Another process is training in {run.path}.", "Wait for it, or give another -o.")
+
+
+def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
     """Write what explains the run, or check that the run that is there learnt from the same faces."""
     about = {
         "facemorph": __version__,
@@ -52,12 +57,15 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: t
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "precision": str(dtype).removeprefix("torch."),
         "seed": config.training.seed,
         "faces": faces.counts(),
         "data_sha256": faces.digest,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # by a kill
+        torn.unlink()
     begun = (run.path / "run.json").exists()
     if begun:
         before = run.about()

@@ -18,16 +18,18 @@ from torch import Tensor
 
 from facemorph import images
 from facemorph.config import Config
-from facemorph.dcgan.checkpoint import State, own_randomness, save, settled
-from facemorph.dcgan.dataset import load_faces
+from facemorph.dcgan.checkpoint import State, broken, own_randomness, save, settled
+from facemorph.dcgan.dataset import Faces, load_faces
 from facemorph.dcgan.device import pick_device, pick_precision
 from facemorph.dcgan.health import Health
 from facemorph.dcgan.networks import draw_z, with_label
+from facemorph.dcgan.parallel import ALONE, Group, group_of_processes, synchronise
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
-from facemorph.dcgan.start import GRID, begin, check_same_config
+from facemorph.dcgan.start import GRID, begin, check_same_config, in_use
 from facemorph.dcgan.step import take_step
-from facemorph.errors import InputError, TrainingError
-from facemorph.files import write_text
+from facemorph.dcgan.watch import Watch, spread
+from facemorph.errors import InputError
+from facemorph.files import locked
 from facemorph.images import grid, write_image
 from facemorph.progress import bar
 
@@ -39,89 +41,100 @@ FLUSH_EVERY = 25  # steps between writes of the log
 def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool = False) -> tuple[Health, bool]:
     """Train, or go on training, the run in `folder`; return its health and whether it was interrupted.
 
+    Started by torchrun, the processes share each batch, and the first of them writes.
+
     Raises:
         InputError: no faces, or too few of them for a batch.
-        RunError: the folder holds a run with another configuration or other faces.
-        TrainingError: a loss became NaN or infinite.
+        RunError: the folder holds a run with another configuration or other faces, or another process trains there.
+        OutputError: the folder cannot be written, or the disk is full.
+        TrainingError: a loss or weight became NaN or infinite.
     """
-    # --- what is learnt, on what, and where to
-    hyper, run = config.training, Run(folder)
     device = pick_device(device_name)
-    dtype = pick_precision(hyper.precision, device)
-    check_same_config(config, run)
-    faces = load_faces(config.data, config.network.size_px, hyper.seed)
-    if len(faces.images) < hyper.batch_size:
-        raise InputError(
-            f"{len(faces.images)} faces do not fill one batch of {hyper.batch_size}.",
-            "Give more faces, or --set training.batch_size=" + str(max(2, len(faces.images))),
-        )
-    if config.network.conditional and len(faces.persons) < 2:
-        raise InputError(
-            "There is one person only, and network.conditional tells persons apart.",
-            "Give faces of more, or --set network.conditional=false.",
-        )
-    begin(config, run, faces, device, dtype)
+    with group_of_processes(device) as group, contextlib.ExitStack() as held:
+        # --- what is learnt, on what, and where to
+        hyper, run = config.training, Run(folder)
+        dtype = pick_precision(hyper.precision, device)
+        with group.first_alone() as here:
+            if here:
+                check_same_config(config, run)
+        faces = load_faces(config.data, config.network.size_px, hyper.seed)
+        _check_faces(config, faces, group)
+        with group.first_alone() as here:
+            if here:
+                held.enter_context(locked(run.lock, lambda: in_use(run)))
+                check_same_config(config, run)  # again: it may have been made in the meantime
+                begin(config, run, faces, device, dtype, group.world)
 
-    # --- the networks, new or from the last checkpoint
-    state = State(config, device, len(faces.persons))
-    if run.checkpoint.exists():
-        state.load(run.checkpoint)
-        log.info("Going on from step %d.", state.step)
-    _cut_log(run, state)
-    pictures = torch.from_numpy(faces.images).to(device)
-    labels = torch.from_numpy(faces.labels).to(device)
-    fixed_z = draw_z(GRID, config.network, torch.Generator(device).manual_seed(hyper.seed))
-    if state.g.persons:  # person by person
-        fixed_z = with_label(fixed_z, torch.arange(GRID, device=device) * state.g.persons // GRID, state.g.persons)
+        # --- the networks, new or from the last checkpoint
+        state = State(config, device, len(faces.persons))
+        if hyper.sync_batch_norm:
+            synchronise(state.g, state.d)
+        with group.first_alone() as here:
+            if run.checkpoint.exists():
+                state.load(run.checkpoint)
+                log.info("Going on from step %d.", state.step)
+            if here:
+                run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
+        pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
+        fixed_z = _grid_latents(config, state.g.persons, device)
+        watch = Watch(hyper.real_label, _real_spread(faces, state.g.persons))
 
-    # --- the loop
-    pending: list[Tensor] = []
-    started, first_step = time.perf_counter(), state.step
-    with (
-        _interruptible() as interrupted,
-        bar(show, total=hyper.steps, unit=" steps", description="train", initial=state.step) as progress,
-        run.log.open("a") as log_file,
-    ):
-        while state.step < hyper.steps and not interrupted():
-            random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
-            chosen = _chosen(len(pictures), state.step, hyper.batch_size, hyper.seed).to(device)
-            batch = pictures[chosen].float().div_(127.5).sub_(1)
-            losses = take_step(state, batch, labels[chosen], config, dtype, random)
-            state.follow(hyper.ema)
-            state.step += 1
-            pending.append(losses)
-            progress.update()
+        # --- the loop
+        pending: list[Tensor] = []
+        stopped, started = False, time.perf_counter()
+        with (
+            _interruptible() as interrupted,
+            bar(
+                show and group.first, total=hyper.steps, unit=" steps", description="train", initial=state.step
+            ) as progress,
+        ):
+            while state.step < hyper.steps and not stopped:
+                pending.append(one_step(state, pictures, labels, config, dtype, group))
+                progress.update()
 
-            if (
-                len(pending) == FLUSH_EVERY
-                or state.step == hyper.steps
-                or state.step % config.output.checkpoint_every == 0
-            ):
-                values = torch.stack(pending).cpu().numpy()
-                _write_log(log_file, state.step, values, time.perf_counter() - started)
-                pending.clear()
-                progress.set_postfix_str(
-                    f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
-                )
-                if not np.isfinite(values).all():
-                    run.write_health()
-                    raise TrainingError(
-                        f"A loss became NaN or infinite before step {state.step}.",
-                        f"{run.checkpoint if run.checkpoint.exists() else 'No checkpoint'} is from before. "
-                        "Try training.precision=float32, or a smaller training.learning_rate, in another -o.",
+                if group.world == 1:
+                    stopped = interrupted()
+                elif len(pending) == FLUSH_EVERY:  # all processes stop at one step
+                    stopped = group.any(interrupted(), device)
+                last = state.step == hyper.steps
+                saving = last or stopped or state.step % config.output.checkpoint_every == 0
+                if saving or len(pending) == FLUSH_EVERY:
+                    values = group.mean(torch.stack(pending)).cpu().numpy()
+                    pending.clear()
+                    if group.first:
+                        run.append_log(state.step, values, time.perf_counter() - started)
+                        watch.losses(values[:, 4], values[:, 5], state.step)
+                    progress.set_postfix_str(
+                        f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
                     )
-            if state.step % config.output.sample_every == 0 or state.step == hyper.steps:
-                _write_samples(run.samples / f"step-{state.step:06d}.png", state, config, fixed_z)
-            if state.step % config.output.checkpoint_every == 0 or state.step == hyper.steps:
-                save(state, run, config)
+                    if not np.isfinite(values).all():
+                        if group.first:
+                            run.write_health()
+                        raise broken(state, run)
+                with group.first_alone() if saving else contextlib.nullcontext(group.first) as here:
+                    if here and (last or state.step % config.output.sample_every == 0):
+                        watch.samples(_write_samples(run, state, config, fixed_z), state.step)
+                    if here and saving:
+                        save(state, run, config)
+        with group.first_alone() as here:
+            if here:
+                run.write_health()
+        return run.health(), stopped
 
-        # --- Ctrl-C: nothing is lost
-        stopped = interrupted()
-        if stopped and state.step > first_step:
-            if pending:
-                _write_log(log_file, state.step, torch.stack(pending).cpu().numpy(), time.perf_counter() - started)
-            save(state, run, config)
-    return run.write_health(), stopped
+
+def one_step(
+    state: State, pictures: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: Group = ALONE
+) -> Tensor:
+    """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], learn from this
+    process's part of it, and return the log's numbers: see `take_step`."""
+    hyper, device = config.training, pictures.device
+    random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
+    chosen = _chosen(len(pictures), state.step, hyper.batch_size, hyper.seed)[group.part(hyper.batch_size)].to(device)
+    batch = pictures[chosen].float().div_(127.5).sub_(1)
+    losses = take_step(state, batch, labels[chosen], config, dtype, random, group)
+    state.follow(hyper.ema)
+    state.step += 1
+    return losses
 
 
 def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
@@ -131,25 +144,49 @@ def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
     return torch.from_numpy(order[place * size : (place + 1) * size])
 
 
-def _cut_log(run: Run, state: State) -> None:
-    """Leave the lines up to the state's step: those after the checkpoint will be written again."""
-    fields = LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH)
-    lines = run.log.read_text().splitlines() if run.log.exists() else []
-    write_text(run.log, "\n".join([",".join(fields), *lines[1 : state.step + 1]]) + "\n")
+def _check_faces(config: Config, faces: Faces, group: Group) -> None:
+    size = config.training.batch_size
+    if len(faces.images) < size:
+        raise InputError(
+            f"{len(faces.images)} faces do not fill one batch of {size}.",
+            "Give more faces, or --set training.batch_size=" + str(max(2, len(faces.images))),
+        )
+    if size % group.world or size // group.world < 2:
+        raise InputError(
+            f"A batch of {size} cannot be shared by {group.world} processes.",
+            f"Give a training.batch_size that is a multiple of {group.world}, and twice that at least.",
+        )
+    if config.network.conditional and len(faces.persons) < 2:
+        raise InputError(
+            "There is one person only, and network.conditional tells persons apart.",
+            "Give faces of more, or --set network.conditional=false.",
+        )
 
 
-def _write_log(file: Any, step: int, values: np.ndarray, seconds: float) -> None:
-    first = step - len(values)
-    for offset, row in enumerate(values):
-        told = [*(f"{value:.6g}" for value in row[:6]), f"{seconds:.2f}", *(f"{value:.6g}" for value in row[6:])]
-        file.write(f"{first + offset + 1},{','.join(told)}\n")
-    file.flush()
+def _grid_latents(config: Config, persons: int, device: torch.device) -> Tensor:
+    """The latents of every sample grid, person by person where they are told."""
+    z = draw_z(GRID, config.network, torch.Generator(device).manual_seed(config.training.seed))
+    return with_label(z, torch.arange(GRID, device=device) * persons // GRID, persons) if persons else z
+
+
+def _real_spread(faces: Faces, persons: int) -> float:
+    return spread([faces.of(name, GRID) for name in faces.persons] if persons else [_evenly(faces.images)])
+
+
+def _evenly(images: np.ndarray) -> np.ndarray:
+    """Of all faces [N, 3, H, W] so many as a grid has: [N, H, W, 3]."""
+    chosen = np.linspace(0, len(images) - 1, min(4 * GRID, len(images))).astype(int)
+    return images[chosen].transpose(0, 2, 3, 1)
 
 
 @torch.no_grad()
-def _write_samples(path: Path, state: State, config: Config, fixed_z: Tensor) -> None:
+def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> list[np.ndarray]:
+    """Draw the sample grid, and return its pictures, person by person where they are told."""
     with own_randomness():
-        write_image(path, grid(images.to_uint8(settled(state, config)(fixed_z))))
+        pictures = images.to_uint8(settled(state, config)(fixed_z))
+    write_image(run.samples / f"step-{state.step:06d}.png", grid(pictures))
+    persons = max(state.g.persons, 1)
+    return [pictures[np.arange(GRID) * persons // GRID == person] for person in range(persons)]
 
 
 @contextlib.contextmanager
