@@ -131,3 +131,159 @@ def plot_family(found: dict[str, Any]) -> Figure:
     axis.grid(alpha=0.2)
     axis.legend(fontsize=7)
     return figure
+
+
+REAL_COLOUR, SAMPLE_COLOUR, BETWEEN_COLOUR = "#777777", "#1f6fb4", "#d1602c"
+
+
+def plot_evaluation(report: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
+    """A run's evaluation, from evaluation.json and evaluation.npz alone: the figures, and samples beside the training
+    pictures that they are nearest to."""
+    figure = Figure(figsize=(13, 10.4), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(1.55, 1)))
+    axes = above.subplots(2, 3)
+    above.suptitle(f"{report['run']}: {report['samples']} samples, seed {report['seed']}", fontsize=10)
+    _write_figures(axes[0, 0], report)
+    _plot_persons(axes[0, 1], arrays)
+    _plot_nearest(axes[0, 2], report, arrays)
+    _plot_expressions(axes[1, 0], report)
+    _plot_steps(axes[1, 1], arrays["steps"])
+    _plot_coverage(axes[1, 2], report)
+    _show_neighbours(below, arrays)
+    return figure
+
+
+def _write_figures(axis: Any, report: dict[str, Any]) -> None:
+    axis.axis("off")
+    lines = []
+    for space, found in report["distances"].items():
+        lines.append(f"over {space}")
+        for name in ("frechet", "kernel"):
+            one = found[name]
+            lines.append(f"  {name:7} {one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})")
+            lines.append(f"          halves of the data {found['floor'][name]:.4f}")
+        lines.append(f"  of the Frechet distance about {found['frechet_bias']:.4f} is bias")
+    samples, data = report["samples_show"], report["data_shows"]
+    lines += ["", "                        samples   data"]
+    for label, key in (
+        ("a face is seen", "seen"),
+        ("somebody (< 0.6)", "near_a_person"),
+        ("between", "between_persons"),
+    ):
+        lines.append(f"  {label:21} {samples[key]:7.1%} {data[key]:7.1%}")
+    for name, share in samples["most_like"].items():
+        lines.append(f"  {'most like ' + name:21.21} {share:7.1%} {data['most_like'][name]:7.1%}")
+    lines.append("")
+    for space, found in report["diversity"].items():
+        lines.append(f"  diversity, {space:11} {found['samples']:.3f}   {found['data']:.3f}")
+    axis.text(0, 1, "\n".join(lines), family="monospace", fontsize=7.5, va="top", transform=axis.transAxes)
+
+
+def _plot_persons(axis: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Two persons: distance to one against distance to the other; otherwise the distance to the nearest."""
+    names = [str(name) for name in arrays["persons"]]
+    kinds = (("real", "real_to_persons", REAL_COLOUR), ("samples", "samples_to_persons", SAMPLE_COLOUR))
+    for label, key, colour in kinds:
+        to = arrays[key]
+        if len(names) == 2:
+            axis.scatter(*to.T, s=5, alpha=0.35, color=colour, label=label, lw=0)
+        else:
+            axis.hist(to.min(1), bins=40, density=True, alpha=0.5, color=colour, label=label)
+    axis.axvline(0.6, color="black", lw=0.8, ls=":")
+    axis.set_xlim(left=0)
+    if len(names) == 2:
+        axis.axhline(0.6, color="black", lw=0.8, ls=":")
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel(f"descriptor distance to {names[0]}")
+        axis.set_ylabel(f"to {names[1]}")
+    else:
+        axis.set_xlabel("descriptor distance to the nearest person" if names[1:] else f"distance to {names[0]}")
+        axis.set_yticks([])
+    axis.legend(fontsize=7)
+    axis.set_title("Whom do they look like? One person below 0.6", fontsize=8)
+
+
+def _plot_nearest(axis: Any, report: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    real = arrays["real_nearest"][np.isfinite(arrays["real_nearest"])]
+    high = max(real.max(initial=0.1), float(np.quantile(arrays["samples_nearest"], 0.99)))
+    bins = np.linspace(0, high, 40).tolist()
+    axis.hist(real, bins, density=True, alpha=0.5, color=REAL_COLOUR, label="real face to one elsewhere in the clip")
+    axis.hist(arrays["samples_nearest"], bins, density=True, alpha=0.5, color=SAMPLE_COLOUR, label="sample to training")
+    found = report["memory"]["descriptors"]
+    axis.axvline(found["limit"], color="black", lw=0.8, ls=":")
+    axis.set_xlabel("descriptor distance to the nearest training face")
+    axis.set_yticks([])
+    axis.legend(fontsize=7)
+    axis.set_title(f"Copies? {found['nearer_share']:.1%} nearer than 95 % of real faces are", fontsize=8)
+
+
+def _plot_expressions(axis: Any, report: dict[str, Any]) -> None:
+    """Ranges, as shares of the real one."""
+    whole, middle = report["expressions"], report["expressions_between_persons"]
+    real = whole["ends"]["real"]
+    rows = (
+        ("real", real, REAL_COLOUR),
+        ("samples", whole["ends"].get("samples"), SAMPLE_COLOUR),
+        (f"between persons ({middle['faces']})", middle["ends"].get("samples"), BETWEEN_COLOUR),
+    )
+    for shift, (label, ends, colour) in enumerate(rows):
+        for place, (name, (low, high)) in enumerate(real.items()):
+            if ends is None:
+                continue
+            start, stop = ((end - low) / max(high - low, 1e-9) for end in ends[name])
+            y = place + 0.22 * (shift - 1)
+            axis.plot([start, stop], [y, y], color=colour, lw=5, solid_capstyle="butt", label="" if place else label)
+    axis.set_yticks(range(len(real)), list(real))
+    axis.invert_yaxis()
+    axis.set_xlim(-0.6, 1.6)
+    axis.set_xlabel("5th to 95th percentile, real faces from 0 to 1")
+    axis.grid(alpha=0.2, axis="x")
+    axis.legend(fontsize=7)
+    axis.set_title("Range of expressions", fontsize=8)
+
+
+def _plot_steps(axis: Any, steps: np.ndarray) -> None:
+    for walk in steps:
+        axis.plot(np.arange(1, len(walk) + 1), walk, marker=".", lw=0.8)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("step")
+    axis.set_ylabel("descriptor distance")
+    axis.grid(alpha=0.2)
+    axis.set_title("Steps of random walks", fontsize=8)
+
+
+def _plot_coverage(axis: Any, report: dict[str, Any]) -> None:
+    found = [(name, report[key]) for name, key in _COVERAGES]
+    for place, (_, one) in enumerate(found):
+        axis.bar(
+            place - 0.2, one["coverage_real"], 0.38, color=REAL_COLOUR, label="" if place else "by as many real faces"
+        )
+        axis.bar(place + 0.2, one["coverage"], 0.38, color=SAMPLE_COLOUR, label="" if place else "by samples")
+    axis.set_xticks(range(len(found)), [f"{name}\n({one['compared']} compared)" for name, one in found], fontsize=8)
+    axis.set_ylim(0, 1.05)
+    axis.legend(fontsize=7)
+    axis.set_title("Share of the real expressions that is covered", fontsize=8)
+
+
+_COVERAGES = (("all samples", "expressions"), ("between persons", "expressions_between_persons"))
+
+
+def _show_neighbours(figure: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Columns of three: a sample, its nearest training face, its nearest in pixels."""
+    columns = len(arrays["shown"])
+    figure.suptitle(
+        "Samples, from the nearest to a training picture (left) to the farthest; below each the nearest training face "
+        "by descriptor, and by pixels, with the distances",
+        fontsize=8,
+    )
+    rows = ("shown", "shown_nearest", "shown_nearest_in_pixels")
+    captions = (None, arrays["shown_distance"], arrays["shown_distance_in_pixels"])
+    axes = figure.subplots(3, columns, squeeze=False)
+    for row, (key, distances) in enumerate(zip(rows, captions, strict=True)):
+        for column in range(columns):
+            axis = axes[row, column]
+            axis.imshow(arrays[key][column], interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if distances is not None:
+                axis.set_xlabel(f"{distances[column]:.3f}", fontsize=6, labelpad=1)

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "stylegan": GROUND | {"sequence", "config", "faces", "weights", "download", "metrics"},
     "weights": GROUND | {"stylegan", "download"},
     "metrics": GROUND | {"weights"},
-    "evaluation": GROUND | {"faces", "metrics", "sequence", "stylegan"},
+    "evaluation": GROUND | {"config", "dcgan", "faces", "figures", "metrics", "sequence", "stylegan", "weights"},
     "cli": {"evaluation", "sequence", "config", "video", "faces", "dcgan", "figures", "stylegan", "weights"} | GROUND,
     "__main__": {"cli"},
     "__init__": set(),

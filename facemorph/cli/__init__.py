@@ -20,6 +20,7 @@ COMMANDS = [
     "plot-loss",
     "sample",
     "walk",
+    "evaluate",
     "morph",
     "weights",
     "generate",

@@ -6,16 +6,22 @@ import numpy as np
 
 from facemorph.faces.landmarks import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 
+LEAST = 1e-9  # of a length that is divided by: points may fall together
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(vectors, axis=-1) + LEAST
+
 
 def _height(points: np.ndarray, upper: list[int], lower: list[int]) -> np.ndarray:
-    return np.linalg.norm(points[:, upper] - points[:, lower], axis=2).mean(1)
+    return _length(points[:, upper] - points[:, lower]).mean(1)
 
 
 def _upright(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points [N, 68, 2] turned so that the eyes are level, from the middle between them, in distances of the eyes."""
     left, right = points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)
     x = right - left
-    unit = np.linalg.norm(x, axis=1)
+    unit = _length(x)
     x = x / unit[:, None]
     centred = points - ((left + right) / 2)[:, None]
     along = (centred * x[:, None]).sum(2)
@@ -25,7 +31,7 @@ def _upright(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def mouth_open(points: np.ndarray) -> np.ndarray:
     """Gap between the lips, as a share of the mouth's width: about 0 closed, 0.5 wide open."""
-    width = np.linalg.norm(points[:, MOUTH_CORNERS[1]] - points[:, MOUTH_CORNERS[0]], axis=1)
+    width = _length(points[:, MOUTH_CORNERS[1]] - points[:, MOUTH_CORNERS[0]])
     return _height(points, [61, 62, 63], [67, 66, 65]) / width
 
 
@@ -40,9 +46,7 @@ def smile(points: np.ndarray) -> np.ndarray:
 def eyes_open(points: np.ndarray) -> np.ndarray:
     """Height of the eyes over their width, both together (Soukupova and Cech 2016): 0.1 shut, 0.3 open."""
     heights = _height(points, [37, 38], [41, 40]) + _height(points, [43, 44], [47, 46])
-    widths = np.linalg.norm(points[:, 39] - points[:, 36], axis=1) + np.linalg.norm(
-        points[:, 45] - points[:, 42], axis=1
-    )
+    widths = _length(points[:, 39] - points[:, 36]) + _length(points[:, 45] - points[:, 42])
     return heights / widths
 
 
@@ -50,20 +54,21 @@ def yaw(points: np.ndarray) -> np.ndarray:
     """How far the nose lies towards one side of the jaw, -1 to 1; above 0 to the right of the picture."""
     upright, _ = _upright(points)
     left, right, nose = upright[:, [0, 1, 2], 0].mean(1), upright[:, [16, 15, 14], 0].mean(1), upright[:, 30, 0]
-    return (2 * nose - left - right) / (right - left)
+    return (2 * nose - left - right) / (np.abs(right - left) + LEAST)
 
 
 def pitch(points: np.ndarray) -> np.ndarray:
     """How far down the tip of the nose lies between eyes and mouth, 0 to 1; smaller is looking up."""
     upright, _ = _upright(points)
     mouth = upright[:, MOUTH_CORNERS, 1].mean(1)
-    return upright[:, 30, 1] / mouth
+    return upright[:, 30, 1] / (np.abs(mouth) + LEAST)
 
 
 def face_width(points: np.ndarray) -> np.ndarray:
     """Width of the jaw over the height from brows to chin."""
     upright, _ = _upright(points)
-    return (upright[:, 14, 0] - upright[:, 2, 0]) / (upright[:, 8, 1] - upright[:, [19, 24], 1].mean(1))
+    height = np.abs(upright[:, 8, 1] - upright[:, [19, 24], 1].mean(1))
+    return (upright[:, 14, 0] - upright[:, 2, 0]) / (height + LEAST)
 
 
 ATTRIBUTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -76,6 +81,14 @@ ATTRIBUTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+EXPRESSIONS = ("mouth_open", "smile", "eyes_open", "yaw")  # what a face does; the others are more how it is made
+
+
 def measure_expression(points: np.ndarray) -> dict[str, np.ndarray]:
     """Every one of ATTRIBUTES, [N] each, of faces with landmarks [N, 68, 2]."""
     return {name: function(points) for name, function in ATTRIBUTES.items()}
+
+
+def expressions(points: np.ndarray) -> np.ndarray:
+    """The four of EXPRESSIONS side by side: float [N, 4]."""
+    return np.stack([ATTRIBUTES[name](points) for name in EXPRESSIONS], 1)

@@ -1,0 +1,42 @@
+"""`facemorph evaluate run`: the samples of trained runs against real faces."""
+
+from pathlib import Path
+
+import click
+
+from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+
+
+@click.command(short_help="Samples of trained runs against real faces.")
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Faces to draw.")
+@click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")
+@output_option(None, "Folder. By default the run folder itself; of several runs, a folder of each name.")
+@seed_option("Chooses the samples and the walks.")
+@verbosity
+def run(
+    runs: tuple[Path, ...], samples: int, against: Path | None, device: str, output: Path | None, seed: int, show: bool
+) -> None:
+    """Draw faces from the trained RUNS and compare them with the faces that each learnt from.
+
+    Frechet and kernel distance over dlib's face descriptors, diversity, copies of training pictures, coverage of
+    expressions, and how even random walks are. Several runs give a table.
+
+    \b
+    facemorph evaluate run/
+    facemorph evaluate runs/few --against faces --seed 1
+    facemorph evaluate run/ runs/paper/ -o compared
+    """
+    from facemorph.evaluation import evaluate_run as library
+    from facemorph.evaluation.table import table
+
+    opened = [library.has_generator(path) for path in runs]
+    folders = library.places(list(runs), output)
+    options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
+    done = [library.evaluate(one, to, **options, show=show) for one, to in zip(opened, folders, strict=True)]
+    click.echo(table([one.report for one in done]))
+    for one in done:
+        for remark in (*one.report["remarks"], *(f"Left out: {what}" for what in one.report["left_out"])):
+            click.echo(f"{one.report['run']}: {remark}")
+        click.echo(f"Written: {', '.join(map(str, one.written))}")

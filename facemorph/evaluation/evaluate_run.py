@@ -1,0 +1,235 @@
+"""A trained run's samples against real faces: one report, for a person, for a script, and as a picture."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facemorph import figures
+from facemorph.dcgan.run import Run
+from facemorph.dcgan.train import pick_device
+from facemorph.dcgan.walk import Trained, between, load_generator
+from facemorph.errors import InputError, RunError, WeightsError
+from facemorph.evaluation import measures
+from facemorph.evaluation.real import RealFaces, learnt_faces, other_faces
+from facemorph.evaluation.study import Study, imagenet_features, study
+from facemorph.files import replacing, sha256, write_json
+from facemorph.weights import cache_folder
+
+log = logging.getLogger("facemorph")
+
+LEAST_FACES = 16  # on either side
+FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mostly chance
+WALKS, WALK_STEPS = 8, 16
+SHOWN = 16  # samples in the picture beside their nearest neighbours
+COLLAPSED = 0.5  # of the data's diversity
+COPIED = 0.25  # of the samples nearer to a training picture than all but 5 % of real faces are to another
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run's figures: `report` as in evaluation.json, and the `arrays` from which the picture is drawn."""
+
+    report: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    written: tuple[Path, ...]
+
+
+def evaluate(
+    run: Run,
+    output: Path,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    against: Path | None = None,
+    device: str = "cpu",
+    show: bool = False,
+) -> Evaluation:
+    """Measure `samples` faces drawn from the run by `seed`; write evaluation.json, .png and .npz into `output`.
+
+    Raises:
+        RunError: no run, no generator in it yet, or too few real faces.
+        InputError: no faces in `against`.
+        OutputError: `output` cannot be written.
+    """
+    # --- the faces
+    trained = load_generator(run)
+    real = learnt_faces(run)
+    other = other_faces(against, trained.config.size_px) if against else None
+    for faces in (real, other):
+        if faces is not None and len(faces.images) < LEAST_FACES:
+            raise RunError(
+                f"{faces.source} holds {len(faces.images)} faces; at least {LEAST_FACES} are needed for a comparison.",
+                "Start this where training was started, so that all faces are found.",
+            )
+    fake = trained.pictures(trained.draw(samples, seed))
+    walks = np.concatenate([trained.pictures(z) for z in _walks(trained, seed)])
+
+    # --- what is to be known of each: real faces serve many runs, samples only this one
+    common, own = cache_folder() / "studies", output / "studied"
+    options = {"device": device, "show": show}
+    real_study, fake_study = study(real.images, common, **options), study(fake, own, **options)
+    walk_study = study(walks, own, **options)
+    other_study = study(other.images, common, **options) if other else None
+    persons = measures.Persons(real_study, real.labels, real.persons)
+    if not persons.means:
+        raise RunError(f"No face is recognised in {real.source}.", "Were they aligned?")
+
+    # --- the figures
+    spaces, left_out = {"descriptors": (real_study.descriptors, fake_study.descriptors)}, []
+    try:
+        spaces["vgg16"] = imagenet_features(real.images, common, **options), imagenet_features(fake, own, **options)
+    except WeightsError as error:
+        left_out.append(f"vgg16 features: {error.problem!s}")
+    pixels = {name: _pixels(images) for name, images in (("real", real.images), ("fake", fake))}
+    in_descriptors, near = measures.memory(real_study.descriptors, fake_study.descriptors, real.labels)
+    in_pixels, near_px = measures.memory(pixels["real"], pixels["fake"], real.labels)
+    steps, step_sizes = measures.smoothness(walk_study.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
+    middle = persons.between(fake_study)
+    report: dict[str, Any] = {
+        "run": str(run.path),
+        "generator_sha256": sha256(run.generator),
+        "samples": samples,
+        "seed": seed,
+        "data": {"source": real.source, "faces": real.counts(), "all_that_it_learnt_from": real.all_of_them},
+        "distances": {name: measures.distances(*features, seed) for name, features in spaces.items()},
+        "against": _against(other, other_study, fake_study, seed) if other and other_study else None,
+        "samples_show": persons.shares(fake_study),
+        "data_shows": persons.shares(real_study),
+        "diversity": {
+            "descriptors": measures.diversity(real_study.descriptors, fake_study.descriptors),
+            "pixels": measures.diversity(pixels["real"], pixels["fake"]),
+        },
+        "memory": {"descriptors": in_descriptors, "pixels": in_pixels},
+        "expressions": measures.expression_coverage(real_study, fake_study, seed),
+        "expressions_between_persons": measures.expression_coverage(real_study, _only(fake_study, middle), seed),
+        "walks": {"walks": WALKS, "steps": WALK_STEPS, **steps},
+        "left_out": left_out,
+    }
+    report["remarks"] = _remarks(report, real)
+
+    # --- what is kept
+    shown = np.argsort(near["distance"])[np.linspace(0, samples - 1, SHOWN).astype(int)]
+    arrays = {
+        "real_to_persons": persons.distances(real_study),
+        "samples_to_persons": persons.distances(fake_study),
+        "persons": np.array(list(persons.means)),
+        "real_nearest": near["real"],
+        "samples_nearest": near["distance"],
+        "steps": step_sizes,
+        "shown": fake[shown],
+        "shown_nearest": real.images[near["nearest"][shown]],
+        "shown_nearest_in_pixels": real.images[near_px["nearest"][shown]],
+        "shown_distance": near["distance"][shown],
+        "shown_distance_in_pixels": near_px["distance"][shown],
+    }
+    written = tuple(output / f"evaluation{suffix}" for suffix in (".json", ".png", ".npz"))
+    write_json(written[0], _rounded(report))
+    figures.save(figures.plot_evaluation(report, arrays), written[1])
+    with replacing(written[2]) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    return Evaluation(report, arrays, written)
+
+
+def _walks(trained: Trained, seed: int) -> list[torch.Tensor]:
+    """Walks between random latents, as `facemorph walk` takes them: each [WALK_STEPS + 1, z_dim]."""
+    ends = trained.draw(2 * WALKS, seed + 1)
+    spherical = trained.config.z == "normal"
+    return [between(a, b, WALK_STEPS + 1, spherical=spherical) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Points whose distance is the root mean square of the difference of the pixels, in 0..1: [N, 3 H H]."""
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    return flat / (255 * np.sqrt(flat.shape[1]))
+
+
+def _only(faces: Study, chosen: np.ndarray) -> Study:
+    return Study(faces.descriptors[chosen], faces.expressions[chosen], faces.seen[chosen])
+
+
+def _against(other: RealFaces, known: Study, fake: Study, seed: int) -> dict[str, Any]:
+    return {
+        "data": {"source": other.source, "faces": other.counts()},
+        "distances": {"descriptors": measures.distances(known.descriptors, fake.descriptors, seed)},
+        "expressions": measures.expression_coverage(known, fake, seed),
+    }
+
+
+def _remarks(report: dict[str, Any], real: RealFaces) -> list[str]:
+    """What a reader of the figures should know, in words."""
+    remarks = []
+    count = len(real.images)
+    if not real.all_of_them:
+        remarks.append(f"Compared with {count} faces only, which the run kept: the figures are not those of all faces.")
+    bias = report["distances"]["descriptors"]["frechet_bias"]
+    for kind, number in (("real faces", count), ("samples", report["samples"])):
+        if number < FEW_FACES:
+            remarks.append(
+                f"{number} {kind} are few ({FEW_FACES} are not): {bias:.3f} of the Frechet distance is bias."
+            )
+    seen, seen_real = report["samples_show"]["seen"], report["data_shows"]["seen"]
+    if seen < seen_real / 2:
+        remarks.append(f"A face is seen in {seen:.0%} of the samples, in {seen_real:.0%} of the real faces.")
+    for space, figures_ in report["diversity"].items():
+        if figures_["ratio"] < COLLAPSED:
+            remarks.append(
+                f"Collapsed: two samples differ by {figures_['samples']:.3f} in {space}, two real faces by "
+                f"{figures_['data']:.3f} ({figures_['ratio']:.0%})."
+            )
+    for space, figures_ in report["memory"].items():
+        if figures_["nearer_share"] > COPIED:
+            remarks.append(
+                f"Memorised: {figures_['nearer_share']:.0%} of the samples are nearer to a training picture in {space} "
+                f"than {measures.RARE:.0%} of the real faces are to another one."
+            )
+    return remarks
+
+
+def _rounded(value: Any) -> Any:
+    """Figures to six digits, which is more than they are worth."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def device_name(name: str) -> str:
+    """The device that `name` means, auto being CUDA where there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    return str(pick_device(name))
+
+
+def has_generator(path: Path) -> Run:
+    """The run at `path`, looked at before anything slow starts.
+
+    Raises:
+        RunError: there is none, or it has not come to its first checkpoint.
+    """
+    run = Run.open(path)
+    if not run.generator.exists():
+        raise RunError(f"{path} has no generator.safetensors yet.", "Train at least to the first checkpoint.")
+    return run
+
+
+def places(paths: list[Path], output: Path | None) -> list[Path]:
+    """Where each run's evaluation goes: into the run, or into `output`, of several runs into a folder of each name.
+
+    Raises:
+        InputError: two runs of the same name would go into one folder.
+    """
+    if output is None:
+        return paths
+    if len(paths) == 1:
+        return [output]
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError(f"Two runs are called alike: {', '.join(names)}.", "Evaluate them one at a time.")
+    return [output / name for name in names]

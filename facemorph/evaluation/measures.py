@@ -1,0 +1,153 @@
+"""The figures of an evaluation, from what was found in real faces and in samples: plain numbers, ready for JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from facemorph.evaluation.study import Study
+from facemorph.faces.descriptors import SAME_PERSON
+from facemorph.faces.expression import EXPRESSIONS
+from facemorph.metrics import distributions
+from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other
+
+BETWEEN = 0.25  # of the way from the nearest person to the next: from here on a face is between them
+BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another picture
+RARE = 0.05  # of real faces have a neighbour as near as this
+NEIGHBOURS = 5  # of the coverage
+SPLITS = 5  # random halvings of the real faces that the coverage is averaged over
+ENDS = (5, 95)  # percentiles between which an expression's range lies
+
+
+def distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
+    """Frechet and kernel distance of features [N, D] with intervals, and between halves of the real ones."""
+    frechet, kernel = distributions.floor(real, seed)
+    return {**asdict(distributions.compare(fake, real, seed)), "floor": {"frechet": frechet, "kernel": kernel}}
+
+
+class Persons:
+    """The real persons: their mean descriptors, and where faces lie among them."""
+
+    def __init__(self, real: Study, labels: np.ndarray, names: tuple[str, ...]) -> None:
+        """A person of whom no face is seen is left out."""
+        groups = {name: real.descriptors[(labels == i) & real.seen] for i, name in enumerate(names)}
+        self.means = {name: group.mean(0) for name, group in groups.items() if len(group)}
+
+    def distances(self, faces: Study) -> np.ndarray:
+        """To each person: [N, persons]."""
+        return np.stack([np.linalg.norm(faces.descriptors - mean, axis=1) for mean in self.means.values()], axis=1)
+
+    def between(self, faces: Study) -> np.ndarray:
+        """Which faces were seen and lie between two persons: bool [N].
+
+        That is, a quarter of the way or more from the nearest person to the next, along the line between their means.
+        """
+        if len(self.means) < 2:
+            return np.zeros(len(faces), bool)
+        means = np.stack(list(self.means.values()))
+        first, second = np.argsort(self.distances(faces), axis=1)[:, :2].T
+        line = means[second] - means[first]  # [N, 128]
+        way = ((faces.descriptors - means[first]) * line).sum(1) / (line**2).sum(1)
+        return faces.seen & (way >= BETWEEN)
+
+    def shares(self, faces: Study) -> dict[str, Any]:
+        """Of these faces, the shares that are seen, that are somebody, and that are between two persons."""
+        to = self.distances(faces)
+        like = to.argmin(1)
+        near = faces.seen & (to.min(1) < SAME_PERSON)
+        return {
+            "seen": float(faces.seen.mean()),
+            "near_a_person": float(near.mean()),
+            "between_persons": float(self.between(faces).mean()),
+            "most_like": {name: float((faces.seen & (like == i)).mean()) for i, name in enumerate(self.means)},
+        }
+
+
+def diversity(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    """Mean distance of two samples against that of two real faces: points [N, D]. Near 0: always the same picture."""
+    samples, data = mean_distance(fake), mean_distance(real)
+    return {"samples": samples, "data": data, "ratio": samples / data if data else 0.0}
+
+
+def blocks(labels: np.ndarray) -> np.ndarray:
+    """A number for each stretch of each person's faces, which stand in the order of the clip: [N]."""
+    found = np.zeros(len(labels), int)
+    for person in np.unique(labels):
+        mine = np.flatnonzero(labels == person)
+        found[mine] = BLOCKS * person + np.arange(len(mine)) * BLOCKS // len(mine)
+    return found
+
+
+def memory(real: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Do samples lie nearer to training pictures than other pictures of the same people would? Points [N, D].
+
+    Returns the figures, and arrays: `nearest` training picture of each sample, its `distance`, and the distance of each
+    real face to the nearest one of another stretch of the clip, `real`.
+    """
+    index, distance = nearest(fake, real)
+    usual = nearest_other(real, blocks(labels))
+    limit = float(np.quantile(usual, RARE))
+    figures = {
+        "samples_median": float(np.median(distance)),
+        "real_median": float(np.median(usual)),
+        "limit": limit,
+        "nearer_share": float((distance < limit).mean()),
+        "different_neighbours": len(np.unique(index)) / min(len(fake), len(real)),
+    }
+    return figures, {"nearest": index, "distance": distance, "real": usual}
+
+
+def expression_coverage(real: Study, fake: Study, seed: int) -> dict[str, Any]:
+    """How much of the real faces' expressions the samples have, and as many other real faces.
+
+    `coverage`: averaged over random halvings of the real faces, the share of one half that the samples cover (see
+    `metrics.neighbours.coverage`), and for comparison, `coverage_real`, the share that as many faces of the other half
+    cover. `range`: for each expression, how much of the real range (5th to 95th percentile) the samples' range has.
+    Only faces that were seen count; each expression is divided by its spread over the real faces.
+    """
+    own, drawn = real.expressions[real.seen], fake.expressions[fake.seen]
+    spread = own.std(0)
+    spread[spread == 0] = 1.0
+    rng = np.random.default_rng(seed)
+    by_samples, by_real, used = [], [], 0
+    half = len(own) // 2
+    for _ in range(SPLITS if half > NEIGHBOURS and len(drawn) else 0):
+        order = rng.permutation(len(own))
+        reference, others = own[order[:half]] / spread, own[order[half:]] / spread
+        used = min(len(others), len(drawn))
+        chosen = drawn[rng.permutation(len(drawn))[:used]] / spread
+        by_samples.append(coverage(reference, chosen, NEIGHBOURS))
+        by_real.append(coverage(reference, others[:used], NEIGHBOURS))
+    ends = {"real": np.percentile(own, ENDS, axis=0)}  # [2, 4]
+    if len(drawn):
+        ends["samples"] = np.percentile(drawn, ENDS, axis=0)
+        low, high = np.maximum(ends["real"][0], ends["samples"][0]), np.minimum(ends["real"][1], ends["samples"][1])
+        shared = np.clip(high - low, 0, None) / np.maximum(ends["real"][1] - ends["real"][0], 1e-9)
+    else:
+        shared = np.zeros(len(EXPRESSIONS))
+    return {
+        "faces": len(drawn),
+        "compared": used,
+        "coverage": float(np.mean(by_samples)) if by_samples else 0.0,
+        "coverage_real": float(np.mean(by_real)) if by_real else 0.0,
+        "range": dict(zip(EXPRESSIONS, shared.tolist(), strict=True)),
+        "ends": {kind: dict(zip(EXPRESSIONS, values.T.tolist(), strict=True)) for kind, values in ends.items()},
+    }
+
+
+def smoothness(descriptors: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """Descriptors along walks [walks, points, 128] -> figures, and the size of each step [walks, points - 1].
+
+    `largest_over_mean`: 1 would be perfectly even. `detour`: length of the way over the distance of its ends. Both are
+    medians over the walks; 0 where a walk does not move at all.
+    """
+    steps = np.linalg.norm(np.diff(descriptors, axis=1), axis=2)
+    length, ends = steps.sum(1), np.linalg.norm(descriptors[:, -1] - descriptors[:, 0], axis=1)
+    still = length < 1e-9
+    mean = np.where(still, 1, steps.mean(1))
+    figures = {
+        "mean_step": float(steps.mean()),
+        "largest_over_mean": float(np.median(np.where(still, 0, steps.max(1) / mean))),
+        "detour": float(np.median(np.where(still, 0, length / np.maximum(ends, 1e-9)))),
+    }
+    return figures, steps

@@ -1,0 +1,90 @@
+"""What is to be known of many small faces before they are compared; kept, since it takes a while."""
+
+import hashlib
+import logging
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.errors import OutputError
+from facemorph.files import replacing
+
+log = logging.getLogger("facemorph")
+
+VERSION = 1  # of how faces are studied: raised when that changes, so that what was kept is not used again
+
+
+@dataclass(frozen=True)
+class Study:
+    """Faces as the comparison sees them, N rows each.
+
+    Attributes:
+        descriptors: dlib's, float64 [N, 128].
+        expressions: float64 [N, 4], columns as `facemorph.faces.expressions.EXPRESSIONS`.
+        seen: bool [N], whether a face was found.
+    """
+
+    descriptors: np.ndarray
+    expressions: np.ndarray
+    seen: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+
+def study(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool = False) -> Study:
+    """Study uint8 RGB [N, H, H, 3], or read from `folder` what was found in the same pictures before."""
+    path = folder / f"faces-{_digest(images)}.npz"
+    kept = _read(path, {"descriptors": (len(images), 128), "expressions": (len(images), 4), "seen": (len(images),)})
+    if not kept:
+        from facemorph.faces.expression import expressions
+        from facemorph.faces.identify import study_aligned
+
+        found = study_aligned(images, device=device, show=show)
+        kept = {"descriptors": found.descriptors, "expressions": expressions(found.points), "seen": found.seen}
+        _keep(path, kept)
+    return Study(**kept)
+
+
+def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool = False) -> np.ndarray:
+    """VGG16's features of uint8 RGB [N, H, H, 3], float64 [N, 512], or those kept in `folder`.
+
+    Raises:
+        WeightsError: its weights are not here, or are not the published ones.
+    """
+    path = folder / f"vgg16-{_digest(images)}.npz"
+    kept = _read(path, {"features": (len(images), 512)})
+    if not kept:
+        from facemorph.metrics.imagenet import load_vgg16
+
+        kept = {"features": load_vgg16(device=device).describe(images, show=show)}
+        _keep(path, kept)
+    return kept["features"]
+
+
+def _digest(images: np.ndarray) -> str:
+    """The pictures' own hash: those of other data, of another seed or checkpoint cannot be taken for them."""
+    digest = hashlib.sha256(f"{VERSION} {images.shape}".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()[:24]
+
+
+def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """What was kept; nothing if it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            kept = {name: stored[name] for name in shapes}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return {}
+    return kept if all(kept[name].shape == shape for name, shape in shapes.items()) else {}
+
+
+def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    try:
+        with replacing(path) as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    except OutputError as error:  # what was found is no worse for not being kept
+        log.warning("Not kept for the next time: %s", error.problem)
