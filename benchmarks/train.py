@@ -7,11 +7,14 @@ Neither augments; what ours costs with augmentation is told too.
 Multiplications and additions of the 64-px network, a picture and step, in GFLOP (2 for each product and sum; counted
 by hand in `flop`, checked with torch.utils.flop_counter at every run):
 
-    G forward 0.2092, D forward 0.2077; a backward pass costs as much for weights and as much for inputs
-    G forward and backward, no gradient for z            G 2 + first layer's weights...   0.6259
-    D on real and on fake, no gradient for pictures      2 (3 D - first layer)            1.2335
-    D in G's step, no gradient for weights               2 D                              0.4153
-    a step of ours 2.2748; of the plain loop, which also wants D's weight gradients in G's step, 2.4825
+    G forward 0.2093, D forward 0.2076; a backward pass costs as much for weights and as much for inputs
+    G forward and backward, no gradient for z               3 G - first layer       0.6261
+    D on real and on fake, no gradient for the pictures     2 (3 D - first layer)   1.2332
+    D in G's step, no gradient for D's weights              2 D                     0.4153
+    a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
+
+The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on processors
+without AMX tiles: there its matrix products are slower than those of float32, as the last lines show.
 
     python benchmarks/train.py FACES              (a folder of persons' folders, as `facemorph align` makes it)
 """
