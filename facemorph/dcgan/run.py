@@ -71,20 +71,23 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / 'run.json'} cannot be read: {error}.", "Train the run anew.") from None
 
-    def cut_log(self, step: int, fields: tuple[str, ...]) -> None:
-        """Begin the log, or leave its lines up to `step`: those after the checkpoint will be written again.
-
-        Raises:
-            RunError: it ends before `step`.
-        """
+    def _log_lines(self) -> list[str]:
+        """Of the log, its head first; without a last one that a kill cut short."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        if step and len(lines) < step + 1:
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def check_log(self, step: int) -> None:
+        """Raises RunError where the log ends before the checkpoint's `step`."""
+        steps = max(len(self._log_lines()) - 1, 0)
+        if steps < step:
             raise RunError(
-                f"{self.log} ends at step {max(len(lines) - 1, 0)}, the checkpoint beside it is of step {step}.",
+                f"{self.log} ends at step {steps}, the checkpoint beside it is of step {step}.",
                 "Was one of them copied or edited? Bring the log back, or train into another -o.",
             )
-        write_text(self.log, "\n".join([",".join(fields), *lines[1 : step + 1]]) + "\n")
+
+    def cut_log(self, step: int, fields: tuple[str, ...]) -> None:
+        """Begin the log, or leave its lines up to `step`: those after the checkpoint will be written again."""
+        write_text(self.log, "\n".join([",".join(fields), *self._log_lines()[1 : step + 1]]) + "\n")
 
     def append_log(self, step: int, values: np.ndarray, seconds: float) -> None:
         """Lines for the last steps, of which the last is `step`, from the numbers [N, 6 or 7] that `take_step` gives.

@@ -43,12 +43,24 @@ def check_same_config(config: Config, run: Run) -> None:
         raise RunError(f"{run.path} holds a run with another configuration: {'; '.join(changed)}.", "Give another -o.")
 
 
+def check_same_faces(faces: Faces, run: Run) -> None:
+    """Raises RunError where the run that is there learnt from others."""
+    if not (run.path / "run.json").exists():
+        return
+    before = run.about()
+    if before.get("data_sha256") != faces.digest:
+        raise RunError(
+            f"The faces have changed since {run.path} was begun: {before.get('faces')} then, {faces.counts()} now.",
+            "Bring the old ones back, or give another -o.",
+        )
+
+
 def in_use(run: Run) -> RunError:
     return RunError(f"Another process is training in {run.path}.", "Wait for it, or give another -o.")
 
 
 def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
-    """Write what explains the run, or check that the run that is there learnt from the same faces."""
+    """Write what explains the run, but for what is there already."""
     about = {
         "facemorph": __version__,
         "commit": _commit(),
@@ -67,15 +79,8 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: t
     for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # by a kill
         torn.unlink()
     begun = (run.path / "run.json").exists()
-    if begun:
-        before = run.about()
-        if before["data_sha256"] != faces.digest:
-            raise RunError(
-                f"The faces have changed since {run.path} was begun: {before['faces']} then, {faces.counts()} now.",
-                "Bring the old ones back, or give another -o.",
-            )
-        if before["precision"] != about["precision"]:
-            log.warning("The run was begun in %s and goes on in %s.", before["precision"], about["precision"])
+    if begun and (before := run.about().get("precision")) != about["precision"]:
+        log.warning("The run was begun in %s and goes on in %s.", before, about["precision"])
     write_text(run.path / "config.yaml", to_yaml(config))  # before all else: it makes the folder a run's
     if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}

@@ -25,7 +25,7 @@ from facemorph.dcgan.health import Health
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.parallel import ALONE, Group, group_of_processes, synchronise
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
-from facemorph.dcgan.start import GRID, begin, check_same_config, in_use
+from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
 from facemorph.dcgan.step import take_step
 from facemorph.dcgan.watch import Watch, spread
 from facemorph.errors import InputError
@@ -63,7 +63,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
             if here:
                 held.enter_context(locked(run.lock, lambda: in_use(run)))
                 check_same_config(config, run)  # again: it may have been made in the meantime
-                begin(config, run, faces, device, dtype, group.world)
+                check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
         state = State(config, device, len(faces.persons))
@@ -72,9 +72,12 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
         with group.first_alone() as here:
             if run.checkpoint.exists():
                 state.load(run.checkpoint)
-                log.info("Going on from step %d.", state.step)
-            if here:
+                run.check_log(state.step)
+            if here:  # now that nothing stands against it, the folder is written
+                begin(config, run, faces, device, dtype, group.world)
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
+                if state.step:
+                    log.info("Going on from step %d.", state.step)
         pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
         fixed_z = _grid_latents(config, state.g.persons, device)
         watch = Watch(hyper.real_label, _real_spread(faces, state.g.persons))
