@@ -139,8 +139,8 @@ REAL_COLOUR, SAMPLE_COLOUR, BETWEEN_COLOUR = "#777777", "#1f6fb4", "#d1602c"
 def plot_evaluation(report: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """A run's evaluation, from evaluation.json and evaluation.npz alone: the figures, and samples beside the training
     pictures that they are nearest to."""
-    figure = Figure(figsize=(13, 10.4), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(1.55, 1)))
+    figure = Figure(figsize=(13, 9.7), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2, 1)))
     axes = above.subplots(2, 3)
     above.suptitle(f"{report['run']}: {report['samples']} samples, seed {report['seed']}", fontsize=10)
     _write_figures(axes[0, 0], report)
@@ -234,11 +234,11 @@ def _plot_expressions(axis: Any, report: dict[str, Any]) -> None:
             y = place + 0.22 * (shift - 1)
             axis.plot([start, stop], [y, y], color=colour, lw=5, solid_capstyle="butt", label="" if place else label)
     axis.set_yticks(range(len(real)), list(real))
-    axis.invert_yaxis()
+    axis.set_ylim(len(real) - 0.5, -1.2)  # room for the legend above
     axis.set_xlim(-0.6, 1.6)
     axis.set_xlabel("5th to 95th percentile, real faces from 0 to 1")
     axis.grid(alpha=0.2, axis="x")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, ncols=3, loc="upper center")
     axis.set_title("Range of expressions", fontsize=8)
 
 
@@ -260,8 +260,8 @@ def _plot_coverage(axis: Any, report: dict[str, Any]) -> None:
         )
         axis.bar(place + 0.2, one["coverage"], 0.38, color=SAMPLE_COLOUR, label="" if place else "by samples")
     axis.set_xticks(range(len(found)), [f"{name}\n({one['compared']} compared)" for name, one in found], fontsize=8)
-    axis.set_ylim(0, 1.05)
-    axis.legend(fontsize=7)
+    axis.set_ylim(0, 1.2)
+    axis.legend(fontsize=7, ncols=2, loc="upper center")
     axis.set_title("Share of the real expressions that is covered", fontsize=8)
 
 

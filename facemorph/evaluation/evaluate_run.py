@@ -1,6 +1,5 @@
 """A trained run's samples against real faces: one report, for a person, for a script, and as a picture."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from facemorph.evaluation.real import RealFaces, learnt_faces, other_faces
 from facemorph.evaluation.study import Study, imagenet_features, study
 from facemorph.files import replacing, sha256, write_json
 from facemorph.weights import cache_folder
-
-log = logging.getLogger("facemorph")
 
 LEAST_FACES = 16  # on either side
 FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mostly chance
@@ -55,83 +52,97 @@ def evaluate(
         InputError: no faces in `against`.
         OutputError: `output` cannot be written.
     """
-    # --- the faces
     trained = load_generator(run)
     real = learnt_faces(run)
     other = other_faces(against, trained.config.size_px) if against else None
     for faces in (real, other):
-        if faces is not None and len(faces.images) < LEAST_FACES:
-            raise RunError(
-                f"{faces.source} holds {len(faces.images)} faces; at least {LEAST_FACES} are needed for a comparison.",
-                "Start this where training was started, so that all faces are found.",
-            )
+        if faces is not None:
+            _check_enough(faces)
+    common, own = cache_folder() / "studies", output / "studied"  # real faces serve many runs, samples this one
+    options: dict[str, Any] = {"device": device, "show": show}
+
     fake = trained.pictures(trained.draw(samples, seed))
-    walks = np.concatenate([trained.pictures(z) for z in _walks(trained, seed)])
-
-    # --- what is to be known of each: real faces serve many runs, samples only this one
-    common, own = cache_folder() / "studies", output / "studied"
-    options = {"device": device, "show": show}
-    real_study, fake_study = study(real.images, common, **options), study(fake, own, **options)
-    walk_study = study(walks, own, **options)
-    other_study = study(other.images, common, **options) if other else None
-    persons = measures.Persons(real_study, real.labels, real.persons)
-    if not persons.means:
-        raise RunError(f"No face is recognised in {real.source}.", "Were they aligned?")
-
-    # --- the figures
-    spaces, left_out = {"descriptors": (real_study.descriptors, fake_study.descriptors)}, []
+    drawn = study(fake, own, **options)
+    found, arrays = compare_faces(real, fake, study(real.images, common, **options), drawn, seed)
+    walked = study(np.concatenate([trained.pictures(z) for z in _walks(trained, seed)]), own, **options)
+    steps, arrays["steps"] = measures.smoothness(walked.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
+    left_out = []
     try:
-        spaces["vgg16"] = imagenet_features(real.images, common, **options), imagenet_features(fake, own, **options)
+        features = imagenet_features(real.images, common, **options), imagenet_features(fake, own, **options)
+        found["distances"]["vgg16"] = measures.distances(*features, seed)
     except WeightsError as error:
-        left_out.append(f"vgg16 features: {error.problem!s}")
-    pixels = {name: _pixels(images) for name, images in (("real", real.images), ("fake", fake))}
-    in_descriptors, near = measures.memory(real_study.descriptors, fake_study.descriptors, real.labels)
-    in_pixels, near_px = measures.memory(pixels["real"], pixels["fake"], real.labels)
-    steps, step_sizes = measures.smoothness(walk_study.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
-    middle = persons.between(fake_study)
-    report: dict[str, Any] = {
+        left_out.append(f"distances over vgg16: {error.problem}")
+    report = {
         "run": str(run.path),
         "generator_sha256": sha256(run.generator),
         "samples": samples,
         "seed": seed,
-        "data": {"source": real.source, "faces": real.counts(), "all_that_it_learnt_from": real.all_of_them},
-        "distances": {name: measures.distances(*features, seed) for name, features in spaces.items()},
-        "against": _against(other, other_study, fake_study, seed) if other and other_study else None,
-        "samples_show": persons.shares(fake_study),
-        "data_shows": persons.shares(real_study),
-        "diversity": {
-            "descriptors": measures.diversity(real_study.descriptors, fake_study.descriptors),
-            "pixels": measures.diversity(pixels["real"], pixels["fake"]),
-        },
-        "memory": {"descriptors": in_descriptors, "pixels": in_pixels},
-        "expressions": measures.expression_coverage(real_study, fake_study, seed),
-        "expressions_between_persons": measures.expression_coverage(real_study, _only(fake_study, middle), seed),
+        **found,
+        "against": _against(other, study(other.images, common, **options), drawn, seed) if other else None,
         "walks": {"walks": WALKS, "steps": WALK_STEPS, **steps},
         "left_out": left_out,
     }
-    report["remarks"] = _remarks(report, real)
 
-    # --- what is kept
-    shown = np.argsort(near["distance"])[np.linspace(0, samples - 1, SHOWN).astype(int)]
-    arrays = {
-        "real_to_persons": persons.distances(real_study),
-        "samples_to_persons": persons.distances(fake_study),
-        "persons": np.array(list(persons.means)),
-        "real_nearest": near["real"],
-        "samples_nearest": near["distance"],
-        "steps": step_sizes,
-        "shown": fake[shown],
-        "shown_nearest": real.images[near["nearest"][shown]],
-        "shown_nearest_in_pixels": real.images[near_px["nearest"][shown]],
-        "shown_distance": near["distance"][shown],
-        "shown_distance_in_pixels": near_px["distance"][shown],
-    }
     written = tuple(output / f"evaluation{suffix}" for suffix in (".json", ".png", ".npz"))
     write_json(written[0], _rounded(report))
     figures.save(figures.plot_evaluation(report, arrays), written[1])
     with replacing(written[2]) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
     return Evaluation(report, arrays, written)
+
+
+def compare_faces(
+    real: RealFaces, fake: np.ndarray, known: Study, drawn: Study, seed: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """All that can be said of samples (uint8 RGB [N, H, H, 3]) beside real faces, both studied before.
+
+    Returns the figures, with remarks in words, and the arrays for the picture.
+
+    Raises:
+        RunError: in no real picture is a face recognised.
+    """
+    persons = measures.Persons(known, real.labels, real.persons)
+    if not persons.means:
+        raise RunError(f"No face is recognised in {real.source}.", "Were they aligned?")
+    pixels_real, pixels_fake = _pixels(real.images), _pixels(fake)
+    in_descriptors, near = measures.memory(known.descriptors, drawn.descriptors, real.labels)
+    in_pixels, near_px = measures.memory(pixels_real, pixels_fake, real.labels)
+    middle = persons.between(drawn)
+    report: dict[str, Any] = {
+        "data": {"source": real.source, "faces": real.counts(), "all_that_it_learnt_from": real.all_of_them},
+        "distances": {"descriptors": measures.distances(known.descriptors, drawn.descriptors, seed)},
+        "samples_show": persons.shares(drawn),
+        "data_shows": persons.shares(known),
+        "diversity": {
+            "descriptors": measures.diversity(known.descriptors, drawn.descriptors),
+            "pixels": measures.diversity(pixels_real, pixels_fake),
+        },
+        "memory": {"descriptors": in_descriptors, "pixels": in_pixels},
+        "expressions": measures.expression_coverage(known, drawn, seed),
+        "expressions_between_persons": measures.expression_coverage(known, _only(drawn, middle), seed),
+    }
+    report["remarks"] = _remarks(report, real, len(fake))
+    shown = np.argsort(near["distance"])[np.linspace(0, len(fake) - 1, SHOWN).astype(int)]
+    return report, {
+        "real_to_persons": persons.distances(known),
+        "samples_to_persons": persons.distances(drawn),
+        "persons": np.array(list(persons.means)),
+        "real_nearest": near["real"],
+        "samples_nearest": near["distance"],
+        "shown": fake[shown],
+        "shown_nearest": real.images[near["nearest"][shown]],
+        "shown_nearest_in_pixels": real.images[near_px["nearest"][shown]],
+        "shown_distance": near["distance"][shown],
+        "shown_distance_in_pixels": near_px["distance"][shown],
+    }
+
+
+def _check_enough(faces: RealFaces) -> None:
+    if len(faces.images) < LEAST_FACES:
+        raise RunError(
+            f"{faces.source}: {len(faces.images)} faces; at least {LEAST_FACES} are needed for a comparison.",
+            "Give more faces." if faces.all_of_them else "Start this where training was started, to find all faces.",
+        )
 
 
 def _walks(trained: Trained, seed: int) -> list[torch.Tensor]:
@@ -159,14 +170,14 @@ def _against(other: RealFaces, known: Study, fake: Study, seed: int) -> dict[str
     }
 
 
-def _remarks(report: dict[str, Any], real: RealFaces) -> list[str]:
+def _remarks(report: dict[str, Any], real: RealFaces, samples: int) -> list[str]:
     """What a reader of the figures should know, in words."""
     remarks = []
     count = len(real.images)
     if not real.all_of_them:
         remarks.append(f"Compared with {count} faces only, which the run kept: the figures are not those of all faces.")
     bias = report["distances"]["descriptors"]["frechet_bias"]
-    for kind, number in (("real faces", count), ("samples", report["samples"])):
+    for kind, number in (("real faces", count), ("samples", samples)):
         if number < FEW_FACES:
             remarks.append(
                 f"{number} {kind} are few ({FEW_FACES} are not): {bias:.3f} of the Frechet distance is bias."

@@ -131,11 +131,17 @@ def _frechet(mean1: np.ndarray, covariance1: np.ndarray, mean2: np.ndarray, cova
     # tr (C1 C2)^(1/2) is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric and has no
     # negative ones: no complex root of a matrix that happens not to be symmetric.
     values, vectors = np.linalg.eigh(covariance1)
-    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    root = vectors * _roots(values) @ vectors.T
     product = root @ covariance2 @ root
-    overlap = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    overlap = _roots(np.linalg.eigvalsh((product + product.T) / 2)).sum()
     distance = ((mean1 - mean2) ** 2).sum() + np.trace(covariance1) + np.trace(covariance2) - 2 * overlap
     return max(0.0, float(distance))
+
+
+def _roots(eigenvalues: np.ndarray) -> np.ndarray:
+    """Square roots; what rounding made of an eigenvalue of 0 counts as 0, since the root would make much of it."""
+    rounding = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
+    return np.sqrt(np.where(eigenvalues > rounding, eigenvalues, 0.0))
 
 
 def _kernels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
