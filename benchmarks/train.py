@@ -78,9 +78,9 @@ class Pictures(Dataset[Any]):
         return image.permute(2, 0, 1).float() / 127.5 - 1
 
 
-def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[None]:
-    """The plain loop; each `next` is a step."""
-    torch.manual_seed(0)
+def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[tuple[float, float]]:
+    """The plain loop; each `next` is a step, and gives d-loss and g-loss."""
+    torch.manual_seed(config.training.seed)
     g, d = Generator(config.network).to(device), Discriminator(config.network).to(device)
     rate = config.training.learning_rate
     optimise_d = torch.optim.Adam(d.parameters(), rate, (0.5, 0.999))
@@ -108,8 +108,8 @@ def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[N
             loss_g = judge(out, ones)
             loss_g.backward()
             optimise_g.step()
-            _ = (loss_real + loss_fake).item(), loss_g.item(), of_real, of_fake, out.mean().item()
-            yield
+            _ = of_real, of_fake, out.mean().item()
+            yield (loss_real + loss_fake).item(), loss_g.item()
 
 
 def our_loop(config: Config, device: torch.device) -> Iterator[State]:

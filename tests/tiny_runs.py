@@ -61,17 +61,25 @@ def main(folder: Path) -> None:
     in_a_process(lambda: train(config, folder / "whole"), None)
     whole = time.monotonic() - start
     chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
-    killed, reached = 0, []
-    for _ in range(KILLS):
-        killed += in_a_process(lambda: train(config, folder / "killed"), chance.uniform(0, whole / 4))
-        log = folder / "killed" / "log.csv"
+    killed, reached, log = 0, [], folder / "killed" / "log.csv"
+    for number in range(KILLS):  # every fourth while it starts, the others once it learns
+        watched = log if number % 4 else None
+        killed += in_a_process(lambda: train(config, folder / "killed"), chance.uniform(0, whole / 10), watched)
         reached.append(log.read_text().count("\n") - 1 if log.exists() else -1)
     in_a_process(lambda: train(config, folder / "killed"), None)
     print(json.dumps({"killed": killed, "reached": reached}))
 
 
-def in_a_process(work: object, kill_after: float | None) -> bool:
-    """Whether it had to be killed; without `kill_after`, it has to succeed by itself."""
+def in_a_process(work: object, kill_after: float | None, watched: Path | None = None) -> bool:
+    """Whether it had to be killed, so many seconds after it began (or after the file `watched` changed).
+
+    Without `kill_after`, it has to succeed by itself.
+    """
+
+    def seen() -> int:
+        return watched.stat().st_size if watched and watched.exists() else 0
+
+    before = seen()
     child = os.fork()
     if child == 0:
         code = 1
@@ -81,6 +89,8 @@ def in_a_process(work: object, kill_after: float | None) -> bool:
         finally:
             os._exit(code)
     if kill_after is not None:
+        while watched and seen() <= before and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            time.sleep(0.002)
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
