@@ -139,8 +139,8 @@ REAL_COLOUR, SAMPLE_COLOUR, BETWEEN_COLOUR = "#777777", "#1f6fb4", "#d1602c"
 def plot_evaluation(report: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """A run's evaluation, from evaluation.json and evaluation.npz alone: the figures, and samples beside the training
     pictures that they are nearest to."""
-    figure = Figure(figsize=(13, 9.7), layout="constrained")
-    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2, 1)))
+    figure = Figure(figsize=(13, 9.6), layout="constrained")
+    above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2.3, 1)))
     axes = above.subplots(2, 3)
     above.suptitle(f"{report['run']}: {report['samples']} samples, seed {report['seed']}", fontsize=10)
     _write_figures(axes[0, 0], report)
@@ -270,20 +270,22 @@ _COVERAGES = (("all samples", "expressions"), ("between persons", "expressions_b
 
 def _show_neighbours(figure: Any, arrays: dict[str, np.ndarray]) -> None:
     """Columns of three: a sample, its nearest training face, its nearest in pixels."""
-    columns = len(arrays["shown"])
-    figure.suptitle(
+    rows = ("shown", "shown_nearest", "shown_nearest_in_pixels")
+    captions = ((), arrays["shown_distance"], arrays["shown_distance_in_pixels"])
+    side = arrays["shown"].shape[1]
+    across, down = side * 9 // 8, side * 10 // 8
+    sheet = np.full((down * len(rows), across * len(arrays["shown"]), 3), 255, np.uint8)
+    axis = figure.subplots()
+    for row, (key, distances) in enumerate(zip(rows, captions, strict=True)):
+        for column, picture in enumerate(arrays[key]):
+            sheet[row * down : row * down + side, column * across : column * across + side] = picture
+        for column, distance in enumerate(distances):
+            place = column * across + side / 2, row * down + side * 1.02
+            axis.text(*place, f"{distance:.3f}", fontsize=6.5, ha="center", va="top")
+    axis.imshow(sheet, interpolation="nearest")
+    axis.axis("off")
+    axis.set_title(
         "Samples, from the nearest to a training picture (left) to the farthest; below each the nearest training face "
         "by descriptor, and by pixels, with the distances",
         fontsize=8,
     )
-    rows = ("shown", "shown_nearest", "shown_nearest_in_pixels")
-    captions = (None, arrays["shown_distance"], arrays["shown_distance_in_pixels"])
-    axes = figure.subplots(3, columns, squeeze=False)
-    for row, (key, distances) in enumerate(zip(rows, captions, strict=True)):
-        for column in range(columns):
-            axis = axes[row, column]
-            axis.imshow(arrays[key][column], interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if distances is not None:
-                axis.set_xlabel(f"{distances[column]:.3f}", fontsize=6, labelpad=1)
