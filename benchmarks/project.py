@@ -32,8 +32,8 @@ from facemorph.metrics.perceptual import Lpips
 from facemorph.stylegan.description import Architecture, Description
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.load import build_description, load_generator
-from facemorph.stylegan.project import Projector
 from facemorph.stylegan.projection import Projection, Search, Terms, load_projection
+from facemorph.stylegan.projector import Projector
 from facemorph.stylegan.report import peak_memory_mib
 from facemorph.stylegan.search import repeat, search
 
