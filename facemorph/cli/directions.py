@@ -44,7 +44,7 @@ def directions(
     from facemorph.stylegan.discovery import Discovery, direction_sheet, discover
     from facemorph.stylegan.latents import check_network, read_latent
     from facemorph.stylegan.load import load_generator
-    from facemorph.stylegan.project import find_face_network
+    from facemorph.stylegan.projector import find_face_network
     from facemorph.stylegan.samples import pick_device
 
     unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]

@@ -11,8 +11,9 @@ from facemorph.images import to_uint8
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import Latent, check_network, read_latent
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.project import find_face_network, project_files
+from facemorph.stylegan.project import project_files
 from facemorph.stylegan.projection import Projection
+from facemorph.stylegan.projector import find_face_network
 from facemorph.stylegan.samples import pick_device
 
 LATENT_SUFFIX = ".safetensors"
