@@ -41,6 +41,8 @@ class Network:
     channels: int = 64  # of the widest layers; doubled at each halving of the side
     kernel_px: int = 4  # 5 as in TensorFlow DCGAN
     first_layer: str = "conv"  # of G, and the last of D: "dense" as in TensorFlow DCGAN
+    d_norm: str = "batch"  # in D; or spectral (Miyato et al. 2018), or none
+    conditional: bool = False  # both networks are told the person, so that the mix can be chosen
 
     def check(self) -> None:
         good = self.size_px >= 16 and self.size_px & (self.size_px - 1) == 0 and self.size_px <= 512
@@ -50,6 +52,7 @@ class Network:
         _require(self.channels >= 4, "network.channels", "4 or more", self.channels)
         _require(self.kernel_px in (4, 5), "network.kernel_px", "4 or 5", self.kernel_px)
         _choice(self.first_layer, "network.first_layer", ("conv", "dense"))
+        _choice(self.d_norm, "network.d_norm", ("batch", "spectral", "none"))
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,19 @@ class Training:
     generator_steps: int = 1  # for each step of D; TensorFlow DCGAN takes 2 "so that d-loss does not go to zero"
     real_label: float = 1.0  # below 1 is one-sided label smoothing, and puts a floor under d-loss
     instance_noise: float = 0.0  # standard deviation on what D sees at the start; falls to 0 at the end
-    augment: tuple[str, ...] = ()  # of color, shift, flip: on both real and fake pictures before D
+    loss: str = "cross-entropy"  # or hinge (Lim and Ye 2017); the log says cross-entropy for both
+    r1: float = 0.0  # weight of D's squared gradient at real pictures (Mescheder et al. 2018); wants d_norm none
+    r1_every: int = 16  # steps between penalties, each so many times as heavy (Karras et al. 2020, section 3.1)
+    augment: tuple[str, ...] = ()  # of color, shift, flip, cutout: on both real and fake pictures before D
     shift: float = 0.25  # largest shift, as a share of the side
+    cutout: float = 0.5  # side of the square cut out, as a share of the picture's
+    adaptive: float = (
+        0.0  # target of ADA's r_t, 0.6 in its paper, by which the share of augmented pictures moves; 0: all
+    )
+    adaptive_images: int = 100_000  # real pictures seen while that share moves from 0 to 1; 500,000 in ADA's paper
     ema: float = 0.0  # share that the averaged generator keeps at each step; 0 draws with the last weights
     precision: str = "auto"  # float32, bfloat16; auto takes bfloat16 where the processor computes in it
+    sync_batch_norm: bool = False  # under torchrun: batch statistics over all processes' pictures
     seed: int = 0
 
     def check(self) -> None:
@@ -77,9 +89,17 @@ class Training:
         _require(1 <= self.generator_steps <= 10, "training.generator_steps", "from 1 to 10", self.generator_steps)
         _require(0.5 < self.real_label <= 1, "training.real_label", "above 0.5, at most 1", self.real_label)
         _require(self.instance_noise >= 0, "training.instance_noise", "0 or more", self.instance_noise)
+        _choice(self.loss, "training.loss", ("cross-entropy", "hinge"))
+        _require(self.r1 >= 0, "training.r1", "0 or more", self.r1)
+        _require(self.r1_every >= 1, "training.r1_every", "1 or more", self.r1_every)
         for name in self.augment:
-            _choice(name, "training.augment", ("color", "shift", "flip"))
+            _choice(name, "training.augment", ("color", "shift", "flip", "cutout"))
         _require(0 < self.shift <= 0.5, "training.shift", "above 0, at most 0.5", self.shift)
+        _require(0 < self.cutout <= 0.75, "training.cutout", "above 0, at most 0.75", self.cutout)
+        _require(0 <= self.adaptive < 1, "training.adaptive", "from 0 (off) to below 1", self.adaptive)
+        _require(self.adaptive_images >= 1, "training.adaptive_images", "1 or more", self.adaptive_images)
+        if self.adaptive and not self.augment:
+            raise ConfigError("training.adaptive needs something to adapt.", "Name it in training.augment.")
         _require(0 <= self.ema < 1, "training.ema", "from 0 to below 1", self.ema)
         _choice(self.precision, "training.precision", ("auto", "float32", "bfloat16"))
         _require(self.seed >= 0, "training.seed", "0 or more", self.seed)

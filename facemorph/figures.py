@@ -95,6 +95,44 @@ def plot_walk(measures: dict[str, np.ndarray], unit: str = "descriptor distance"
     return figure
 
 
+def plot_morph(found: dict[str, Any]) -> Figure:
+    """Figures of `facemorph.evaluation.morphs.evaluate_morph`: distances to both ends, and the size of each step."""
+    nan = float("nan")
+    known = {
+        "to the first": [nan if value is None else value for value in found["to_first"]],
+        "to the last": [nan if value is None else value for value in found["to_last"]],
+    }
+    for label, key in ((found["perceptual_distance"], "perceptual_steps"), ("descriptor", "descriptor_steps")):
+        known[f"step size, {label}"] = [nan if value is None else value for value in found[key]["sizes"]]
+    return plot_walk({label: np.array(values) for label, values in known.items()})
+
+
+def plot_family(found: dict[str, Any]) -> Figure:
+    """Each child by its descriptor distances to both parents, within those of unrelated people and of one person."""
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+    axis = figure.subplots()
+    for child in found["children"]:
+        if child["to_mother"] is None:
+            continue
+        axis.plot(child["to_mother"], child["to_father"], "o", color="tab:blue")
+        name = child["picture"].removesuffix(".png").replace("_", " ")
+        axis.annotate(
+            name, (child["to_mother"], child["to_father"]), fontsize=7, xytext=(4, 4), textcoords="offset points"
+        )
+    for line in (axis.axvline, axis.axhline):
+        line(0.6, color="black", lw=0.8, ls=":")
+        line(found["unrelated"]["median"], color="tab:red", lw=0.8, ls="--")
+    axis.plot([], [], color="black", lw=0.8, ls=":", label="same person below 0.6")
+    axis.plot([], [], color="tab:red", lw=0.8, ls="--", label="unrelated people, median")
+    axis.set_xlim(0, 1.2)
+    axis.set_ylim(0, 1.2)
+    axis.set_xlabel("descriptor distance to the mother")
+    axis.set_ylabel("descriptor distance to the father")
+    axis.grid(alpha=0.2)
+    axis.legend(fontsize=7)
+    return figure
+
+
 REAL_COLOUR, SAMPLE_COLOUR, BETWEEN_COLOUR = "#777777", "#1f6fb4", "#d1602c"
 
 

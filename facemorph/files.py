@@ -11,6 +11,11 @@ from typing import IO, Any
 
 from facemorph.errors import InputError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -65,6 +70,34 @@ def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, in_use: Callable[[], Exception]) -> Iterator[None]:
+    """Hold the lock file `path`, which is made and stays; the system lets go of it however this process ends.
+
+    Where the system or the file system knows no such locks, nothing is held.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        what `in_use` makes: another process holds it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write into {path.parent}: {error.strerror or error}.", "Check permissions, or choose another -o."
+        ) from error
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise in_use() from None
+            except OSError:  # a file system without locks
+                pass
+        yield
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -135,8 +135,10 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
     return sheet
 
 
-def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96) -> np.ndarray:
-    """Pictures of any size, fitted into squares, each with a line below it."""
+def contact_sheet(
+    images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
+) -> np.ndarray:
+    """Pictures of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`."""
     cells = []
     for image, caption in zip(images, captions, strict=True):
         cell = Image.new("RGB", (size_px, size_px + 14), "white")
@@ -144,7 +146,7 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], size_px
         cell.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
         ImageDraw.Draw(cell).text((2, size_px + 1), caption, fill="black")
         cells.append(np.asarray(cell))
-    return grid(cells)
+    return grid(cells, columns)
 
 
 def to_tensor(images: np.ndarray) -> "torch.Tensor":

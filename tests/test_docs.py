@@ -19,14 +19,23 @@ def commands_in(text: str) -> list[str]:
     return [re.split(r"\s{2,}|\s#\s|;|&&", line)[0].strip() for line in found]
 
 
+DEFAULT = "run"  # what `facemorph evaluate FOLDER` is short for
+EVALUATED = ("run", "morph")
+
+
 def parse(line: str) -> None:
     """Raise unless the command accepts these words."""
     words = shlex.split(line)[1:]
     context = main.make_context("facemorph", list(words), resilient_parsing=False) if words[0].startswith("-") else None
     if context is None:
-        name, command, rest = main.resolve_command(click.Context(main), list(words))
-        assert command is not None, name
-        command.make_context(name, list(rest))
+        group: click.Group | None = main
+        while group is not None:  # down to the subcommand
+            name, command, rest = group.resolve_command(click.Context(group), list(words))
+            assert command is not None, name
+            group = command if isinstance(command, click.Group) else None
+            if group is None:
+                command.make_context(name, list(rest))
+            words = [DEFAULT, *rest] if name == "evaluate" and rest[0] not in EVALUATED else list(rest)
 
 
 DOCUMENTS = [ROOT / "README.md", *sorted(config.SHIPPED.glob("*.yaml")), *sorted((ROOT / "experiments").rglob("*.md"))]

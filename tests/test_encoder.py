@@ -18,8 +18,8 @@ from facemorph.stylegan.encoder import encoder_path, new_encoder, read_encoder, 
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint, read_latent
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.project import Projector, make_projector
 from facemorph.stylegan.projection import Projection, Schedule, Search
+from facemorph.stylegan.projector import Projector, make_projector
 from facemorph.stylegan.search import repeat
 from facemorph.stylegan.teach import School, teach
 from facemorph.stylegan.teaching import Lesson, Teaching, Terms, load_teaching

@@ -23,7 +23,7 @@ from facemorph.evaluation import evaluate_run, measures
 from facemorph.evaluation.real import RealFaces, learnt_faces
 from facemorph.evaluation.study import Study, study
 from facemorph.faces.crop import cut, paper_quad
-from facemorph.faces.expressions import NAMES, expressions
+from facemorph.faces.expression import EXPRESSIONS, expressions
 from facemorph.faces.identify import landmarks_of_aligned
 from facemorph.figures import plot_evaluation
 from facemorph.images import read_image
@@ -246,16 +246,16 @@ def test_the_landmarks_of_small_aligned_faces_are_where_they_were_put(puppets: d
 @pytest.mark.parametrize(
     ("name", "less", "more"),
     [
-        ("mouth open", {}, {"jaw": 1.0}),
+        ("mouth_open", {}, {"jaw": 1.0}),
         ("smile", {}, {"smile": 1.0}),
-        ("eyes open", {"blink": 1.0}, {}),
+        ("eyes_open", {"blink": 1.0}, {}),
         ("yaw", {"yaw": -11.0}, {"yaw": 11.0}),
     ],
 )
 def test_an_expression_that_is_made_is_measured_on_64_pixels(
     sample: Any, puppets: dict[str, Any], name: str, less: dict[str, float], more: dict[str, float]
 ) -> None:
-    column = NAMES.index(name)
+    column = EXPRESSIONS.index(name)
     for who, puppet in puppets.items():
         pose = {key: np.array([less.get(key, 0.0), more.get(key, 0.0)]) for key in sample["puppet"].PARAMETERS}
         low, high = expressions(landmarks_of_aligned(crops(puppet, pose))[0])[:, column]

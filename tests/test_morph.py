@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from facemorph import sequence
 from facemorph.cli import main
 from facemorph.errors import FaceError, OutputError
 from facemorph.faces import morph as library
@@ -297,7 +298,7 @@ def test_everything_is_written_with_a_manifest(files: tuple[Path, Path], quick: 
     with Image.open(folder / "morph.gif") as gif:
         assert (gif.size, getattr(gif, "n_frames", 1), gif.info["loop"]) == ((64, 64), 4 + 2, 0)  # there and back
     with av.open(str(folder / "morph.mp4")) as clip:
-        assert len(list(clip.decode(video=0))) == 4 + 2 * (library.HOLD_FRAMES - 1)
+        assert len(list(clip.decode(video=0))) == 4 + 2 * (sequence.HOLD_FRAMES - 1)
     head, first, second = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     assert head["settings"] == {"size_px": 64, "steps": 3, "frames": 4, "face_only": False, "detector": "cnn"}
     assert [first["source"], second["source"]] == ["grace.png", "eileen.png"]
@@ -327,7 +328,7 @@ def test_a_failure_on_the_way_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(library, "write_gif", full)
+    monkeypatch.setattr(sequence, "write_gif", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write_morph(*files, tmp_path / "out", quick)
     assert list(tmp_path.iterdir()) == []

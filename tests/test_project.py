@@ -23,8 +23,9 @@ from facemorph.metrics.pictures import ms_ssim
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.portrait import face_mask, misalignment, read_portrait
-from facemorph.stylegan.project import Projector, make_projector, project_files
+from facemorph.stylegan.project import project_files
 from facemorph.stylegan.projection import Projection, Schedule, Search, Terms, Tuning
+from facemorph.stylegan.projector import Projector, make_projector
 from facemorph.stylegan.search import repeat
 
 QUICK = Projection(search=Search(loss="pixel", samples=4), schedule=Schedule(steps=6))
@@ -199,6 +200,8 @@ def test_tuning_brings_the_picture_nearer_and_leaves_a_network_that_makes_it(
     check_network(read_latent(path), load_generator(network), "the pivot")
     with pytest.raises(OutputError, match="another settings"):
         project_files([people / "eileen.png"], tmp_path / "best", network, QUICK)
+    project_files([people / "eileen.png"], tmp_path / "best", network, QUICK, overwrite=True)
+    assert not list(path.parent.glob("tuned*"))  # nothing is left that does not belong to what is there now
 
 
 def test_the_perceptual_term_leads_the_search(network: Path, tmp_path: Path) -> None:

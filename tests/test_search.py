@@ -13,8 +13,8 @@ from facemorph.metrics.pictures import psnr
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.objective import Objective, log_cosh, noise_correlation
-from facemorph.stylegan.project import Projector
 from facemorph.stylegan.projection import PRESETS, Projection, Schedule, Search, Terms, load_projection
+from facemorph.stylegan.projector import Projector
 from facemorph.stylegan.search import learning_rate, repeat, search, synthesize
 
 STEPS = 300

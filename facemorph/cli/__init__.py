@@ -26,6 +26,8 @@ COMMANDS = [
     "generate",
     "project",
     "train-encoder",
+    "directions",
+    "child",
 ]
 
 

@@ -51,20 +51,28 @@ def align(
 
     Each folder is a person; its faces go to faces/<folder>/, with a manifest.jsonl that accounts for every picture, and
     contact sheets of the accepted and the rejected beside it. Where there are several faces, the largest is taken, or
-    with --person the one that matches. Running it again completes what was interrupted.
+    with --person the one that matches. Running it again completes what was interrupted. Several processes share the
+    work where RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph align frames/man frames/woman
     facemorph align frames --crop ffhq --size 256 -o portraits
     facemorph align frames/man --person man.jpg --detector hog
+    torchrun --nproc-per-node 4 -m facemorph align frames/man frames/woman
     """
     from facemorph.faces import align as library
+    from facemorph.faces.share import share_from_environment
 
+    share = share_from_environment()
     settings = library.Settings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
     for folder in library.find_folders(list(folders)):
         target = output / folder.resolve().name
-        rows = library.align(folder, target, settings, person=person, jobs=jobs, device=device, show=show)
+        bars = show and share.rank == 0
+        rows = library.align(folder, target, settings, person=person, jobs=jobs, device=device, share=share, show=bars)
+        if len(rows) < len(library.pictures(folder)):
+            click.echo(f"{target}: share {share.rank + 1} of {share.world} done, {len(rows)} pictures")
+            continue
         accepted = sum(row["status"] == "accepted" for row in rows)
         click.echo(f"{target}: {accepted} of {len(rows)} faces accepted ({accepted / len(rows):.1%})")
         reasons = Counter(row["reason"] for row in rows if row["status"] == "rejected")
@@ -75,4 +83,5 @@ def align(
             click.echo(f"  several faces in {several} pictures: {rule} was taken")
         click.echo(f"  contact sheets: {target}-accepted.jpg" + (f", {target}-rejected.jpg" if reasons else ""))
         made.append(target)
-    click.echo("Next: facemorph train --config mixed.yaml")
+    if made:
+        click.echo("Next: facemorph train --config mixed.yaml")

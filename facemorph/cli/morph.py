@@ -1,62 +1,104 @@
 """`facemorph morph`: one face becomes another."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from facemorph.cli.common import PATH, output_option, verbosity
+from facemorph.cli.common import NETWORK, PATH, output_option, seed_option, verbosity
+from facemorph.cli.projecting import name_of, projecting
+
+METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
 
 
-@click.command(short_help="One face becomes another, now, without training.")
+@click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.option(
     "--method",
-    type=click.Choice(["landmarks"]),
-    default="landmarks",
+    type=click.Choice(METHODS),
+    default="auto",
     show_default=True,
-    help="landmarks: both faces are warped to the shape between and dissolved; needs no training.",
+    help="landmarks: both faces are warped to the shape between and dissolved; stylegan: through a network's latent "
+    "space; dcgan: through a trained run's. auto: dcgan with --run, stylegan with --network or where the default "
+    "network is on this machine, otherwise landmarks.",
 )
 @output_option(None, "Folder for the results; by default morphs/<first>-<second>.")
 @click.option("--steps", type=click.IntRange(2, 100), default=9, show_default=True, help="Stills, both ends included.")
 @click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True, help="Frames of MP4 and GIF.")
-@click.option(
-    "--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True, help="Side in pixels."
-)
-@click.option("--face-only", is_flag=True, help="Change the inner face alone, within the first picture.")
+@click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
+              help="landmarks: side in pixels.")  # fmt: skip
+@click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first picture.")
 @click.option(
     "--detector",
     type=click.Choice(["cnn", "hog", "dlib-cnn"]),
     default="cnn",
     show_default=True,
-    help="cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
+    help="landmarks: cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
 )
+@click.option("--network", help="stylegan: a network file or a card's name.")
+@click.option("--interpolation", type=click.Choice(["lerp", "slerp"]), default="lerp", show_default=True,
+              help="stylegan, dcgan: straight, or around the average.")  # fmt: skip
+@click.option("--layers", type=click.Choice(["coarse", "middle", "fine"]), multiple=True,
+              help="stylegan: change these alone; may be given several times.")  # fmt: skip
+@projecting
+@click.option("--run", "run", type=PATH, help="dcgan: the folder of a trained run.")
+@seed_option("dcgan: of the starts of the search.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def morph(
-    first: Path,
-    second: Path,
-    method: str,
-    output: Path | None,
-    steps: int,
-    frames: int,
-    size_px: int,
-    face_only: bool,
-    detector: str,
-    overwrite: bool,
-    show: bool,
-) -> None:
+    first: Path, second: Path, method: str, output: Path | None, steps: int, frames: int, size_px: int,
+    face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
+    run: Path | None, seed: int, overwrite: bool, show: bool,
+) -> None:  # fmt: skip
     """Morph the face in FIRST into the face in SECOND: a strip of pictures, a GIF and an MP4.
 
-    Both pictures are turned and scaled so that the faces coincide. Of several faces, the largest is taken.
+    Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
 
     \b
     facemorph morph ann.jpg bob.jpg
     facemorph morph ann.jpg bob.jpg --face-only --size 1024 -o morphs/ann-as-bob
+    facemorph morph ann.jpg bob.jpg --network stylegan1-ffhq-1024 --interpolation slerp
+    facemorph morph ann.jpg bob.jpg --run run/
     """
-    from facemorph.faces.morph import Settings, write_morph
+    folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
+    method = choose(method, network, run) if method == "auto" else method
+    if method == "landmarks":
+        from facemorph.faces.morph import Settings, write_morph
 
-    folder = output or Path("morphs", f"{first.stem}-{second.stem}")
-    settings = Settings(size_px, steps, frames, face_only, detector)
-    written = write_morph(first, second, folder, settings, overwrite=overwrite, show=show)
+        settings = Settings(size_px, steps, frames, face_only, detector)
+        written = write_morph(first, second, folder, settings, overwrite=overwrite, show=show)
+    elif method == "stylegan":
+        from facemorph.stylegan.morph import Settings as Way
+        from facemorph.stylegan.morph import write_latent_morph
+
+        where = {key: value for key, value in search.where.items() if key != "folder"}
+        written = write_latent_morph(
+            first, second, folder, network or NETWORK, Way(steps, frames, interpolation, layers), search.settings,
+            latents=search.where["folder"], overwrite=overwrite, show=show, **where,
+        )  # fmt: skip
+    else:
+        from facemorph.dcgan.morph import Settings as Through
+        from facemorph.dcgan.morph import write_run_morph
+
+        if run is None:
+            raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
+        through = Through(steps, frames, interpolation == "slerp", seed)
+        written, ends = write_run_morph(first, second, folder, run, through, overwrite=overwrite, show=show)
+        for path, distance in zip((first, second), ends, strict=True):
+            click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} pictures step_*.jpg")
+
+
+def choose(method: str, network: str | None, run: Path | None) -> str:
+    """What "auto" stands for."""
+    if run is not None:
+        return "dcgan"
+    if network is not None:
+        return "stylegan"
+    from facemorph.weights import card, state
+
+    if state(card(NETWORK)) == "ready" and state(card("vgg16")) == "ready":
+        return "stylegan"
+    click.echo(f"By landmarks: the network {NETWORK} is not on this machine (see facemorph weights list).", err=True)
+    return "landmarks"

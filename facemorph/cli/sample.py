@@ -11,20 +11,22 @@ from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 @click.argument("run", type=PATH)
 @output_option(None, "The picture. By default sample-<seed>.png in the run folder.")
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
+@click.option("--person", metavar="NAME", help="Draw this person; for runs with network.conditional.")
 @seed_option("Chooses the faces.")
 @verbosity
-def sample(run: Path, output: Path | None, count: int, seed: int, show: bool) -> None:
+def sample(run: Path, output: Path | None, count: int, person: str | None, seed: int, show: bool) -> None:
     """Draw new faces from the trained RUN, as a grid.
 
     \b
     facemorph sample run/
     facemorph sample run/ --seed 7 -n 16 -o faces.png
+    facemorph sample runs/told/ --person woman
     """
     from facemorph.dcgan.run import Run
     from facemorph.dcgan.walk import load_generator
     from facemorph.images import grid, write_image
 
     trained = load_generator(Run.open(run))
-    target = output or run / f"sample-{seed}.png"
-    write_image(target, grid(trained.pictures(trained.draw(count, seed))))
+    target = output or run / (f"sample-{seed}.png" if person is None else f"sample-{person}-{seed}.png")
+    write_image(target, grid(trained.pictures(trained.draw(count, seed, person))))
     click.echo(f"{count} faces: {target}")

@@ -23,13 +23,18 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, show
     facemorph train --config mixed.yaml
     facemorph train --config mixed-paper.yaml -o runs/paper
     facemorph train --config mixed.yaml --set data.limit=100 --set training.steps=3000 -o runs/few
+    torchrun --nproc-per-node 4 -m facemorph train --config mixed.yaml
     """
+    import os
+
     from facemorph.config import load
 
     config = load(name, overrides)  # before torch is loaded: a typo is told at once
     from facemorph.dcgan.train import train as run_training
 
     health, interrupted = run_training(config, output, device_name=device, show=show)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
+        return
     click.echo(f"{output}: {health.verdict} after {health.steps} steps: {health.reason}")
     click.echo(
         f"  d-loss {health.d_loss:.2f} ({health.d_in_band:.0%} of steps in 0.3-1, {health.d_above_band:.0%} above), "

@@ -33,7 +33,7 @@ def list_(show: bool) -> None:
     from facemorph.weights import cache_folder, cards, state
 
     for card in cards().values():
-        size = f", {card.size_bytes / 1e6:,.0f} MB" if card.size_bytes else ""
+        size = f", {max(card.size_bytes / 1e6, 0.1):,.{int(card.size_bytes < 1e6)}f} MB" if card.size_bytes else ""
         click.echo(f"{card.name}  [{state(card)}]\n    {card.title}{size}; {card.licence}\n    For {card.use}.")
     click.echo(f"Cache: {cache_folder() / 'weights'}")
 

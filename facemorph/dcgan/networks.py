@@ -14,9 +14,9 @@ def stages(size_px: int) -> int:
     return int(math.log2(size_px)) - 2
 
 
-def down(in_channels: int, out_channels: int, kernel_px: int) -> nn.Conv2d:
+def down(in_channels: int, out_channels: int, kernel_px: int, bias: bool = False) -> nn.Conv2d:
     """Halves the side by stride."""
-    return nn.Conv2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2 if kernel_px == 5 else 1, bias=False)
+    return nn.Conv2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2 if kernel_px == 5 else 1, bias=bias)
 
 
 def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2d:
@@ -26,17 +26,21 @@ def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] -> picture [N, 3, size_px, size_px] in -1..1."""
+    """Latent [N, z_dim] -> picture [N, 3, size_px, size_px] in -1..1.
 
-    def __init__(self, config: Network) -> None:
+    With `persons`, the last so many components of a latent are the person's label, one-hot or a mix: see `with_label`.
+    """
+
+    def __init__(self, config: Network, persons: int = 0) -> None:
         super().__init__()
-        self.z_dim = config.z_dim
+        self.persons = persons
+        self.z_dim = config.z_dim + persons
         doublings = stages(config.size_px)
         widths = [config.channels * 2 ** (doublings - 1 - i) for i in range(doublings)]
         if config.first_layer == "dense":
-            first = [nn.Linear(config.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
+            first = [nn.Linear(self.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
         else:
-            first = [nn.Unflatten(1, (config.z_dim, 1, 1)), nn.ConvTranspose2d(config.z_dim, widths[0], 4, bias=False)]
+            first = [nn.Unflatten(1, (self.z_dim, 1, 1)), nn.ConvTranspose2d(self.z_dim, widths[0], 4, bias=False)]
         layers = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]  # [N, widths[0], 4, 4]
         for wide, narrow in itertools.pairwise(widths):
             layers += [up(wide, narrow, config.kernel_px), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
@@ -49,24 +53,37 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture [N, 3, size_px, size_px] in -1..1 -> logit [N] of its being real."""
+    """Picture [N, 3, size_px, size_px] in -1..1 -> logit [N] of its being real.
 
-    def __init__(self, config: Network) -> None:
+    With `persons`, of its being a real picture of the person `labels` [N] says: by projection (Miyato and Koyama
+    2018), which is a last layer with one more output for each person, the person's own being added to the common one.
+    """
+
+    def __init__(self, config: Network, persons: int = 0) -> None:
         super().__init__()
         halvings = stages(config.size_px)
         widths = [config.channels * 2**i for i in range(halvings)]
-        layers: list[nn.Module] = [down(3, widths[0], config.kernel_px), nn.LeakyReLU(0.2, inplace=True)]
+        bias = config.d_norm != "batch"  # batch norm brings its own
+        layers: list[nn.Module] = [down(3, widths[0], config.kernel_px, bias), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in itertools.pairwise(widths):
-            layers += [down(narrow, wide, config.kernel_px), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, inplace=True)]
+            norm = [nn.BatchNorm2d(wide)] if config.d_norm == "batch" else []
+            layers += [down(narrow, wide, config.kernel_px, bias), *norm, nn.LeakyReLU(0.2, inplace=True)]
         if config.first_layer == "dense":
-            layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1)]
+            layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1 + persons)]
         else:
-            layers += [nn.Conv2d(widths[-1], 1, 4, bias=False)]
+            layers += [nn.Conv2d(widths[-1], 1 + persons, 4, bias=bias), nn.Flatten()]  # [N, 1 + persons]
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
+        if config.d_norm == "spectral":
+            for layer in self.layers:
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    nn.utils.parametrizations.spectral_norm(layer)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).flatten()
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        outputs = self.layers(images)  # [N, 1 + persons]
+        if labels is None:
+            return outputs[:, 0]
+        return outputs[:, 0] + outputs[:, 1:].gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
 def initialise(module: nn.Module) -> None:
@@ -88,6 +105,11 @@ def draw_z(count: int, config: Network, generator: torch.Generator) -> Tensor:
     return z if config.z == "uniform01" else 2 * z - 1
 
 
+def with_label(z: Tensor, labels: Tensor, persons: int) -> Tensor:
+    """z [N, z_dim] and the persons' numbers [N] -> latents of a conditional generator [N, z_dim + persons]."""
+    return torch.cat([z, nn.functional.one_hot(labels, persons).to(z.dtype)], 1)
+
+
 @torch.no_grad()
 def settle_batch_norm(network: Generator, config: Network, seed: int = 0, batches: int = 8, size: int = 64) -> None:
     """Set the running statistics to those of many z, so that in eval mode a picture depends on its own z alone.
@@ -103,7 +125,10 @@ def settle_batch_norm(network: Generator, config: Network, seed: int = 0, batche
         norm.momentum = None  # cumulative
     network.train()
     for _ in range(batches):
-        network(draw_z(size, config, random))
+        z = draw_z(size, config, random)
+        if network.persons:
+            z = with_label(z, torch.arange(size, device=device) % network.persons, network.persons)
+        network(z)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from facemorph.config import Network
-from facemorph.dcgan.networks import Generator, draw_z
+from facemorph.dcgan.networks import Generator, draw_z, with_label
 from facemorph.dcgan.run import Run
 from facemorph.errors import FaceError, RunError
 from facemorph.faces.identify import describe_aligned
@@ -22,19 +22,42 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's generator in eval mode: each picture depends on its own z alone."""
+    """A run's generator in eval mode: each picture depends on its own z alone.
+
+    `persons`: whom a conditional generator can be told to draw; empty for one that is not conditional. The label is
+    the last part of a latent, so that a walk between latents mixes the persons too.
+    """
 
     network: Generator
     config: Network
+    persons: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def pictures(self, z: Tensor) -> np.ndarray:
-        """Latents [N, z_dim] -> uint8 [N, H, W, 3]."""
+        """Latents [N, z_dim, and with labels + persons] -> uint8 [N, H, W, 3]."""
         return np.concatenate([to_uint8(self.network(part)) for part in z.split(BATCH)])
 
-    def draw(self, count: int, seed: int) -> Tensor:
-        """Random latents [count, z_dim], as in training."""
-        return draw_z(count, self.config, torch.Generator().manual_seed(seed))
+    def draw(self, count: int, seed: int, person: str | None = None) -> Tensor:
+        """Random latents [count, z_dim], as in training; of a conditional generator, with a label: `person`, or each
+        person as often.
+
+        Raises:
+            RunError: the generator is not conditional, or does not know the person.
+        """
+        if person is not None and person not in self.persons:
+            if not self.persons:
+                raise RunError(
+                    f"This run cannot be told to draw {person!r}: it was not trained with labels.",
+                    "Train one with --set network.conditional=true.",
+                )
+            raise RunError(f"The run knows no {person!r}.", f"It learnt from {', '.join(self.persons)}.")
+        z = draw_z(count, self.config, torch.Generator().manual_seed(seed))
+        if not self.persons:
+            return z
+        labels = torch.arange(count) % len(self.persons)
+        if person is not None:
+            labels = torch.full_like(labels, self.persons.index(person))
+        return with_label(z, labels, len(self.persons))
 
 
 def load_generator(run: Run) -> Trained:
@@ -42,17 +65,22 @@ def load_generator(run: Run) -> Trained:
     if not run.generator.exists():
         raise RunError(f"{run.path} has no generator.safetensors yet.", "Train at least to the first checkpoint.")
     config = run.config().network
-    network = Generator(config)
+    persons = tuple(run.about()["faces"]) if config.conditional else ()
+    network = Generator(config, len(persons))
     try:
         network.load_state_dict(safetensors.torch.load_file(run.generator))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run anew.") from None
-    return Trained(network.eval(), config)
+    return Trained(network.eval(), config, persons)
 
 
-def diagonal(config: Network, steps: int) -> Tensor:
-    """All components from 0 to 1 in even steps, as the paper's figure 12: [steps, z_dim]."""
-    return torch.linspace(0, 1, steps).unsqueeze(1).expand(steps, config.z_dim).contiguous()
+def diagonal(config: Network, steps: int, persons: int = 0) -> Tensor:
+    """All components of z from 0 to 1 in even steps, as the paper's figure 12: [steps, z_dim].
+
+    With labels, these are an even mix of the `persons`: [steps, z_dim + persons].
+    """
+    z = torch.linspace(0, 1, steps).unsqueeze(1).expand(steps, config.z_dim)
+    return torch.cat([z, torch.full((steps, persons), 1 / max(persons, 1))], 1)
 
 
 def along_component(z: Tensor, component: int, steps: int) -> Tensor:
@@ -65,11 +93,16 @@ def along_component(z: Tensor, component: int, steps: int) -> Tensor:
 
 
 def between(a: Tensor, b: Tensor, steps: int, *, spherical: bool = False) -> Tensor:
-    """From `a` to `b` [z_dim] in even steps, both ends included: [steps, z_dim].
+    """From `a` to `b` [z_dim] in even steps, both ends included: [steps, z_dim]."""
+    return between_at(a, b, torch.linspace(0, 1, steps), spherical=spherical)
+
+
+def between_at(a: Tensor, b: Tensor, shares: Tensor, *, spherical: bool = False) -> Tensor:
+    """The points at `shares` [N] of the way from `a` to `b` [z_dim]: [N, z_dim].
 
     Straight by default, which stays inside the box of a uniform z; spherical suits a normal z (Shoemake 1985).
     """
-    t = torch.linspace(0, 1, steps).unsqueeze(1)
+    t = shares.unsqueeze(1)
     if spherical:
         angle = torch.arccos((torch.dot(a, b) / (a.norm() * b.norm())).clamp(-1, 1))
         if torch.sin(angle) > 1e-4:
@@ -86,7 +119,7 @@ class Route:
 
 
 def along_diagonal(trained: Trained) -> Route:
-    return Route("diagonal", lambda steps: [diagonal(trained.config, steps)])
+    return Route("diagonal", lambda steps: [diagonal(trained.config, steps, len(trained.persons))])
 
 
 def along_components(trained: Trained, components: Sequence[int], seed: int) -> Route:
@@ -127,28 +160,46 @@ class People:
 def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, show: bool = False) -> list[End]:
     """For each name, of many random z the one whose picture is nearest to that person and not nearer to another.
 
+    A conditional generator is told the person, and takes one z for all names: what is left to change is the person.
+
     Raises:
         RunError: an unknown name, or no picture is nearer to that person than to the others.
     """
     for name in names:
         if name not in people.means:
             raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.means)}.")
-    z = trained.draw(CANDIDATES, seed)
-    descriptors, seen = describe_aligned(trained.pictures(z), show=show)
-    distances = people.distances(descriptors)
-    table = np.stack([distances[name] for name in people.means])  # [persons, candidates]
-    ends = []
-    for name in names:
-        own = distances[name]
-        good = seen & (own <= table.min(0))
+    if trained.persons:
+        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed, name), show) for name in names]
+    else:
+        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed), show)] * len(names)
+    costs = [found.costs(name) for name, found in zip(names, candidates, strict=True)]
+    together = np.sum(costs, 0)
+    if trained.persons and np.isfinite(together).any():
+        costs = [together] * len(names)
+    return [found.end(name, int(cost.argmin())) for name, found, cost in zip(names, candidates, costs, strict=True)]
+
+
+class Candidates:
+    """Latents `z` [N, z_dim], and how far their pictures are from everyone."""
+
+    def __init__(self, trained: Trained, people: People, z: Tensor, show: bool) -> None:
+        self.z = z
+        descriptors, self.seen = describe_aligned(trained.pictures(z), show=show)
+        self.distances = people.distances(descriptors)
+
+    def costs(self, name: str) -> np.ndarray:
+        """Distance [N] to a person; infinite where another is nearer, or no face is seen. Raises as `find_ends`."""
+        own = self.distances[name]
+        good = self.seen & (own <= np.stack(list(self.distances.values())).min(0))
         if not good.any():
             raise RunError(
                 f"None of {CANDIDATES} random faces looks more like {name} than like anybody else.",
                 "Has the run learnt this person? Look at its samples, train longer, or try another --seed.",
             )
-        best = int(np.where(good, own, np.inf).argmin())
-        ends.append(End(z[best], name, {other: float(distances[other][best]) for other in people.means}))
-    return ends
+        return np.where(good, own, np.inf)
+
+    def end(self, name: str, index: int) -> End:
+        return End(self.z[index], name, {other: float(of[index]) for other, of in self.distances.items()})
 
 
 def measure(people: People, pictures: np.ndarray, *, show: bool = False) -> dict[str, np.ndarray]:

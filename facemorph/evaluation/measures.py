@@ -7,7 +7,7 @@ import numpy as np
 
 from facemorph.evaluation.study import Study
 from facemorph.faces.descriptors import SAME_PERSON
-from facemorph.faces.expressions import NAMES
+from facemorph.faces.expression import EXPRESSIONS
 from facemorph.metrics import distributions
 from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other
 
@@ -124,14 +124,14 @@ def expression_coverage(real: Study, fake: Study, seed: int) -> dict[str, Any]:
         low, high = np.maximum(ends["real"][0], ends["samples"][0]), np.minimum(ends["real"][1], ends["samples"][1])
         shared = np.clip(high - low, 0, None) / np.maximum(ends["real"][1] - ends["real"][0], 1e-9)
     else:
-        shared = np.zeros(len(NAMES))
+        shared = np.zeros(len(EXPRESSIONS))
     return {
         "faces": len(drawn),
         "compared": used,
         "coverage": float(np.mean(by_samples)) if by_samples else 0.0,
         "coverage_real": float(np.mean(by_real)) if by_real else 0.0,
-        "range": dict(zip(NAMES, shared.tolist(), strict=True)),
-        "ends": {kind: dict(zip(NAMES, values.T.tolist(), strict=True)) for kind, values in ends.items()},
+        "range": dict(zip(EXPRESSIONS, shared.tolist(), strict=True)),
+        "ends": {kind: dict(zip(EXPRESSIONS, values.T.tolist(), strict=True)) for kind, values in ends.items()},
     }
 
 

@@ -23,7 +23,7 @@ class Study:
 
     Attributes:
         descriptors: dlib's, float64 [N, 128].
-        expressions: float64 [N, 4], columns as `facemorph.faces.expressions.NAMES`.
+        expressions: float64 [N, 4], columns as `facemorph.faces.expressions.EXPRESSIONS`.
         seen: bool [N], whether a face was found.
     """
 
@@ -40,7 +40,7 @@ def study(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool =
     path = folder / f"faces-{_digest(images)}.npz"
     kept = _read(path, {"descriptors": (len(images), 128), "expressions": (len(images), 4), "seen": (len(images),)})
     if not kept:
-        from facemorph.faces.expressions import expressions
+        from facemorph.faces.expression import expressions
         from facemorph.faces.identify import study_aligned
 
         found = study_aligned(images, device=device, show=show)

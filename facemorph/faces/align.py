@@ -19,8 +19,9 @@ from facemorph.faces import crop
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.landmarks import landmarks
+from facemorph.faces.share import Share, known_rows, parts
 from facemorph.faces.track import Tracker
-from facemorph.files import read_jsonl, sha256, write_jsonl
+from facemorph.files import sha256, write_jsonl
 from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
 from facemorph.progress import bar
 
@@ -33,6 +34,7 @@ LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
 PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
 PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
 SHEET = 100  # pictures on a contact sheet
+ALL = Share()
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,7 @@ def align(
     person: Path | None = None,
     jobs: int = 0,
     device: str = "cpu",
+    share: Share = ALL,
     show: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the aligned face of every picture in `source` to `output`, with a manifest.jsonl; return its rows.
@@ -221,6 +224,8 @@ def align(
         person: picture of the one to keep; others are rejected.
         jobs: processes; 0 takes one for each processor.
         device: where the CNN detector runs.
+        share: with other processes on the same folders, this one's pictures: their rows alone are then returned, but
+            all of them by the last process to be done.
 
     Raises:
         InputError: other settings were used in `output` before, or no face was accepted.
@@ -231,18 +236,21 @@ def align(
     if person is not None:
         reference = reference_descriptor(person, settings.detector)
         settings = replace(settings, person=sha256(person))
-    manifest = output / "manifest.jsonl"
-    known = read_jsonl(manifest)
+    known = known_rows(output)
     settings = _same_settings(settings, known, output)
     paths = pictures(source)
     if settings.crop == "paper" and not settings.side_px:
         settings = replace(settings, side_px=_paper_side(paths, settings))
 
     done = {row["source"]: row for row in known if "source" in row and _still_true(row, output)}
-    todo = [path for path in paths if path.name not in done]
-    with bar(show, total=len(paths), unit=" frames", description=f"align {source.name}", initial=len(done)) as progress:
+    mine = share.mine(paths)
+    todo = [path for path in mine if path.name not in done]
+    head = {"settings": asdict(settings), "from": source.name}
+    with bar(
+        show, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
+    ) as progress:
         if todo:
-            head = {"settings": asdict(settings), "from": source.name}
+            manifest = share.manifest(output)
             write_jsonl(manifest, [head, *done.values()])
             with manifest.open("a") as file:  # chunk by chunk, so that an interruption loses little
                 for rows in _aligned_chunks(todo, output, settings, reference, jobs, device):
@@ -250,7 +258,14 @@ def align(
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
                     progress.update(len(rows))
-            write_jsonl(manifest, [head, *(done[path.name] for path in paths)])
+    if share.world > 1:
+        done |= {row["source"]: row for row in known_rows(output) if "source" in row}
+        if any(path.name not in done for path in paths):
+            return [done[path.name] for path in mine]  # another process will be the last
+    if todo or parts(output):
+        write_jsonl(output / "manifest.jsonl", [head, *(done[path.name] for path in paths)])
+        for part in parts(output):
+            part.unlink(missing_ok=True)
     rows = [done[path.name] for path in paths]
     for row in rows:
         if row.get("reason") == "unreadable":
@@ -270,7 +285,8 @@ def _aligned_chunks(
 ) -> Iterator[list[dict[str, Any]]]:
     size = 4 * CHUNK if settings.follow else CHUNK  # each begins with a whole search
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    jobs = min(jobs or os.cpu_count() or 1, len(chunks))
+    processors = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    jobs = min(jobs or max(processors, 1), len(chunks))
     if jobs == 1:
         for chunk in chunks:
             yield _align_chunk(chunk, output, settings, reference, device)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from facemorph.errors import FaceError, OutputError
+from facemorph.errors import FaceError
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.detect import make_detector
 from facemorph.faces.landmarks import steady_landmarks
 from facemorph.faces.outline import head_outline
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
-from facemorph.files import replacing_files, sha256, write_jsonl
-from facemorph.images import grid, read_image, resize, to_tensor, to_uint8, write_gif, write_image, write_mp4
-from facemorph.progress import bar
+from facemorph.files import sha256
+from facemorph.images import read_image, to_tensor, to_uint8
+from facemorph.sequence import check_free, write_change
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,6 @@ FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the w
 DETAIL = 2  # pictures are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
 DETECT_PX = 900  # longest side that the detector sees at first; the face of a portrait is large enough there
 FEATHER = 0.04  # of the frame: how far inside the face its blending fades in
-STRIP_PX, GIF_PX = 256, 320  # at most
-FPS, HOLD_FRAMES = 25, 12
 MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
 BROWS = [17, 19, 21, 22, 24, 26]
 
@@ -70,20 +68,16 @@ def write_morph(
 ) -> list[Path]:
     """Morph the picture `first` into `second`, and write all of it to `folder` or nothing.
 
-    Written are step_0.jpg (the first face) to step_<steps - 1>.jpg (the second), strip.png with all of them side by
-    side, morph.mp4 from the one to the other, morph.gif there and back, and manifest.jsonl.
-
     Returns:
-        The files written, the strip first.
+        The files written, the strip first (see `facemorph.sequence`).
 
     Raises:
         ImageError, FaceError: a picture cannot be read, or shows no face.
         OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
     """
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already.", "Choose another -o, or give --overwrite.")
+    check_free(folder, overwrite)
     located = []
-    rows: list[dict[str, Any]] = [{"settings": asdict(settings)}]
+    rows: list[dict[str, Any]] = [{"method": "landmarks", "settings": asdict(settings)}]
     for path in (first, second):
         image = read_image(path)
         box, points = locate(image, str(path), settings.detector)
@@ -91,32 +85,9 @@ def write_morph(
         rows.append({"source": path.name, "source_sha256": sha256(path), "box": np.round(box, 1).tolist()})
         rows[-1]["landmarks"] = points.round(2).tolist()
     morph = Morph(*common_frame(located[0], located[1], settings.size_px), face_only=settings.face_only)
-
-    with (
-        replacing_files(folder, stale="step_*.jpg") as temporary,
-        bar(show, total=settings.steps + settings.frames, unit=" pictures", description="morph") as progress,
-    ):
-        steps = []
-        for number, picture in enumerate(morph.frames(np.linspace(0, 1, settings.steps).tolist())):
-            write_image(temporary / f"step_{number}.jpg", picture)
-            steps.append(resize(picture, min(STRIP_PX, settings.size_px)))
-            progress.update()
-        write_image(temporary / "strip.png", grid(steps, columns=len(steps)))
-
-        small: list[np.ndarray] = []
-
-        def clip() -> Iterator[np.ndarray]:
-            shares = (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, settings.frames))).tolist()  # starts and ends gently
-            for share, picture in zip(shares, morph.frames(shares), strict=True):
-                small.append(resize(picture, min(GIF_PX, settings.size_px)))
-                yield from [picture] * (HOLD_FRAMES if share in (0, 1) else 1)
-                progress.update()
-
-        write_mp4(temporary / "morph.mp4", clip(), FPS)
-        write_gif(temporary / "morph.gif", small)
-        write_jsonl(temporary / "manifest.jsonl", rows)
-    names = ["strip.png", "morph.mp4", "morph.gif", *(f"step_{number}.jpg" for number in range(settings.steps))]
-    return [folder / name for name in names]
+    return write_change(
+        folder, morph.frames, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, show=show
+    )
 
 
 @functools.cache

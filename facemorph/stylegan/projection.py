@@ -68,7 +68,7 @@ class Schedule:
     from_encoder: float = 0.33  # times that, where an encoder's guess is the start: it is near already
     ramp_up: float = 0.05  # share of the steps in which the learning rate rises
     ramp_down: float = 0.4  # share in which it falls to 0 along a cosine
-    joined: float = 0.4  # w+: share of the steps in which all layers still share one latent
+    joined: float = 0.4  # w+: share of the steps in which all layers still share one latent; 0: an encoder's stay apart
     patience: int = 0  # steps without gain after which the fall begins early; 0 never
     gain: float = 0.005  # share by which the loss must fall to count as a gain
 

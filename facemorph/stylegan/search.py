@@ -97,7 +97,7 @@ def search(
     Args:
         generator: frozen.
         objective: of N targets.
-        start: latents [N, num_layers, w_size]; in the space w their mean is taken.
+        start: latents [N, num_layers, w_size]; their mean over layers is taken, unless in w+ nothing is joined.
         settings: `search`, `terms` and `schedule` are used.
         seed: of the noise maps, where they are optimised.
         progress: moved on by N at each step.
@@ -111,10 +111,10 @@ def search(
     mean, spread = generator.latent_statistics()
     mean = mean.clone()  # out of inference mode
     w_size = generator.architecture.w_size
-    common = start.detach().mean(1, keepdim=True).requires_grad_()  # [N, 1, w_size]
-    offsets = (start - common).detach().requires_grad_(w_plus)  # [N, L, w_size]
-    if not w_plus:
-        offsets.zero_()
+    common = start.detach().mean(1, keepdim=True)  # [N, 1, w_size]
+    kept = w_plus and not schedule.joined  # else what the start's layers differ by is left behind
+    offsets = (start.detach() - common if kept else torch.zeros_like(start)).requires_grad_(w_plus)  # [N, L, w_size]
+    common.requires_grad_()
     noise = _fresh_noise(generator, len(start), seed) if settings.search.noise_maps else {}
     peak = schedule.learning_rate * spread / math.sqrt(w_size)
     groups: list[dict[str, Any]] = [{"params": [common], "scale": peak, "from": 0}]

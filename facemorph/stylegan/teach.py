@@ -20,7 +20,7 @@ from facemorph.stylegan.encoder import encoder_path, new_encoder, write_encoder
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.project import find_face_network
+from facemorph.stylegan.projector import find_face_network
 from facemorph.stylegan.samples import pick_device
 from facemorph.stylegan.search import repeat
 from facemorph.stylegan.teaching import Teaching

@@ -1,0 +1,239 @@
+"""Our training loop against the plain DCGAN loop, turn and turn about, with the same network, batch and faces.
+
+The plain loop is written here from the public description of PyTorch's DCGAN example: float32, NCHW, a DataLoader that
+decodes pictures in worker processes, three backward passes a step, Adam, and losses read with .item() at every step.
+Neither augments; what ours costs with augmentation is told too.
+
+Multiplications and additions of the 64-px network, a picture and step, in GFLOP (2 for each product and sum; counted
+by hand in `flop`, checked with torch.utils.flop_counter at every run):
+
+    G forward 0.2093, D forward 0.2076; a backward pass costs as much for weights and as much for inputs
+    G forward and backward, no gradient for z               3 G - first layer       0.6261
+    D on real and on fake, no gradient for the pictures     2 (3 D - first layer)   1.2332
+    D in G's step, no gradient for D's weights              2 D                     0.4153
+    a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
+
+The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on processors
+without AMX tiles: there its matrix products are slower than those of float32, as the last lines show.
+
+    python benchmarks/train.py FACES              (a folder of persons' folders, as `facemorph align` makes it)
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from facemorph.config import Config, Data, Network, from_dict
+from facemorph.dcgan import train as training
+from facemorph.dcgan.checkpoint import State, save
+from facemorph.dcgan.dataset import find_persons, load_faces
+from facemorph.dcgan.device import pick_device, pick_precision
+from facemorph.dcgan.networks import Discriminator, Generator, stages
+from facemorph.dcgan.run import Run
+from facemorph.images import read_image, resize
+
+PEAK_PX = 2048  # side of the matrices that measure the machine
+
+
+def flop(network: Network) -> dict[str, float]:
+    """FLOP a picture: a forward pass of `g` and `d`, a step of `ours` and of the `plain` loop (kernel 4, conv ends)."""
+    doublings = stages(network.size_px)
+    widths = [network.channels * 2**i for i in range(doublings)]
+    taps = network.kernel_px**2
+    # Transposed convolutions multiply each of their inputs, convolutions give each of their outputs, with all taps.
+    inner = sum(
+        2 * (network.size_px >> (i + 2)) ** 2 * taps * a * b for i, (a, b) in enumerate(itertools.pairwise(widths))
+    )
+    outer = 2 * (network.size_px // 2) ** 2 * taps * 3 * widths[0]
+    g_first, d_last = 2 * 16 * network.z_dim * widths[-1], 2 * 16 * widths[-1]
+    g, d = g_first + inner + outer, d_last + inner + outer
+    g_step = 3 * g - g_first
+    d_step = 2 * (3 * d - outer)
+    return {"g": g, "d": d, "ours": g_step + d_step + 2 * d, "plain": g_step + d_step + 3 * d}
+
+
+class Pictures(Dataset[Any]):
+    """Decodes one picture at a time."""
+
+    def __init__(self, data: Data, size_px: int) -> None:
+        self.paths = [path for paths in find_persons(data).values() for path in paths]
+        self.size_px = size_px
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = torch.from_numpy(resize(read_image(self.paths[index]), self.size_px).copy())
+        return image.permute(2, 0, 1).float() / 127.5 - 1
+
+
+def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[tuple[float, float]]:
+    """The plain loop; each `next` is a step, and gives d-loss and g-loss."""
+    torch.manual_seed(config.training.seed)
+    g, d = Generator(config.network).to(device), Discriminator(config.network).to(device)
+    rate = config.training.learning_rate
+    optimise_d = torch.optim.Adam(d.parameters(), rate, (0.5, 0.999))
+    optimise_g = torch.optim.Adam(g.parameters(), rate, (0.5, 0.999))
+    judge = nn.BCELoss()
+    size = config.training.batch_size
+    loader = DataLoader(Pictures(config.data, config.network.size_px), size, True, num_workers=workers, drop_last=True)
+    while True:
+        for real in loader:
+            real = real.to(device)
+            ones, zeros = torch.ones(size, device=device), torch.zeros(size, device=device)
+            d.zero_grad()
+            out = d(real).sigmoid()
+            loss_real = judge(out, ones)
+            loss_real.backward()
+            of_real = out.mean().item()
+            fake = g(torch.randn(size, config.network.z_dim, device=device))
+            out = d(fake.detach()).sigmoid()
+            loss_fake = judge(out, zeros)
+            loss_fake.backward()
+            of_fake = out.mean().item()
+            optimise_d.step()
+            g.zero_grad()
+            out = d(fake).sigmoid()
+            loss_g = judge(out, ones)
+            loss_g.backward()
+            optimise_g.step()
+            _ = of_real, of_fake, out.mean().item()
+            yield (loss_real + loss_fake).item(), loss_g.item()
+
+
+def our_loop(config: Config, device: torch.device) -> Iterator[State]:
+    """Our loop without its files; each `next` is a step."""
+    faces = load_faces(config.data, config.network.size_px, 0)
+    state = State(config, device, len(faces.persons))
+    pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
+    dtype = pick_precision(config.training.precision, device)
+    pending = []
+    while True:
+        pending.append(training.one_step(state, pictures, labels, config, dtype))
+        if len(pending) == training.FLUSH_EVERY:
+            torch.stack(pending).cpu()
+            pending.clear()
+        yield state
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def count(config: Config, device: torch.device) -> None:
+    """Print the FLOP of a picture and step, by hand and as torch counts them."""
+    by_hand = flop(config.network)
+    ours = our_loop(config, device)
+    next(ours)
+    with FlopCounterMode(display=False) as counter:
+        next(ours)
+    counted = counter.get_total_flops() / config.training.batch_size
+    print(f"GFLOP a picture: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; "
+          f"step {by_hand['ours'] / 1e9:.4f} (torch counts {counted / 1e9:.4f}), "
+          f"plain {by_hand['plain'] / 1e9:.4f}")  # fmt: skip
+    if abs(counted / by_hand["ours"] - 1) > 1e-6:
+        raise SystemExit("The two counts differ.")
+
+
+def peak(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
+    """A call that multiplies two large matrices and gives FLOP a second."""
+    a, b = torch.randn(2, PEAK_PX, PEAK_PX, device=device).to(dtype)
+    return lambda: 2 * PEAK_PX**3 / seconds(lambda: a @ b, device)
+
+
+def files_cost(config: Config, device: torch.device, step_seconds: float) -> None:
+    """Print the share of time that log, samples and checkpoints take, each measured by itself."""
+    state = next(our_loop(config, device))
+    fixed_z = torch.randn(training.GRID, config.network.z_dim, device=device)
+    values = np.random.default_rng(0).random((training.FLUSH_EVERY, 6))
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder))
+        calls: dict[str, tuple[Callable[[], object], int]] = {
+            "log": (lambda: run.append_log(0, values, 0.0), training.FLUSH_EVERY),
+            "samples": (lambda: training._write_samples(run, state, config, fixed_z), config.output.sample_every),
+            "checkpoint": (lambda: save(state, run, config), config.output.checkpoint_every),
+        }
+        shares = {
+            name: statistics.median(seconds(call, device) for _ in range(5)) / every / step_seconds
+            for name, (call, every) in calls.items()
+        }
+    told = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
+    print(f"files, as a share of the steps' time: {told}; together {sum(shares.values()):.2%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=3, help="of each loop in a round")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2, help="the plain loop's processes that decode pictures")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = pick_device(options.device)
+
+    def configured(**values: Any) -> Config:
+        return from_dict(
+            {
+                "data": {"faces": [str(options.faces)]},
+                "network": {"channels": options.channels, "size_px": options.size},
+                "training": {"batch_size": options.batch, "precision": options.precision, **values},
+            }
+        )
+
+    config = configured()
+    dtype = pick_precision(options.precision, device)
+    print(f"torch {torch.__version__}, {device}, {options.threads} threads, batch {options.batch}, {dtype}")
+    count(config, device)
+    loops: dict[str, Iterator[object]] = {
+        "plain": plain_loop(config, device, options.workers),
+        "ours": our_loop(config, device),
+        "ours, augmented": our_loop(configured(augment=["color", "shift", "flip"], ema=0.99), device),
+    }
+    multiply = {"float32": peak(torch.float32, device), "bfloat16": peak(torch.bfloat16, device)}
+    first = {name: seconds(lambda loop=loop: next(loop), device) for name, loop in loops.items()}
+    rates: dict[str, list[float]] = {name: [] for name in (*loops, *multiply)}
+    for _ in range(options.rounds):
+        for name, loop in loops.items():
+            took = seconds(lambda loop=loop: [next(loop) for _ in range(options.steps)], device)
+            rates[name].append(options.steps * options.batch / took)
+        for name, call in multiply.items():
+            rates[name].append(call())
+    for name in loops:
+        low, middle, high = np.percentile(rates[name], [10, 50, 90])
+        ratios = np.array(rates[name]) / np.array(rates["plain"])
+        spread = np.percentile(ratios, [10, 90])
+        print(f"{name:>16}: {middle:7.1f} pictures/s ({low:.1f} to {high:.1f}), x {np.median(ratios):.2f} "
+              f"({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; first step {first[name]:.1f} s")  # fmt: skip
+    work = flop(config.network)["ours"]
+    for name in multiply:
+        print(f"matrices in {name}: {np.median(rates[name]) / 1e9:.0f} GFLOP/s (best {max(rates[name]) / 1e9:.0f})")
+    own = np.median(rates[str(dtype).removeprefix("torch.")])
+    floor = own / work
+    print(f"floor: {floor:.0f} pictures/s; ours reaches {np.median(rates['ours']) / floor:.0%} of it, "
+          f"the plain loop {np.median(rates['plain']) / floor:.0%}")  # fmt: skip
+    files_cost(config, device, options.batch / float(np.median(rates["ours"])))
+
+
+if __name__ == "__main__":
+    main()

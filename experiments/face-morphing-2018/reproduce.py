@@ -1,0 +1,159 @@
+"""Every run behind the figures of the 2018 paper, judged: one command, and what is done is not done again.
+
+    python experiments/face-morphing-2018/reproduce.py --man clips/man --woman clips/woman --noise drones -o work
+    python experiments/face-morphing-2018/reproduce.py --sample -o work   # the embedded sample: no data needed
+    python experiments/face-morphing-2018/reproduce.py ... --only mixed --only noise --seeds 1
+    python experiments/face-morphing-2018/reproduce.py ... --scale paper  # 5,000 steps at full width, for a GPU
+
+All seeds of a run give its spread; every run with its first seed comes before any second seed. Leaves in the working
+folder runs/, results.jsonl (one row a run), table.md, walks.json (figures 12, 13) and spread.json (figure 11). It may
+be stopped and started again at any time.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import material
+import numpy as np
+import yaml
+from report import write_table
+from runs import Planned, Sources, plan, prepare
+from walks import walk_all
+
+from facemorph.dcgan.run import Run
+from facemorph.files import write_json
+
+# Half the paper's width and few steps let two processor cores do all of it in hours.
+SCALES: dict[str, dict[str, object]] = {
+    "small": {"network.channels": 32, "training.steps": 600, "output.checkpoint_every": 200},
+    "full": {"training.steps": 1500},
+    "paper": {"training.steps": 5000},
+}
+BLOCK = 50  # steps whose mean is one point of the line through g-loss
+
+
+def facemorph(*arguments: str | Path) -> str:
+    """Run a facemorph command, say it, and give back what it printed."""
+    command = ["facemorph", *map(str, arguments)]
+    click.echo("$ " + " ".join(command))
+    done = subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
+    return done.stdout
+
+
+def frames_and_faces(sources: Sources) -> None:
+    """Clips to frames and faces: as the paper samples them, and densely."""
+    for person, clips in (("man", sources.man), ("woman", sources.woman)):
+        facemorph("extract", "-q", clips, "--person", person, "-o", sources.work / "frames")
+        facemorph("align", "-q", sources.frames(person), "-o", sources.work / "faces")
+
+
+def dense_faces(sources: Sources) -> None:
+    for person, clips in (("man", sources.man), ("woman", sources.woman)):
+        folder = sources.work / "dense-frames"
+        facemorph("extract", "-q", clips, "--person", person, "--per-second", "7", "-o", folder)
+        facemorph("align", "-q", folder / person, "-o", sources.work / "dense")
+
+
+def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int) -> dict[str, Any]:
+    """One row of results: the run's settings, verdict, figures and time."""
+    folder = sources.work / "runs" / scale / f"{planned.name}-{seed}"
+    faces = [str(path.resolve()) for path in planned.faces]
+    settings = {**SCALES[scale], **planned.settings, "data.faces": faces, "training.seed": seed}
+    settings = {**settings, "output.sample_every": 200}
+    tree: dict[str, dict[str, object]] = {}
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config = folder.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
+    started = time.perf_counter()
+    facemorph("train", "-q", "--config", config, "-o", folder)
+    seconds = time.perf_counter() - started
+    run = Run.open(folder)
+    if not (folder / "evaluation.json").exists():
+        facemorph("evaluate", folder, "-q")
+    slope, low, high = slope_of(run.losses()["g_loss"])
+    row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}
+    row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds)}
+    row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
+    return row | {"date": datetime.now(UTC).date().isoformat(), "commit": run.about().get("commit", "")}
+
+
+def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
+    """Slope of g-loss over the second half, per 1,000 steps, with its 95 % interval (least squares on block means)."""
+    half = g_loss[len(g_loss) // 2 :]
+    count = len(half) // BLOCK
+    means = half[: count * BLOCK].reshape(count, BLOCK).mean(1)
+    x = (np.arange(count) - (count - 1) / 2) * BLOCK / 1000
+    slope = float(x @ means / (x @ x))
+    rest = means - means.mean() - slope * x
+    error = float(np.sqrt(rest @ rest / max(count - 2, 1) / (x @ x)))
+    student = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45}.get(count - 2, 2.2)
+    return slope, slope - student * error, slope + student * error
+
+
+@click.command()
+@click.option("--man", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
+@click.option("--woman", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
+@click.option("--noise", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pictures of no person.")
+@click.option("--sample", is_flag=True, help="The embedded sample in place of --man and --woman.")
+@click.option("-o", "--output", "work", type=click.Path(path_type=Path), default=Path("work"), show_default=True)
+@click.option("--scale", type=click.Choice(list(SCALES)), default="small", show_default=True)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--only", multiple=True, help="Only runs whose name begins with this.")
+def main(
+    man: Path | None,
+    woman: Path | None,
+    noise: Path | None,
+    sample: bool,
+    work: Path,
+    scale: str,
+    seeds: int,
+    only: tuple[str, ...],
+) -> None:
+    """Train and judge every run behind the 2018 paper's figures."""
+    work.mkdir(parents=True, exist_ok=True)
+    if sample:
+        script = Path(__file__).resolve().parents[1] / "sample" / "make_clips.py"
+        if not (work / "clips").exists():
+            subprocess.run([sys.executable, script, "-o", work / "clips", "--seconds", "100"], check=True)
+        man, woman = work / "clips" / "grace_hopper.mp4", work / "clips" / "eileen_collins.mp4"
+    if not man or not woman:
+        raise click.UsageError("Give --man and --woman, or --sample.")
+    sources = Sources(man, woman, noise, work)
+    frames_and_faces(sources)
+    chosen = [one for one in plan(sources) if not only or one.name.startswith(only)]
+    if any("dense" in one.name for one in chosen):
+        dense_faces(sources)
+    if not (work / "spread.json").exists():
+        spreads = {one: material.spread(sources.frames(one), sources.faces(one)) for one in ("man", "woman")}
+        write_json(work / "spread.json", spreads)
+    results = work / "results.jsonl"
+    known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {(row["name"], row["scale"], row["seed"]) for row in known}
+    todo = [(seed, one) for seed in range(seeds) for one in chosen if (one.name, scale, seed) not in done]
+    for number, (seed, planned) in enumerate(todo, 1):
+        click.echo(f"[{number} of {len(todo)}] {planned.name}, seed {seed}")
+        prepare(sources, planned)
+        row = train_and_judge(planned, sources, scale, seed)
+        with results.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        known.append(row)
+        write_table(known, work / "table.md")
+    write_table(known, work / "table.md")
+    write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
+    click.echo(f"{len(known)} runs judged: {results}, {work / 'table.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The runs behind the figures: what each learns from, and how."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import material
+
+PLAIN: dict[str, object] = {}  # the paper's recipe: what the configuration's defaults are
+OURS: dict[str, object] = {"training.augment": ["color", "shift", "flip"], "training.ema": 0.99}
+RECIPES = {"paper": PLAIN, "ours": OURS}
+JITTER = (0.05, 0.1, 0.2, 0.4)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders of what goes in; `work` receives all that is made."""
+
+    man: Path
+    woman: Path
+    noise: Path | None
+    work: Path
+
+    def frames(self, person: str) -> Path:
+        return self.work / "frames" / person
+
+    def faces(self, person: str) -> Path:
+        return self.work / "faces" / person
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run, before its seed: name, the figure of the paper, the folders of faces, settings beside the scale's."""
+
+    name: str
+    figure: str
+    faces: tuple[Path, ...]
+    settings: dict[str, object]
+
+
+def plan(sources: Sources) -> list[Planned]:
+    """Every run, in the order of what a reader misses most."""
+    man, woman = sources.faces("man"), sources.faces("woman")
+    both, made = (man, woman), sources.work / "material"
+    runs = [Planned(f"mixed-{name}", "13-15", both, recipe) for name, recipe in RECIPES.items()]
+    if sources.noise:
+        runs += [Planned(f"noise-{name}", "6, 7", (made / "noise",), recipe) for name, recipe in RECIPES.items()]
+    for name, recipe in RECIPES.items():
+        for person in ("man", "woman"):
+            runs.append(Planned(f"{person}-rectangle-{name}", "8-10", (made / f"{person}-rectangle",), recipe))
+            runs.append(Planned(f"{person}-aligned-{name}", "11, 12", (sources.faces(person),), recipe))
+    for count in (500, 100):
+        for name, recipe in RECIPES.items():
+            limited = {**recipe, "data.limit": count}
+            runs.append(Planned(f"man-{count}-{name}", "16, 17", (man,), limited))
+            runs.append(Planned(f"mixed-{count}-{name}", "16, 17", both, limited))
+    for strength in JITTER:
+        folders = tuple(made / f"{person}-jitter-{strength}" for person in ("man", "woman"))
+        runs += [Planned(f"jitter-{strength}-{name}", "8-10", folders, recipe) for name, recipe in RECIPES.items()]
+    dense = (sources.work / "dense" / "man", sources.work / "dense" / "woman")
+    of_its_time = {"network.kernel_px": 5, "network.first_layer": "dense", "training.generator_steps": 2}
+    heart: dict[str, tuple[tuple[Path, ...], dict[str, object]]] = {
+        "dense": (dense, {}),
+        "tensorflow": (both, of_its_time),
+        "two-g-steps": (both, {"training.generator_steps": 2}),
+        "dense-tensorflow": (dense, of_its_time),
+        "smooth-labels": (both, {"training.real_label": 0.9}),
+        "instance-noise": (both, {"training.instance_noise": 0.2}),
+        "batch-16": (both, {"training.batch_size": 16}),
+        "slow": (both, {"training.learning_rate": 5e-5}),
+        "shift-only": (both, {"training.augment": ["shift"]}),
+        "color-only": (both, {"training.augment": ["color"]}),
+        "flip-only": (both, {"training.augment": ["flip"]}),
+    }
+    return runs + [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
+
+
+def prepare(sources: Sources, planned: Planned) -> None:
+    """Make the pictures that this run learns from, where they are not there yet."""
+    for folder in planned.faces:
+        person, _, kind = folder.name.partition("-")
+        if folder.parent.name != "material":
+            continue
+        if folder.name == "noise" and sources.noise:
+            material.squares(sources.noise, folder)
+        elif kind == "rectangle":
+            material.rectangle(sources.frames(person), sources.faces(person), folder)
+        else:
+            strength = float(kind.removeprefix("jitter-"))
+            material.jittered(sources.frames(person), sources.faces(person), folder, strength)

@@ -1,0 +1,66 @@
+"""`facemorph directions`: what can be changed in a network's faces."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from facemorph.cli.common import PATH, network_option, output_option, seed_option, verbosity
+
+
+@click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
+@network_option
+@click.option("--method", type=click.Choice(["sefa", "pca", "attributes", "labels"]), default="sefa",
+              show_default=True, help="sefa, pca: no labels; attributes: landmarks; labels: --labels.")  # fmt: skip
+@click.option("--from", "existing", type=PATH, help="Find none; show those in this folder (.npy, published ones too).")
+@click.option("--latent", type=PATH, help="Show them on this latent of `facemorph project`. Default: the average face.")
+@click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="How many of sefa and pca.")
+@click.option("--samples", type=click.IntRange(100), default=1000, show_default=True, help="Faces that are scored.")
+@click.option("--attribute", "attributes", multiple=True, help="smile, mouth_open, eyes_open, yaw, pitch, face_width.")
+@click.option("--labels", type=PATH, help="A CSV file of lines seed,value.")
+@click.option("--name", default="", help="What the labels are about: age, gender, ...")
+@click.option("--layers", type=click.IntRange(0), default=0, help="Added to the first so many. Default: 8 or all.")
+@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@seed_option("Of the samples.")
+@output_option("directions", "Folder that receives NAME.npy, directions.json and sheet.png.")
+@verbosity
+def directions(
+    network: str, existing: Path | None, latent: Path | None, device: str | None, output: Path, show: bool, **how: Any
+) -> None:
+    """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
+
+    A strength of 1 is one deviation of the network's own faces along a found direction; published ones have their own
+    scale. Age and gender cannot be told from landmarks: they need labels, or the published directions.
+
+    \b
+    facemorph directions --network faces.pkl --method sefa --count 5
+    facemorph directions --network faces.pkl --method attributes --attribute smile --attribute yaw
+    facemorph directions --network faces.pkl --method labels --labels ages.csv --name age
+    facemorph directions --from published/ --latent projected/anna/latent.safetensors
+    """
+    from facemorph.faces.expression import ATTRIBUTES
+    from facemorph.images import write_image
+    from facemorph.stylegan import directions as library
+    from facemorph.stylegan.discovery import Discovery, direction_sheet, discover
+    from facemorph.stylegan.latents import check_network, read_latent
+    from facemorph.stylegan.load import load_generator
+    from facemorph.stylegan.projector import find_face_network
+    from facemorph.stylegan.samples import pick_device
+
+    unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]
+    if unknown:
+        raise click.UsageError(f"There is no attribute {unknown[0]!r}. Known are {', '.join(ATTRIBUTES)}.")
+    shown_on = read_latent(latent) if latent else None
+    generator = load_generator(find_face_network(network), pick_device(device))
+    if shown_on is not None:
+        check_network(shown_on, generator, str(latent))
+    if existing:
+        found = list(library.read_directions(existing, generator).values())
+    else:
+        found = discover(generator, Discovery(**how), show)
+        library.write_directions(output, found, generator)
+    write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, show))
+    for one in found:
+        told = f", correlation {one.about['correlation']}" if "correlation" in one.about else ""
+        click.echo(f"  {one.name}: first {one.layers} layers{told}")
+    click.echo(f"Written: {output / 'sheet.png'}" + ("" if existing else f" and {len(found)} directions in {output}"))

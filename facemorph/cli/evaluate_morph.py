@@ -1,0 +1,48 @@
+"""`facemorph evaluate morph`: is a morph any good?"""
+
+from pathlib import Path
+
+import click
+
+from facemorph.cli.common import PATH, verbosity
+
+
+@click.command("morph", short_help="Figures of a morph or of a family, step by step.")
+@click.argument("folder", type=PATH)
+@click.option("--network", type=PATH, help="The morph's network, for the path length.")
+@verbosity
+def evaluate_morph(folder: Path, network: Path | None, show: bool) -> None:
+    """Measure what `facemorph morph` or `facemorph child` wrote to FOLDER.
+
+    Of a morph: each step's descriptor distance to both ends (one that convinces is below 0.6 to both in the middle),
+    the perceptual size of each step, and how even they are. Of a family: each child's distance to both parents, beside
+    those of unrelated people. Writes evaluation.json and evaluation.png into the folder.
+
+    \b
+    facemorph evaluate morph morphs/ann-bob
+    facemorph evaluate morph children/ann-bob
+    """
+    from facemorph import figures
+    from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
+    from facemorph.files import write_json
+    from facemorph.weights import find_network
+
+    if (folder / "family.json").exists():
+        found = evaluate_family(folder, show=show)
+        figure = figures.plot_family(found)
+        for child in found["children"]:
+            click.echo(f"{child['picture']}: {child['to_mother']} to the mother, {child['to_father']} to the father")
+        click.echo(f"parents {found['parents_apart']} apart; unrelated people {found['unrelated']['nearest']} at least")
+    else:
+        found = evaluate_morph(folder, find_network(network) if network else None, show=show)
+        figure = figures.plot_morph(found)
+        verdict = "is" if found["middle_convinces"] else "is not"
+        click.echo(
+            f"The middle {verdict} near both ends: {found['middle_to_farther_end']} from the farther one "
+            f"(0.6: the same person; the ends are {found['ends_apart']} apart).\n"
+            f"Steps in {found['perceptual_distance']}: variation {found['perceptual_steps']['variation']} (0 is even). "
+            f"Faces seen in {found['faces_seen']} of {found['steps']} steps."
+        )
+    write_json(folder / "evaluation.json", found)
+    figures.save(figure, folder / "evaluation.png")
+    click.echo(f"Written: {folder / 'evaluation.json'}, {folder / 'evaluation.png'}")

@@ -1,0 +1,128 @@
+"""What a run is in the middle of: networks, optimisers, steps; saved whole, loaded to the bit."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+
+from facemorph.config import Config
+from facemorph.dcgan.device import placed
+from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
+from facemorph.dcgan.run import Run
+from facemorph.errors import RunError, TrainingError
+from facemorph.files import write_atomically
+
+
+class State:
+    """The two networks, their optimisers, and how many steps they have taken.
+
+    `persons`: how many the networks of a conditional run are told of. `strength`: share of augmented pictures, where it
+    adapts.
+    """
+
+    def __init__(self, config: Config, device: torch.device, persons: int = 0) -> None:
+        torch.manual_seed(config.training.seed)
+        persons = persons if config.network.conditional else 0
+        self.g = placed(Generator(config.network, persons), device)
+        self.d = placed(Discriminator(config.network, persons), device)
+        betas = (config.training.beta1, 0.999)
+        self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
+        self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
+        self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
+        if config.training.ema:
+            self.average = placed(Generator(config.network, persons), device)
+            self.average.load_state_dict(self.g.state_dict())
+        self.strength = torch.zeros((), device=device) if config.training.adaptive else None
+        self.step = 0
+
+    @property
+    def _parts(self) -> dict[str, torch.nn.Module]:
+        return {"g": self.g, "d": self.d} | ({"average": self.average} if self.average else {})
+
+    @torch.no_grad()
+    def follow(self, keep: float) -> None:
+        """Move the averaged generator towards G."""
+        if self.average is not None:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.g.parameters()), 1 - keep)
+
+    def save(self, path: Path) -> None:
+        """Everything, as one safetensors file: whole or not at all."""
+        tensors = {
+            f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.state_dict().items()
+        }
+        for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.adam.{index}.{key}": value for key, value in moments.items()}
+        if self.strength is not None:
+            tensors["augment.strength"] = self.strength
+        contiguous = {key: value.contiguous() for key, value in tensors.items()}
+        data = safetensors.torch.save(contiguous, {"step": str(self.step)})
+        write_atomically(path, lambda file: file.write(data))
+
+    def load(self, path: Path) -> None:
+        """Raises RunError where the file is damaged or belongs to other networks."""
+        try:
+            with safe_open(path, "pt", device="cpu") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                step = int(file.metadata()["step"])
+            for name, part in self._parts.items():
+                part.load_state_dict({key: tensors[f"{name}.{key}"] for key in part.state_dict()})
+            for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
+                state = optimiser.state_dict()
+                for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                    moments = {key: tensors[f"{name}.adam.{index}.{key}"] for key in ("exp_avg", "exp_avg_sq")}
+                    # Laid out in memory as the parameter: the fused optimiser walks both side by side.
+                    moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
+                    state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
+                optimiser.load_state_dict(state)
+            if self.strength is not None:
+                self.strength.copy_(tensors["augment.strength"])
+        except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+            raise RunError(
+                f"{path} cannot be loaded: {error}.", "Delete the run folder, or train into another -o."
+            ) from None
+        self.step = step
+
+
+def settled(state: State, config: Config) -> Generator:
+    """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
+    copy = placed(Generator(config.network, state.g.persons), next(state.g.parameters()).device)
+    copy.load_state_dict((state.average or state.g).state_dict())
+    settle_batch_norm(copy, config.network)
+    return copy
+
+
+def save(state: State, run: Run, config: Config) -> None:
+    """Write the checkpoint, and before it the generator that sample and walk load.
+
+    Raises:
+        TrainingError: a weight is NaN or infinite; what was saved before stays.
+        OutputError: the folder cannot be written, or the disk is full.
+    """
+    weights = [*state.g.parameters(), *state.d.parameters()]
+    if not torch.stack(torch._foreach_norm(weights)).isfinite().all():
+        raise broken(state, run)
+    with own_randomness():
+        tensors = {key: value.contiguous() for key, value in settled(state, config).state_dict().items()}
+    data = safetensors.torch.save(tensors, {"step": str(state.step)})
+    write_atomically(run.generator, lambda file: file.write(data))
+    state.save(run.checkpoint)
+
+
+def broken(state: State, run: Run) -> TrainingError:
+    """What is said when numbers are no longer finite."""
+    return TrainingError(
+        f"A loss or weight became NaN or infinite before step {state.step}.",
+        f"{run.checkpoint if run.checkpoint.exists() else 'No checkpoint'} is from before. "
+        "Try training.precision=float32, or a smaller training.learning_rate, in another -o.",
+    )
+
+
+@contextlib.contextmanager
+def own_randomness() -> Iterator[None]:
+    """What is drawn inside (a copy's first weights) leaves the global generator as it was."""
+    with torch.random.fork_rng():
+        yield

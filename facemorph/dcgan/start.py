@@ -1,0 +1,103 @@
+"""Before the first step: is this folder's run the one that is asked for? And what explains it."""
+
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facemorph import __version__
+from facemorph.config import Config, plain, to_yaml
+from facemorph.dcgan.dataset import Faces
+from facemorph.dcgan.run import Run
+from facemorph.errors import RunError
+from facemorph.files import replacing, write_json, write_text
+from facemorph.images import grid, write_image
+
+log = logging.getLogger("facemorph")
+
+GRID = 64  # pictures on a sample grid, as in the paper
+PEOPLE_KEPT = 32  # real faces of each person that the run folder keeps
+
+
+def check_same_config(config: Config, run: Run) -> None:
+    if not (run.path / "config.yaml").exists():
+        # Names with a dot: what a kill left before there was a config.
+        if run.path.exists() and any(not path.name.startswith(".") for path in run.path.iterdir()):
+            raise RunError(f"{run.path} exists and is not a run folder.", "Give another -o.")
+        return
+    before, now = plain(run.config()), plain(config)
+    before["training"]["steps"] = now["training"]["steps"]  # a run may be made longer
+    changed = [
+        f"{section}.{key} was {before[section][key]}, now {now[section][key]}"
+        for section in ("data", "network", "training", "output")
+        for key in now[section]
+        if now[section][key] != before[section][key]
+    ]
+    if changed:
+        raise RunError(f"{run.path} holds a run with another configuration: {'; '.join(changed)}.", "Give another -o.")
+
+
+def check_same_faces(faces: Faces, run: Run) -> None:
+    """Raises RunError where the run that is there learnt from others."""
+    if not (run.path / "run.json").exists():
+        return
+    before = run.about()
+    if before.get("data_sha256") != faces.digest:
+        raise RunError(
+            f"The faces have changed since {run.path} was begun: {before.get('faces')} then, {faces.counts()} now.",
+            "Bring the old ones back, or give another -o.",
+        )
+
+
+def in_use(run: Run) -> RunError:
+    return RunError(f"Another process is training in {run.path}.", "Wait for it, or give another -o.")
+
+
+def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
+    """Write what explains the run, but for what is there already."""
+    about = {
+        "facemorph": __version__,
+        "commit": _commit(),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pillow")},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+        "precision": str(dtype).removeprefix("torch."),
+        "seed": config.training.seed,
+        "faces": faces.counts(),
+        "data_sha256": faces.digest,
+        "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # by a kill
+        torn.unlink()
+    begun = (run.path / "run.json").exists()
+    if begun and (before := run.about().get("precision")) != about["precision"]:
+        log.warning("The run was begun in %s and goes on in %s.", before, about["precision"])
+    write_text(run.path / "config.yaml", to_yaml(config))  # before all else: it makes the folder a run's
+    if not begun:
+        people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}
+        with replacing(run.path / "people.npz") as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **people)
+        order = np.random.default_rng(config.training.seed).permutation(len(faces.images))[:GRID]
+        write_image(run.path / "real.png", grid(faces.images[order].transpose(0, 2, 3, 1)))
+        write_json(run.path / "run.json", about)
+    told = ", ".join(f"{count} of {name}" for name, count in faces.counts().items())
+    log.info("Learning from %s, on %s in %s. %s", told, about["device"], about["precision"], config.recipe)
+    if len(faces.persons) == 1:
+        log.info("There is one person: the walk will show expressions, not a change of person.")
+
+
+def _commit() -> str:
+    """The checkout's commit, where there is one."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return ""

@@ -1,0 +1,186 @@
+"""Is a morph any good? Step by step: who it looks like, and how evenly it changes. Of a child: whose it could be.
+
+A morph that convinces is near both ends in its middle (the aim of morphing attacks and of their detection alike, here
+measured so that a reader can judge), changes in even steps, and shows a face at every one of them.
+"""
+
+import itertools
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facemorph.errors import FaceError, InputError
+from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
+from facemorph.faces.identify import describe_aligned
+from facemorph.faces.morph import locate
+from facemorph.files import read_jsonl
+from facemorph.images import read_image, to_tensor
+from facemorph.metrics.perceptual import is_here, load_lpips
+from facemorph.metrics.pictures import ms_ssim
+from facemorph.progress import bar
+from facemorph.sequence import MANIFEST, step_name
+from facemorph.stylegan.latents import check_network, read_latent
+from facemorph.stylegan.load import load_generator
+
+log = logging.getLogger("facemorph")
+
+SMALL_PX = 200  # pictures below show an aligned face and little else
+EPSILON = 1e-4  # of the way, for the path length (Karras et al. 2019, section 4.1)
+PATH_SAMPLES = 32
+# Pairs of portraits of different persons, and of one person (experiments/identity): nearest, median, farthest.
+UNRELATED, ONE_PERSON = (0.501, 0.850, 1.087), (0.133, 0.240, 0.387)
+
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def describe_any(pictures: list[np.ndarray], show: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Descriptors [N, 128] of the largest face of each picture, and whether one was found [N] (else not a number)."""
+    if len(pictures[0]) < SMALL_PX:
+        return describe_aligned(np.stack(pictures), show=show)
+    descriptors, seen = np.full((len(pictures), 128), np.nan), np.zeros(len(pictures), bool)
+    with bar(show, total=len(pictures), unit=" faces", description="describe") as progress:
+        for index, picture in enumerate(pictures):
+            try:
+                _, points = locate(picture, f"step {index}")
+                descriptors[index] = describe([face_chip(picture, points)])[0]
+                seen[index] = True
+            except FaceError:
+                pass
+            progress.update()
+    return descriptors, seen
+
+
+def perceptual_distance() -> tuple[str, Distance]:
+    """LPIPS where its weights are on this machine, otherwise 1 - MS-SSIM; and its name."""
+    if is_here():
+        return "LPIPS (VGG16)", load_lpips()
+    return "1 - MS-SSIM", lambda first, second: 1 - ms_ssim(first, second)
+
+
+def evaluate_morph(folder: Path, network: Path | None = None, *, show: bool = False) -> dict[str, Any]:
+    """Figures of a folder that `facemorph morph` wrote; each list has a number a step.
+
+    `network` is needed for the path length alone, and only for a morph through a StyleGAN's latent space.
+
+    Raises:
+        InputError: no morph lies there, or its steps are too few; the network is another than the morph's.
+    """
+    count = sum(1 for _ in folder.glob("step_*.jpg")) if folder.is_dir() else 0
+    if count < 3:
+        raise InputError(
+            f"{folder} holds {count} steps of a morph (step_0.jpg, step_1.jpg, ...); 3 at least are needed.",
+            "`facemorph morph a.jpg b.jpg --steps 9` makes a folder with 9.",
+        )
+    pictures = [read_image(folder / step_name(number)) for number in range(count)]
+    rows = read_jsonl(folder / MANIFEST)
+    descriptors, seen = describe_any(pictures, show)
+    name, distance = perceptual_distance()
+    tensors = to_tensor(np.stack(pictures))
+    with torch.inference_mode():
+        sizes = torch.cat([distance(one[None], other[None]) for one, other in itertools.pairwise(tensors)])
+    to_first, to_last = (np.linalg.norm(descriptors - descriptors[end], axis=1) for end in (0, -1))
+    middle = count // 2
+    worst = max(float(to_first[middle]), float(to_last[middle]))
+    found: dict[str, Any] = {
+        "method": rows[0].get("method", "unknown") if rows else "unknown",
+        "steps": count,
+        "faces_seen": int(seen.sum()),
+        "to_first": _numbers(to_first),
+        "to_last": _numbers(to_last),
+        "ends_apart": _number(to_last[0]),
+        "middle_to_farther_end": _number(worst),
+        "middle_convinces": bool(worst < SAME_PERSON),
+        "rises_and_falls": [_number(_rank_correlation(to_first)), _number(-_rank_correlation(to_last))],
+        "descriptor_steps": _steps(np.linalg.norm(np.diff(descriptors, axis=0), axis=1)),
+        "perceptual_distance": name,
+        "perceptual_steps": _steps(sizes.double().numpy()),
+    }
+    if (folder / "way.safetensors").is_file() and network is not None:
+        found["path_length"] = path_length(folder / "way.safetensors", network, distance)
+    return found
+
+
+def path_length(way: Path, network: Path, distance: Distance) -> dict[str, float]:
+    """Perceptual path length along the latents of a morph's stills: mean and largest of d(G(t), G(t + e)) / e^2.
+
+    The way is 1 long from the first still to the last. Source: Karras et al. 2019, section 4.1, with this path in place
+    of random ones, and without discarding any.
+    """
+    latent = read_latent(way)
+    generator = load_generator(network)
+    check_network(latent, generator, str(way))
+    stills = torch.from_numpy(latent.arrays["way"])
+    lengths = []
+    with torch.inference_mode():
+        for share in np.linspace(0, 1 - EPSILON, PATH_SAMPLES):
+            ends = [_along(stills, at) for at in (float(share), float(share) + EPSILON)]
+            first, second = (generator.synthesize(one[None]).clamp(-1, 1) for one in ends)
+            lengths.append(float(distance(first, second)) / EPSILON**2)
+    return {"mean": float(np.mean(lengths)), "largest": float(np.max(lengths)), "samples": PATH_SAMPLES}
+
+
+def _along(stills: torch.Tensor, share: float) -> torch.Tensor:
+    """Latent [L, w_size] at a share of the way through stills [N, L, w_size]."""
+    place = share * (len(stills) - 1)
+    before = min(int(place), len(stills) - 2)
+    return stills[before].lerp(stills[before + 1], place - before)
+
+
+def evaluate_family(folder: Path, *, show: bool = False) -> dict[str, Any]:
+    """Figures of a folder that `facemorph child` wrote: each child's distance to both parents.
+
+    Beside them the distances between portraits of unrelated people and of one person, as a measure.
+
+    Raises:
+        InputError: no family lies there, or no face is seen in a parent.
+    """
+    try:
+        family = json.loads((folder / "family.json").read_text(encoding="utf-8"))
+        names = [row["picture"] for row in family["children"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} holds no family: {error!r}.", "`facemorph child` makes one.") from None
+    pictures = [read_image(folder / name) for name in ("mother.png", "father.png", *names)]
+    descriptors, seen = describe_any(pictures, show)
+    if not seen[:2].all():
+        raise InputError(
+            f"No face is seen in the {'father' if seen[0] else 'mother'} as the network draws it.",
+            "Is it a network of faces, and was the portrait found well (projected/*/side_by_side.png)?",
+        )
+    apart = np.linalg.norm(descriptors[:, None] - descriptors[:2], axis=2)
+    return {
+        "parents_apart": _number(apart[0, 1]),
+        "children": [
+            {"picture": name, "to_mother": _number(to_mother), "to_father": _number(to_father)}
+            for name, (to_mother, to_father) in zip(names, apart[2:], strict=True)
+        ],
+        "unrelated": dict(zip(("nearest", "median", "farthest"), UNRELATED, strict=True)),
+        "one_person": dict(zip(("nearest", "median", "farthest"), ONE_PERSON, strict=True)),
+    }
+
+
+def _steps(sizes: np.ndarray) -> dict[str, Any]:
+    """Sizes of steps with their mean and variation (deviation over mean; 0 is perfectly even)."""
+    mean = float(np.mean(sizes))
+    variation = float(np.std(sizes) / mean) if mean else 0.0
+    return {"sizes": _numbers(sizes), "mean": _number(mean), "variation": _number(variation)}
+
+
+def _rank_correlation(values: np.ndarray) -> float:
+    """Spearman's rank correlation of values with their order, where all are numbers."""
+    if not np.isfinite(values).all():
+        return float("nan")
+    ranks = np.argsort(np.argsort(values)).astype(float)
+    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [_number(value) for value in values]

@@ -1,0 +1,141 @@
+"""Several processes, as torchrun starts them, here two with gloo on the processor."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from tiny_runs import log_without_time, make_faces, tiny
+
+from facemorph import config as configs
+from facemorph.config import Config
+from facemorph.dcgan.parallel import Group
+from facemorph.dcgan.run import Run
+from facemorph.dcgan.train import train
+from facemorph.errors import InputError
+from facemorph.faces.share import Share, share_from_environment
+from facemorph.files import read_jsonl
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_faces(tmp_path_factory.mktemp("tiny") / "faces")
+
+
+def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, "-m", "facemorph", *words], capture_output=True, text=True, env=environment, timeout=240
+    )
+
+
+def train_by_two(config: Config, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    path = folder.with_suffix(".yaml")
+    path.write_text(configs.to_yaml(config))
+    return torchrun("train", "-q", "--config", str(path), "-o", str(folder), *more)
+
+
+def test_with_shared_statistics_two_processes_learn_what_one_does(faces: Path, tmp_path: Path) -> None:
+    config = tiny(
+        faces, sync_batch_norm=True, augment=["color", "shift", "flip"], instance_noise=0.1, steps=16, batch_size=16
+    )
+    train(config, tmp_path / "one")
+    done = train_by_two(config, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("after 16 steps") == 1  # the first process speaks for both
+    one, two = (Run.open(tmp_path / name).losses() for name in ("one", "two"))
+    np.testing.assert_array_equal(two["step"], np.arange(1, 17))
+    for name in ("d_loss_real", "d_loss_fake", "g_loss", "d_of_real", "d_of_fake"):
+        np.testing.assert_allclose(one[name], two[name], rtol=2e-3, atol=2e-3)
+    assert Run.open(tmp_path / "two").about()["processes"] == 2
+    assert {p.name for p in (tmp_path / "one").rglob("*")} == {p.name for p in (tmp_path / "two").rglob("*")}
+
+
+@pytest.mark.slow
+def test_each_with_its_own_statistics_stays_near_and_goes_on_in_one(faces: Path, tmp_path: Path) -> None:
+    config = tiny(faces, batch_size=24, steps=40, every=20)
+    train(config, tmp_path / "one")
+    done = train_by_two(config, tmp_path / "two", "--set", "training.steps=20")
+    assert done.returncode == 0, done.stderr
+    half = log_without_time(tmp_path / "two")
+    train(config, tmp_path / "two")  # from the checkpoint, in this process
+    assert log_without_time(tmp_path / "two")[:21] == half
+    one, two = (Run.open(tmp_path / name).losses() for name in ("one", "two"))
+    assert not np.array_equal(one["d_loss"], two["d_loss"])
+    for name in ("d_loss", "g_loss"):
+        assert abs(one[name].mean() - two[name].mean()) < 0.25 * one[name].mean()
+
+
+def test_what_the_first_may_not_do_ends_all(faces: Path, tmp_path: Path) -> None:
+    train(tiny(faces, steps=2), tmp_path / "run")
+    before = (tmp_path / "run" / "log.csv").read_bytes()
+    done = train_by_two(tiny(faces, learning_rate=1e-3), tmp_path / "run")
+    assert done.returncode != 0
+    assert "training.learning_rate was 0.0002, now 0.001" in done.stderr
+    assert (tmp_path / "run" / "log.csv").read_bytes() == before
+
+
+def test_each_takes_its_part_and_together_they_take_all() -> None:
+    parts = [list(range(12))[Group(rank, 3).part(12)] for rank in range(3)]
+    assert [n for part in parts for n in part] == list(range(12))
+    assert {len(part) for part in parts} == {4}
+    paths = [Path(str(n)) for n in range(7)]
+    assert sorted(path for rank in range(3) for path in Share(rank, 3).mine(paths)) == paths
+
+
+def test_ranks_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert share_from_environment() == Share(0, 1)
+    for rank, world in (("2", "2"), ("x", "2"), ("-1", "2"), ("0", "0")):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", world)
+        with pytest.raises(InputError, match="do not fit"):
+            share_from_environment()
+
+
+def test_two_processes_align_a_folder_as_one_does(shared: Path, tmp_path: Path) -> None:
+    source = tmp_path / "someone"
+    source.mkdir()
+    portraits = sorted((shared / "data" / "portraits").rglob("*.jpg"))[:3]
+    if not portraits:
+        pytest.skip("no portraits among the developers' data")
+    for number, path in enumerate(portraits):
+        with Image.open(path) as image:
+            image.convert("RGB").resize((448, 448)).save(source / f"{number}.png")
+    Image.new("RGB", (128, 128)).save(source / "none.png")
+    (source / "torn.png").write_bytes(b"no picture")
+    words = ("align", "-q", str(source), "--jobs", "1", "-o")
+    one = subprocess.run([sys.executable, "-m", "facemorph", *words, str(tmp_path / "one")], capture_output=True)
+    two = torchrun(*words, str(tmp_path / "two"))
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    rows = [read_jsonl(tmp_path / name / "someone" / "manifest.jsonl") for name in ("one", "two")]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 1 + len(portraits) + 2
+    names = [{p.name for p in (tmp_path / name).rglob("*")} for name in ("one", "two")]
+    assert names[0] == names[1]
+    assert not any(name.startswith(".manifest") for name in names[1])
+    assert "someone: " in two.stdout and " of 5 faces accepted" in two.stdout
+
+
+def test_shares_that_were_killed_are_completed_by_one(tmp_path: Path) -> None:
+    """A part of the manifest that lies there counts, and is merged."""
+    from facemorph.faces.align import Settings, align
+
+    source, output = tmp_path / "frames", tmp_path / "faces"
+    for folder in (source, output):
+        folder.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 64)).save(source / f"{name}.png")
+    Image.new("RGB", (64, 64)).save(output / "a.png")
+    head = {"settings": {"crop": "eyes", "size_px": 64}}
+    row = {"source": "a.png", "status": "accepted", "file": "a.png", "score": 1.0, "by": "another"}
+    (output / ".manifest-1.jsonl").write_text(f'{json.dumps(head)}\n{json.dumps(row)}\n{{"source": "b.p')
+    rows = align(source, output, Settings(), jobs=1)
+    assert [r["status"] for r in rows] == ["accepted", "rejected"]
+    assert read_jsonl(output / "manifest.jsonl")[1] == row
+    assert not list(output.glob(".manifest-*"))
