@@ -206,11 +206,14 @@ def misfit(draw: st.DrawFn) -> bytes:
                 attributes[group] = draw(plain)
         return dumps(ada_snapshot(module), 3)
     parts = [network, *network.components.values()]
+    variables = {id(part): list(part.variables) for part in parts}
     for _ in range(draw(st.integers(1, 3))):
         part = draw(st.sampled_from(parts))
-        if draw(st.booleans()) and isinstance(part.variables, list):
-            index = draw(st.integers(0, len(part.variables) - 1))
-            part.variables[index] = (part.variables[index][0], draw(plain))
+        own = variables[id(part)]
+        if own and draw(st.booleans()):
+            index = draw(st.integers(0, len(own) - 1))
+            own[index] = (own[index][0], draw(plain))
+            part.variables = own
         elif draw(st.booleans()):
             setattr(
                 part,
