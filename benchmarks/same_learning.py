@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 from facemorph import figures
 from facemorph.config import from_dict
-from facemorph.dcgan.device import pick_device
 from facemorph.dcgan.health import smooth
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train as our_training
+from facemorph.device import pick_device
 
 sys.path.insert(0, str(Path(__file__).parent))
 from train import plain_loop

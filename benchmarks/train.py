@@ -38,9 +38,10 @@ from facemorph.config import Config, Data, Network, from_dict
 from facemorph.dcgan import train as training
 from facemorph.dcgan.checkpoint import State, save
 from facemorph.dcgan.dataset import find_persons, load_faces
-from facemorph.dcgan.device import pick_device, pick_precision
 from facemorph.dcgan.networks import Discriminator, Generator, stages
+from facemorph.dcgan.precision import pick_precision
 from facemorph.dcgan.run import Run
+from facemorph.device import pick_device
 from facemorph.images import read_image, resize
 
 PEAK_PX = 2048  # side of the matrices that measure the machine

@@ -7,12 +7,13 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "files", "progress", "images"}
+GROUND = {"errors", "files", "progress", "images", "device"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "files": {"errors"},
     "images": {"errors", "files"},
+    "device": {"errors"},
     "sampling": set(),
     "config": {"errors"},
     "sequence": {"errors", "files", "images", "progress"},

@@ -17,6 +17,7 @@ from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.likeness import likeness_at
 from facemorph.faces.morph import locate
+from facemorph.faces.share import Share
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.perceptual import load_lpips
 from facemorph.metrics.pictures import ms_ssim
@@ -262,3 +263,21 @@ def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, t
     two = project_files(pictures, tmp_path / "two", path, together)
     for first, second in zip(one, two, strict=True):
         assert np.allclose(read_latent(first).w, read_latent(second).w, atol=5e-3)
+
+
+def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
+    people: Path, network: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    pictures = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    project_files(pictures, alone, network, QUICK)
+    first = project_files(pictures, shared, network, QUICK, share=Share(0, 2))
+    assert not (shared / "manifest.jsonl").exists()
+    assert project_files(pictures, shared, network, QUICK, share=Share(1, 2)) == []  # only the torn one: no error
+    assert first == [shared / "eileen" / "latent.safetensors", shared / "grace" / "latent.safetensors"]
+    assert (shared / "manifest.jsonl").read_text() == (alone / "manifest.jsonl").read_text()
+    assert not list(shared.glob(".manifest-*"))
+    for name in ("eileen", "grace"):
+        ours, theirs = (read_latent(folder / name / "latent.safetensors") for folder in (shared, alone))
+        assert np.array_equal(ours.w, theirs.w)

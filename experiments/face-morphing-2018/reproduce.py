@@ -11,9 +11,11 @@ be stopped and started again at any time.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,18 +34,22 @@ from facemorph.files import write_json
 
 # Half the paper's width and few steps let two processor cores do all of it in hours.
 SCALES: dict[str, dict[str, object]] = {
-    "small": {"network.channels": 32, "training.steps": 600, "output.checkpoint_every": 200},
+    "small": {"network.channels": 32, "training.steps": 400, "output.checkpoint_every": 200},
     "full": {"training.steps": 1500},
     "paper": {"training.steps": 5000},
 }
+SAMPLES = 500  # faces drawn to judge a run
 BLOCK = 50  # steps whose mean is one point of the line through g-loss
 
 
-def facemorph(*arguments: str | Path) -> str:
-    """Run a facemorph command, say it, and give back what it printed."""
+def facemorph(*arguments: str | Path, threads: int = 0) -> str:
+    """Run a facemorph command, say it, and give back what it printed; on so many threads, 0 for all."""
     command = ["facemorph", *map(str, arguments)]
     click.echo("$ " + " ".join(command))
-    done = subprocess.run([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
+    limits = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True, env={**os.environ, **limits}
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
     return done.stdout
@@ -63,7 +69,7 @@ def dense_faces(sources: Sources) -> None:
         facemorph("align", "-q", folder / person, "-o", sources.work / "dense")
 
 
-def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int) -> dict[str, Any]:
+def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, threads: int) -> dict[str, Any]:
     """One row of results: the run's settings, verdict, figures and time."""
     folder = sources.work / "runs" / scale / f"{planned.name}-{seed}"
     faces = [str(path.resolve()) for path in planned.faces]
@@ -77,11 +83,11 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int) -
     config = folder.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
     started = time.perf_counter()
-    facemorph("train", "-q", "--config", config, "-o", folder)
+    facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     seconds = time.perf_counter() - started
     run = Run.open(folder)
     if not (folder / "evaluation.json").exists():
-        facemorph("evaluate", folder, "-q")
+        facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), threads=threads)
     slope, low, high = slope_of(run.losses()["g_loss"])
     row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}
     row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds)}
@@ -110,6 +116,7 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
 @click.option("-o", "--output", "work", type=click.Path(path_type=Path), default=Path("work"), show_default=True)
 @click.option("--scale", type=click.Choice(list(SCALES)), default="small", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the processors.")
 @click.option("--only", multiple=True, help="Only runs whose name begins with this.")
 def main(
     man: Path | None,
@@ -119,6 +126,7 @@ def main(
     work: Path,
     scale: str,
     seeds: int,
+    jobs: int,
     only: tuple[str, ...],
 ) -> None:
     """Train and judge every run behind the 2018 paper's figures."""
@@ -142,14 +150,21 @@ def main(
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["name"], row["scale"], row["seed"]) for row in known}
     todo = [(seed, one) for seed in range(seeds) for one in chosen if (one.name, scale, seed) not in done]
-    for number, (seed, planned) in enumerate(todo, 1):
-        click.echo(f"[{number} of {len(todo)}] {planned.name}, seed {seed}")
+    for _, planned in todo:
         prepare(sources, planned)
-        row = train_and_judge(planned, sources, scale, seed)
-        with results.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        known.append(row)
-        write_table(known, work / "table.md")
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
+    with ThreadPoolExecutor(jobs) as pool:
+        rows = [pool.submit(train_and_judge, planned, sources, scale, seed, threads) for seed, planned in todo]
+        try:
+            for number, row in enumerate(as_completed(rows), 1):
+                known.append(row.result())
+                with results.open("a") as file:
+                    file.write(json.dumps(known[-1]) + "\n")
+                write_table(known, work / "table.md")
+                click.echo(f"[{number} of {len(todo)}] {known[-1]['name']}, seed {known[-1]['seed']}")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     write_table(known, work / "table.md")
     write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
     click.echo(f"{len(known)} runs judged: {results}, {work / 'table.md'}")

@@ -38,6 +38,7 @@ def directions(
     facemorph directions --network faces.pkl --method labels --labels ages.csv --name age
     facemorph directions --from published/ --latent projected/anna/latent.safetensors
     """
+    from facemorph.device import pick_device
     from facemorph.faces.expression import ATTRIBUTES
     from facemorph.images import write_image
     from facemorph.stylegan import directions as library
@@ -45,7 +46,6 @@ def directions(
     from facemorph.stylegan.latents import check_network, read_latent
     from facemorph.stylegan.load import load_generator
     from facemorph.stylegan.projector import find_face_network
-    from facemorph.stylegan.samples import pick_device
 
     unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]
     if unknown:

@@ -31,7 +31,8 @@ def project(
     """Find each of PICTURES in the latent space of a StyleGAN, so that it can be mixed and changed there.
 
     The largest face is aligned first as FFHQ's are. Written are the latent, the reconstruction, both pictures side by
-    side, and a report. Running it again goes on with what is not done yet.
+    side, and a report. Running it again goes on with what is not done yet. Several processes share the pictures where
+    RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph project a.jpg b.jpg
@@ -42,12 +43,15 @@ def project(
 
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
     settings = load_projection(name or preset, [*chosen, *overrides])  # before torch is loaded
+    from facemorph.faces.share import share_from_environment
     from facemorph.stylegan.project import project_files
 
+    share = share_from_environment()
     latents = project_files(
-        pictures, output, network, settings,
-        aligned=aligned, overwrite=overwrite, show=show, device=device, encoder=encoder, seed=seed,
+        pictures, output, network, settings, aligned=aligned, overwrite=overwrite, show=show and share.rank == 0,
+        device=device, encoder=encoder, seed=seed, share=share,
     )  # fmt: skip
-    click.echo(f"{output}: {len(latents)} of {len(pictures)} pictures found.")
+    mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
+    click.echo(f"{output}: {len(latents)} of {len(share.mine(pictures))} pictures{mine} found.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}")

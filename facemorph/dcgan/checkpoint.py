@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from facemorph.config import Config
-from facemorph.dcgan.device import placed
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
+from facemorph.dcgan.precision import placed
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically

@@ -20,14 +20,15 @@ from facemorph import images
 from facemorph.config import Config
 from facemorph.dcgan.checkpoint import State, broken, own_randomness, save, settled
 from facemorph.dcgan.dataset import Faces, load_faces
-from facemorph.dcgan.device import pick_device, pick_precision
 from facemorph.dcgan.health import Health
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.parallel import ALONE, Group, group_of_processes, synchronise
+from facemorph.dcgan.precision import pick_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
 from facemorph.dcgan.step import take_step
 from facemorph.dcgan.watch import Watch, spread
+from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.files import locked
 from facemorph.images import grid, write_image

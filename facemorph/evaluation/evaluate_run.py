@@ -9,8 +9,8 @@ import torch
 
 from facemorph import figures
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.train import pick_device
 from facemorph.dcgan.walk import Trained, between, load_generator
+from facemorph.device import pick_device
 from facemorph.errors import InputError, RunError, WeightsError
 from facemorph.evaluation import measures
 from facemorph.evaluation.real import RealFaces, learnt_faces, other_faces

@@ -1,4 +1,4 @@
-"""A folder shared by several processes that do not talk to each other: each takes every so-manieth picture.
+"""Pictures shared by several processes that do not talk to each other: each takes every so-manieth picture.
 
 Each process writes a part of the manifest, `.manifest-<rank>.jsonl`. Whoever finds, when it is done, that all pictures
 are accounted for in the parts together, writes manifest.jsonl and removes them. Two that find so at once write one and

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.images import to_uint8
 from facemorph.stylegan.generator import Generator
@@ -14,7 +15,6 @@ from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.project import project_files
 from facemorph.stylegan.projection import Projection
 from facemorph.stylegan.projector import find_face_network
-from facemorph.stylegan.samples import pick_device
 
 LATENT_SUFFIX = ".safetensors"
 

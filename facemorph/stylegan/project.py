@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from facemorph.config import plain
 from facemorph.errors import FacemorphError, InputError, OutputError
+from facemorph.faces.share import Share, known_rows, parts
 from facemorph.files import replacing_files, sha256, write_json, write_jsonl
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import bar
@@ -28,6 +29,7 @@ from facemorph.stylegan.tuning import tune, write_generator
 
 log = logging.getLogger("facemorph")
 
+ALL = Share()
 PROBE_STEPS = 2  # taken, timed and thrown away before a search on a processor
 
 
@@ -43,6 +45,7 @@ def project_files(
     device: str | None = None,
     encoder: Path | None = None,
     seed: int = 0,
+    share: Share = ALL,
 ) -> list[Path]:
     """Find each picture in a network's latent space, and write what was found to `folder`/<name of the picture>/.
 
@@ -50,16 +53,17 @@ def project_files(
     looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this picture alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
     A picture that is done already, with the same settings, is left as it is. One that cannot be done is told and left
-    out; manifest.jsonl accounts for all.
+    out; manifest.jsonl accounts for all. With a `share` among other processes, only this one's pictures are done.
 
     Returns:
-        The latent files, in the order of the pictures.
+        The latent files of the pictures that this process did or found done, in their order.
 
     Raises:
         WeightsError, InputError: as `make_projector`; two pictures have one name; or no picture could be done.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
     targets = _folders(pictures, folder)
+    everything, pictures = pictures, share.mine(pictures)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
@@ -86,8 +90,10 @@ def project_files(
                         _tell_estimate(projector, portraits, len(todo))
                     _project_chunk(projector, portraits, targets, key, seed, progress)
             progress.update(steps * (first + len(chunk)) - progress.n)
-    _write_manifest(folder, targets, failures)
-    if len(failures) == len(pictures):
+    write_jsonl(share.manifest(folder), [_row(path, targets[path], failures.get(path)) for path in pictures])
+    if share.world > 1:
+        _join_manifests(folder, everything)
+    elif len(failures) == len(pictures):
         raise InputError("None of the pictures could be projected.", "\n".join(failures.values()))
     return [targets[path] / "latent.safetensors" for path in pictures if path not in failures]
 
@@ -241,10 +247,15 @@ def _enough_memory() -> Iterator[None]:
         ) from error
 
 
-def _write_manifest(folder: Path, folders: dict[Path, Path], failures: dict[Path, str]) -> None:
-    rows = []
-    for path, target in folders.items():
-        row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
-        failed = {"status": "failed", "reason": failures.get(path)}
-        rows.append(row | (failed if path in failures else {"status": "done", "folder": target.name}))
-    write_jsonl(folder / "manifest.jsonl", rows)
+def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
+    row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
+    return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
+
+
+def _join_manifests(folder: Path, pictures: Sequence[Path]) -> None:
+    """Write the manifest from all processes' parts, once they account for every picture."""
+    rows = {row["source"]: row for row in known_rows(folder)}
+    if all(path.name in rows for path in pictures):
+        write_jsonl(folder / "manifest.jsonl", [rows[path.name] for path in pictures])
+        for part in parts(folder):
+            part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from facemorph.device import pick_device
 from facemorph.errors import InputError, WeightsError
 from facemorph.faces.likeness import likeness_at
 from facemorph.metrics.perceptual import Lpips, load_lpips
@@ -19,7 +20,6 @@ from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.objective import Objective, mask_tensor
 from facemorph.stylegan.portrait import face_mask
 from facemorph.stylegan.projection import Projection
-from facemorph.stylegan.samples import pick_device
 from facemorph.stylegan.search import Found, Samples, draw_samples, nearest, repeat, search
 from facemorph.weights import cards, find_network, published_path
 

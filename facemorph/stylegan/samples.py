@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from facemorph.device import pick_device
 from facemorph.errors import InputError, OutputError
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import bar
@@ -101,20 +102,6 @@ def write_grid(
         log.info("Compiling; this takes a minute or two.")
         generator.compile_synthesis()
     write_image(output, grid(pictures(generator, seeds, how, show), columns))
-
-
-def pick_device(name: str | None) -> torch.device:
-    """Raises:
-    InputError: torch knows no such device, or the machine has none.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-        return device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"The device {name!r} cannot be used.", "Leave --device out, or use --device cpu.") from error
 
 
 def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:

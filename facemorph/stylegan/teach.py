@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from facemorph.config import plain
+from facemorph.device import pick_device
 from facemorph.errors import InputError, OutputError, TrainingError, WeightsError
 from facemorph.faces.likeness import Likeness, likeness_of_aligned
 from facemorph.files import write_atomically
@@ -21,7 +22,6 @@ from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.projector import find_face_network
-from facemorph.stylegan.samples import pick_device
 from facemorph.stylegan.search import repeat
 from facemorph.stylegan.teaching import Teaching
 
