@@ -6,10 +6,21 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: value of a row, digits
+    "d-loss": (lambda row: row["d_loss"], 2),
+    "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
+    "g-loss": (lambda row: row["g_loss"], 1),
+    "g-loss, wide": (lambda row: row["g_amplitude"], 2),
+    "g-loss, change over the second half, %": (lambda row: 100 * row["g_rise"], 0),
+    "Frechet": (lambda row: row["evaluation"]["distances"]["descriptors"]["frechet"]["value"], 2),
+    "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
+    "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
+    "minutes": (lambda row: row["seconds"] / 60, 0),
+}
 
 
 def spread_of(rows: list[Row], value: Callable[[Row], float | None], digits: int = 2) -> str:
-    """ "low-high" over the rows, or one number where they agree or there is but one."""
+    """ "low to high" over the rows, or one number where they agree or there is but one."""
     values = sorted(found for row in rows if (found := value(row)) is not None)
     if not values:
         return ""
@@ -20,19 +31,11 @@ def spread_of(rows: list[Row], value: Callable[[Row], float | None], digits: int
 def write_table(rows: list[Row], path: Path) -> None:
     """Write a Markdown table, one line a run, its seeds together."""
     names = list(dict.fromkeys((row["figure"], row["name"], row["scale"]) for row in rows))
-    lines = [
-        "| figure | run | seeds | verdict | d-loss | in 0.3-1 | g-loss | g-loss a 1,000 steps |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for figure, name, scale in sorted(names):
+    lines = [f"| figure | run | verdict | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---|" * len(COLUMNS)]
+    for figure, name, scale in names:
         own = [row for row in rows if (row["name"], row["scale"]) == (name, scale)]
         verdicts = ", ".join(f"{verdict} {count}" for verdict, count in Counter(r["verdict"] for r in own).items())
-        cells = [
-            spread_of(own, lambda row: row["d_loss"]),
-            spread_of(own, lambda row: 100 * row["d_in_band"], 0) + " %",
-            spread_of(own, lambda row: row["g_loss"]),
-            spread_of(own, lambda row: row["g_slope"], 1),
-        ]
+        cells = " | ".join(spread_of(own, value, digits) for value, digits in COLUMNS.values())
         label = name if scale == "small" else f"{name} ({scale})"
-        lines.append(f"| {figure} | {label} | {len(own)} | {verdicts} | {' | '.join(cells)} |")
+        lines.append(f"| {figure} | {label} | {verdicts} | {cells} |")
     path.write_text("\n".join(lines) + "\n")

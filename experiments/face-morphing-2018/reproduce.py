@@ -14,16 +14,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import material
 import numpy as np
+import scipy.stats
 import yaml
 from report import write_table
 from runs import Planned, Sources, plan, prepare
@@ -39,7 +38,7 @@ SCALES: dict[str, dict[str, object]] = {
     "paper": {"training.steps": 5000},
 }
 SAMPLES = 500  # faces drawn to judge a run
-BLOCK = 50  # steps whose mean is one point of the line through g-loss
+BLOCK = 20  # steps whose mean is one point of the line through g-loss
 
 
 def facemorph(*arguments: str | Path, threads: int = 0) -> str:
@@ -82,17 +81,16 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
-    started = time.perf_counter()
     facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
-    seconds = time.perf_counter() - started
     run = Run.open(folder)
     if not (folder / "evaluation.json").exists():
         facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), threads=threads)
-    slope, low, high = slope_of(run.losses()["g_loss"])
+    losses = run.losses()
+    slope, low, high = slope_of(losses["g_loss"])
     row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}
-    row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds)}
+    row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(float(losses["seconds"][-1]))}
     row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
-    return row | {"date": datetime.now(UTC).date().isoformat(), "commit": run.about().get("commit", "")}
+    return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
 
 
 def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
@@ -104,7 +102,7 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
     slope = float(x @ means / (x @ x))
     rest = means - means.mean() - slope * x
     error = float(np.sqrt(rest @ rest / max(count - 2, 1) / (x @ x)))
-    student = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45}.get(count - 2, 2.2)
+    student = float(scipy.stats.t.ppf(0.975, max(count - 2, 1)))
     return slope, slope - student * error, slope + student * error
 
 

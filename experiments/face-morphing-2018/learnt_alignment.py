@@ -1,0 +1,116 @@
+"""The paper's second limit, "alignment needs another learner": a first try at alignment learnt inside the training.
+
+    python experiments/face-morphing-2018/learnt_alignment.py work            # after reproduce.py ... -o work
+    python experiments/face-morphing-2018/learnt_alignment.py work --strength 0.2 --way known --seed 1
+
+D sees faces that were shifted, turned and scaled at random (`jittered` in material.py). What G draws is moved as well
+before D sees it, so G need not draw misplaced faces: it may draw all of them at one place and leave the rest to the
+mover. `none` trains without a mover, `known` moves as the training faces were moved, `learnt` begins at an eighth of
+the limits and lets the gradient find how far. Written to work/learnt-alignment.jsonl, one row each: how far apart the
+eyes of G's own pictures lie (before the mover), how often a face is seen, the Frechet distance to aligned faces.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from material import DEGREES, SCALE, SHIFT, jittered
+from PIL import Image
+from torch.nn.functional import affine_grid, grid_sample
+from tqdm import tqdm
+
+from facemorph.config import Config, Data, Network, Training
+from facemorph.dcgan.checkpoint import State, settled
+from facemorph.dcgan.dataset import load_faces
+from facemorph.dcgan.health import judge
+from facemorph.dcgan.networks import draw_z
+from facemorph.dcgan.train import one_step
+from facemorph.faces.identify import Studied, study_aligned
+from facemorph.faces.landmarks import LEFT_EYE, RIGHT_EYE
+from facemorph.images import grid, to_uint8, write_image
+from facemorph.metrics.distributions import frechet
+
+PERSONS = ("man", "woman")
+COUNT = 300  # pictures that are compared
+
+
+class Mover(torch.nn.Module):
+    """Shift, turn and scale pictures [N, 3, H, W] at random, up to `spread` [3] of the limits that material.py has."""
+
+    def __init__(self, spread: float, learnt: bool) -> None:
+        super().__init__()
+        self.spread = torch.nn.Parameter(torch.full((3,), spread), requires_grad=learnt)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        drawn = 2 * torch.rand(len(pictures), 4) - 1
+        angle = self.spread[1] * np.deg2rad(DEGREES) * drawn[:, 0]
+        factor = torch.exp(self.spread[2] * np.log(SCALE) * drawn[:, 1])
+        shift = 2 * self.spread[0] * SHIFT * drawn[:, 2:]  # a picture is 2 wide for affine_grid
+        cosine, sine = factor * angle.cos(), factor * angle.sin()
+        rows = [torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)]
+        places = affine_grid(torch.stack(rows, 1), list(pictures.shape), align_corners=False)
+        return grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
+
+
+def eyes_apart(studied: Studied) -> float:
+    """Standard deviation of the middle of the eyes, both axes together, in distances between the eyes."""
+    points = studied.points[studied.seen]
+    eyes = np.stack([points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)])  # [2, N, 2]
+    middle, between = eyes.mean(0), np.hypot(*(eyes[1] - eyes[0]).T).mean()
+    return float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))
+
+
+def some(folders: list[Path]) -> np.ndarray:
+    """COUNT pictures of the folders together, evenly chosen: [N, H, W, 3]."""
+    paths = [path for folder in folders for path in sorted(folder.glob("*.png"))]
+    chosen = np.linspace(0, len(paths) - 1, min(COUNT, len(paths))).astype(int)
+    return np.stack([np.asarray(Image.open(paths[index]).convert("RGB")) for index in chosen])
+
+
+@click.command()
+@click.argument("work", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--strength", default=0.4, show_default=True, help="Of the jitter, 0 to 1.")
+@click.option("--way", "ways", multiple=True, type=click.Choice(["none", "known", "learnt"]), help="Default: all.")
+@click.option("--steps", default=400, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, seed: int) -> None:
+    """Train on misplaced faces with and without a mover behind G, and see where G draws its own."""
+    folders = [work / "material" / f"{person}-jitter-{strength}" for person in PERSONS]
+    for person, folder in zip(PERSONS, folders, strict=True):
+        jittered(work / "frames" / person, work / "faces" / person, folder, strength)
+    aligned = study_aligned(some([work / "faces" / person for person in PERSONS]))
+    training = study_aligned(some(folders))
+    click.echo(f"eyes apart: aligned faces {eyes_apart(aligned):.3f}, training faces {eyes_apart(training):.3f}")
+    hyper = Training(steps=steps, augment=("color", "shift", "flip"), ema=0.99, seed=seed)
+    config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
+    faces = load_faces(config.data, config.network.size_px, seed)
+    pictures, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
+    for way in ways or ("none", "known", "learnt"):
+        state = State(config, torch.device("cpu"))
+        mover = Mover(strength if way == "known" else 0.125, way == "learnt")
+        if way != "none":
+            state.g.register_forward_hook(lambda _network, _z, drawn, move=mover: move(drawn))
+        if way == "learnt":
+            state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
+        rows = [one_step(state, pictures, labels, config, torch.float32) for _ in tqdm(range(steps), way)]
+        losses = torch.stack(rows).numpy()
+        z = draw_z(COUNT, config.network, torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            drawn = to_uint8(settled(state, config)(z))  # a copy, without the mover
+        studied, health = study_aligned(drawn), judge(losses[:, 0], losses[:, 3])
+        row = {"way": way, "strength": strength, "steps": steps, "seed": seed, "verdict": health.verdict}
+        row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, "seen": float(studied.seen.mean())}
+        row |= {"eyes_apart": eyes_apart(studied), "frechet": frechet(studied.descriptors, aligned.descriptors)}
+        row |= {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
+        row |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
+        row |= {"spread": [round(value, 3) for value in mover.spread.tolist()] if way != "none" else None}
+        write_image(work / f"learnt-alignment-{way}-{strength}-{seed}.png", grid(drawn[:64]))
+        with (work / "learnt-alignment.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        click.echo(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
