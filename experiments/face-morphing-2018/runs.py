@@ -51,7 +51,7 @@ def plan(sources: Sources) -> list[Planned]:
     for count in (500, 100):
         for name, recipe in RECIPES.items():
             limited = {**recipe, "data.limit": count}
-            runs.append(Planned(f"man-{count}-{name}", "16, 17", (man,), limited))
+            runs.append(Planned(f"woman-{count}-{name}", "16, 17", (woman,), limited))
             runs.append(Planned(f"mixed-{count}-{name}", "16, 17", both, limited))
     for strength in JITTER:
         folders = tuple(made / f"{person}-jitter-{strength}" for person in ("man", "woman"))
@@ -59,6 +59,7 @@ def plan(sources: Sources) -> list[Planned]:
     dense = (sources.work / "dense" / "man", sources.work / "dense" / "woman")
     of_its_time = {"network.kernel_px": 5, "network.first_layer": "dense", "training.generator_steps": 2}
     heart: dict[str, tuple[tuple[Path, ...], dict[str, object]]] = {
+        "long": (both, {"training.steps": 1500}),
         "dense": (dense, {}),
         "tensorflow": (both, of_its_time),
         "two-g-steps": (both, {"training.generator_steps": 2}),
