@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+
+
+def frechet_of(row: Row) -> float:
+    """Over descriptors; to all faces of the person where the run learnt from a share of them."""
+    judged = row["evaluation"]
+    return (judged["against"] or judged)["distances"]["descriptors"]["frechet"]["value"]
+
+
 COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: value of a row, digits
     "d-loss": (lambda row: row["d_loss"], 2),
     "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
     "g-loss": (lambda row: row["g_loss"], 1),
     "g-loss, wide": (lambda row: row["g_amplitude"], 2),
     "g-loss, change over the second half, %": (lambda row: 100 * row["g_rise"], 0),
-    "Frechet": (lambda row: row["evaluation"]["distances"]["descriptors"]["frechet"]["value"], 2),
+    "Frechet": (frechet_of, 2),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),

@@ -84,7 +84,8 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
     if not (folder / "evaluation.json").exists():
-        facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), threads=threads)
+        whole = ["--against", planned.faces[0]] if "data.limit" in planned.settings else []  # a share was learnt
+        facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), *whole, threads=threads)
     losses = run.losses()
     slope, low, high = slope_of(losses["g_loss"])
     row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}

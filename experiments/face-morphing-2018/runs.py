@@ -8,6 +8,17 @@ import material
 PLAIN: dict[str, object] = {}  # the paper's recipe: what the configuration's defaults are
 OURS: dict[str, object] = {"training.augment": ["color", "shift", "flip"], "training.ema": 0.99}
 RECIPES = {"paper": PLAIN, "ours": OURS}
+SPECTRAL_HINGE: dict[str, object] = {"network.d_norm": "spectral", "training.loss": "hinge"}
+R1: dict[str, object] = {"network.d_norm": "none", "training.r1": 1.0}
+FEW: dict[str, dict[str, object]] = {  # what else is said to help with few pictures
+    "ema": {},
+    "cutout": {"training.augment": ["color", "shift", "flip", "cutout"]},
+    "adaptive": {**OURS, "training.adaptive": 0.6, "training.adaptive_images": 10_000},
+    "spectral-hinge": SPECTRAL_HINGE,
+    "spectral-hinge-ours": {**SPECTRAL_HINGE, **OURS},
+    "r1": R1,
+    "r1-ours": {**R1, **OURS},
+}
 JITTER = (0.05, 0.1, 0.2, 0.4)
 
 
@@ -72,7 +83,10 @@ def plan(sources: Sources) -> list[Planned]:
         "color-only": (both, {"training.augment": ["color"]}),
         "flip-only": (both, {"training.augment": ["flip"]}),
     }
-    return runs + [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
+    runs += [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
+    for name, recipe in FEW.items():
+        runs.append(Planned(f"few-{name}", "16, 17", (woman,), {"data.limit": 100, "training.ema": 0.99, **recipe}))
+    return [*runs, Planned("told-ours", "limits", both, {**OURS, "network.conditional": True})]
 
 
 def prepare(sources: Sources, planned: Planned) -> None:
