@@ -6,8 +6,8 @@
     python experiments/face-morphing-2018/reproduce.py ... --scale paper  # 5,000 steps at full width, for a GPU
 
 All seeds of a run give its spread; every run with its first seed comes before any second seed. Leaves in the working
-folder runs/, results.jsonl (one row a run), table.md, walks.json (figures 12, 13) and spread.json (figure 11). It may
-be stopped and started again at any time.
+folder runs/, results.jsonl (one row a run), table.md, curves.png, walks.json (figures 12, 13) and spread.json (figure
+11). It may be stopped and started again at any time.
 """
 
 import json
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import curves
 import material
 import numpy as np
 import scipy.stats
@@ -29,11 +30,11 @@ from runs import Planned, Sources, plan, prepare
 from walks import walk_all
 
 from facemorph.dcgan.run import Run
-from facemorph.files import write_json
+from facemorph.files import sha256, write_json
 
 # Half the paper's width and few steps let two processor cores do all of it in hours.
 SCALES: dict[str, dict[str, object]] = {
-    "small": {"network.channels": 32, "training.steps": 400, "output.checkpoint_every": 200},
+    "small": {"network.channels": 32, "training.steps": 1000, "output.checkpoint_every": 200},
     "full": {"training.steps": 1500},
     "paper": {"training.steps": 5000},
 }
@@ -83,7 +84,7 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
     facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
-    if not (folder / "evaluation.json").exists():
+    if not is_evaluated(run):
         whole = ["--against", planned.faces[0]] if "data.limit" in planned.settings else []  # a share was learnt
         facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), *whole, threads=threads)
     losses = run.losses()
@@ -92,6 +93,12 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(float(losses["seconds"][-1]))}
     row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
     return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
+
+
+def is_evaluated(run: Run) -> bool:
+    """Is there an evaluation of the generator as it is now?"""
+    path = run.path / "evaluation.json"
+    return path.exists() and json.loads(path.read_text())["generator_sha256"] == sha256(run.generator)
 
 
 def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
@@ -165,6 +172,7 @@ def main(
             pool.shutdown(cancel_futures=True)
             raise
     write_table(known, work / "table.md")
+    curves.draw(work, work / "curves.png", scale)
     write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
     click.echo(f"{len(known)} runs judged: {results}, {work / 'table.md'}")
 

@@ -70,7 +70,6 @@ def plan(sources: Sources) -> list[Planned]:
     dense = (sources.work / "dense" / "man", sources.work / "dense" / "woman")
     of_its_time = {"network.kernel_px": 5, "network.first_layer": "dense", "training.generator_steps": 2}
     heart: dict[str, tuple[tuple[Path, ...], dict[str, object]]] = {
-        "long": (both, {"training.steps": 1500}),
         "dense": (dense, {}),
         "tensorflow": (both, of_its_time),
         "two-g-steps": (both, {"training.generator_steps": 2}),

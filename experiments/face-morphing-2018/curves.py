@@ -1,0 +1,77 @@
+"""The curves of figures 7, 10, 15 and 17, all seeds: reproduce.py calls it, and it may be called alone.
+
+python experiments/face-morphing-2018/curves.py work curves.png
+"""
+
+from pathlib import Path
+
+import click
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from facemorph.dcgan.health import BAND, smooth
+from facemorph.dcgan.run import Run
+
+PANELS = {  # title: the runs that are laid over each other
+    "6, 7: drones": ("noise-paper",),
+    "8-10: rectangle": ("man-rectangle-paper", "woman-rectangle-paper"),
+    "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper"),
+    "15: both": ("mixed-paper",),
+    "15: both, our recipe": ("mixed-ours",),
+    "17: 100 pictures": ("woman-100-paper",),
+    "17: 100, our recipe": ("woman-100-ours",),
+}
+WINDOW = 20  # steps that a point averages
+
+
+def draw(work: Path, output: Path, scale: str = "small") -> bool:
+    """Write the picture; False where none of its runs is there."""
+    found = {}
+    for title, names in PANELS.items():
+        runs = [path for name in names for path in sorted((work / "runs" / scale).glob(f"{name}-[0-9]"))]
+        found[title] = [path for path in runs if (path / "log.csv").exists()]
+    found = {title: runs for title, runs in found.items() if runs}
+    if not found:
+        return False
+    figure, axes = plt.subplots(
+        2, len(found), figsize=(2.5 * len(found), 4.2), sharex=True, sharey="row", squeeze=False
+    )
+    for column, (title, runs) in enumerate(found.items()):
+        top, bottom = axes[0][column], axes[1][column]
+        top.set_title(title, fontsize=9)
+        top.axhspan(*BAND, color="tab:green", alpha=0.15, linewidth=0)
+        for run in runs:
+            _curves(run, top, bottom)
+        bottom.set_xlabel("step", fontsize=8)
+    axes[0][0].set_ylabel("d-loss")
+    axes[1][0].set_ylabel("g-loss")
+    axes[0][0].set_ylim(0, 2)
+    for axis in axes.flat:
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(output, dpi=90)
+    plt.close(figure)
+    return True
+
+
+def _curves(run: Path, top: Axes, bottom: Axes) -> None:
+    losses = Run.open(run).losses()
+    colour = "tab:red" if run.name.startswith("woman") else "tab:blue"
+    for axis, name in ((top, "d_loss"), (bottom, "g_loss")):
+        axis.plot(losses["step"], smooth(losses[name], WINDOW), color=colour, linewidth=0.9, alpha=0.8)
+
+
+@click.command()
+@click.argument("work", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--scale", default="small", show_default=True)
+def main(work: Path, output: Path, scale: str) -> None:
+    """Draw the losses of the runs in WORK."""
+    if not draw(work, output, scale):
+        raise click.UsageError(f"No runs of the scale {scale} in {work}.")
+    click.echo(f"Written: {output}")
+
+
+if __name__ == "__main__":
+    main()
