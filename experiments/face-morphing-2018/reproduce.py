@@ -2,7 +2,7 @@
 
     python experiments/face-morphing-2018/reproduce.py --man clips/man --woman clips/woman --noise drones -o work
     python experiments/face-morphing-2018/reproduce.py --sample -o work   # the embedded sample: no data needed
-    python experiments/face-morphing-2018/reproduce.py ... --only mixed --only noise --seeds 1
+    python experiments/face-morphing-2018/reproduce.py ... --figure 15 --figure 7 --seeds 1
     python experiments/face-morphing-2018/reproduce.py ... --scale paper  # 5,000 steps at full width, for a GPU
 
 All seeds of a run give its spread; every run with its first seed comes before any second seed. Leaves in the working
@@ -123,6 +123,7 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
 @click.option("--scale", type=click.Choice(list(SCALES)), default="small", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the processors.")
+@click.option("--figure", "figures", type=click.IntRange(6, 17), multiple=True, help="Only runs behind this figure.")
 @click.option("--only", multiple=True, help="Only runs whose name begins with this.")
 def main(
     man: Path | None,
@@ -133,6 +134,7 @@ def main(
     scale: str,
     seeds: int,
     jobs: int,
+    figures: tuple[int, ...],
     only: tuple[str, ...],
 ) -> None:
     """Train and judge every run behind the 2018 paper's figures."""
@@ -147,6 +149,7 @@ def main(
     sources = Sources(man, woman, noise, work)
     frames_and_faces(sources)
     chosen = [one for one in plan(sources) if not only or one.name.startswith(only)]
+    chosen = [one for one in chosen if not figures or any(map(one.is_behind, figures))]
     if any("dense" in one.name for one in chosen):
         dense_faces(sources)
     if not (work / "spread.json").exists():
