@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from runs import Sources
+from runs import RECIPES, Sources
 
-WALKED = ("man-aligned-ours", "woman-aligned-ours", "mixed-ours", "man-aligned-paper", "woman-aligned-paper")
+WALKED = ("mixed", "man-aligned", "woman-aligned")  # each with either recipe
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
 def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., str]) -> dict[str, Any]:
     """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two."""
     found = {}
-    for name in WALKED:
+    for name in (f"{kind}-{recipe}" for kind in WALKED for recipe in RECIPES):
         for seed in range(seeds):
             run = sources.work / "runs" / scale / f"{name}-{seed}"
             if not (run / "health.json").exists():
