@@ -62,6 +62,14 @@ def eyes_apart(studied: Studied) -> float:
     return float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))
 
 
+def deviation(pictures: np.ndarray) -> float:
+    """Standard deviation over the pictures uint8 [N, H, W, 3], averaged over the pixels, in grey levels of 255.
+
+    It needs no face to be seen, and falls as outlines come to lie at one place.
+    """
+    return float(pictures.astype(np.float32).std(0).mean())
+
+
 def some(folders: list[Path]) -> np.ndarray:
     """COUNT pictures of the folders together, evenly chosen: [N, H, W, 3]."""
     paths = [path for folder in folders for path in sorted(folder.glob("*.png"))]
@@ -80,8 +88,8 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, seed: i
     folders = [work / "material" / f"{person}-jitter-{strength}" for person in PERSONS]
     for person, folder in zip(PERSONS, folders, strict=True):
         jittered(work / "frames" / person, work / "faces" / person, folder, strength)
-    aligned = study_aligned(some([work / "faces" / person for person in PERSONS]))
-    training = study_aligned(some(folders))
+    reference, learnt_from = some([work / "faces" / person for person in PERSONS]), some(folders)
+    aligned, training = study_aligned(reference), study_aligned(learnt_from)
     click.echo(f"eyes apart: aligned faces {eyes_apart(aligned):.3f}, training faces {eyes_apart(training):.3f}")
     hyper = Training(steps=steps, augment=("color", "shift", "flip"), ema=0.99, seed=seed)
     config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
@@ -105,6 +113,8 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, seed: i
         row |= {"eyes_apart": eyes_apart(studied), "frechet": frechet(studied.descriptors, aligned.descriptors)}
         row |= {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
         row |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
+        row |= {"deviation": deviation(drawn), "deviation_aligned": deviation(reference)}
+        row |= {"deviation_training": deviation(learnt_from)}
         row |= {"spread": [round(value, 3) for value in mover.spread.tolist()] if way != "none" else None}
         write_image(work / f"learnt-alignment-{way}-{strength}-{seed}.png", grid(drawn[:64]))
         with (work / "learnt-alignment.jsonl").open("a") as file:
