@@ -81,6 +81,7 @@ def plan(sources: Sources) -> list[Planned]:
         "smooth-labels": (both, {"training.real_label": 0.9}),
         "instance-noise": (both, {"training.instance_noise": 0.2}),
         "batch-16": (both, {"training.batch_size": 16}),
+        "3000-steps": (both, {"training.steps": 3000}),
         "shift-only": (both, {"training.augment": ["shift"]}),
         "color-only": (both, {"training.augment": ["color"]}),
     }
