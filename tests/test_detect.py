@@ -180,12 +180,16 @@ def test_hog_finds_the_face_that_the_network_finds(ours: Detector) -> None:
         ({"kind": "haar"}, "haar"),
         ({"precision": "int8"}, "int8"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"kind": "hog", "follow": True}, "hog"),
     ],
 )
 def test_a_detector_that_there_is_not_is_refused_in_plain_words(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_detector(**settings)
+
+
+def test_dlibs_own_detectors_do_not_follow() -> None:
+    with pytest.raises(ConfigError, match="cannot follow"):
+        Tracker(make_detector("hog"))
 
 
 def test_only_pictures_are_taken(ours: Detector) -> None:

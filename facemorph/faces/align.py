@@ -68,7 +68,8 @@ class Found:
 
 @functools.cache
 def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str = "cpu") -> Any:
-    return make_detector(kind, device=device, min_face_px=min_face_px, follow=follow)
+    detector = make_detector(kind, device=device, min_face_px=min_face_px)
+    return Tracker(detector) if follow else detector
 
 
 def _detector_for(settings: Settings, device: str) -> Any:

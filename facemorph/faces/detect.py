@@ -51,7 +51,6 @@ def make_detector(
     device: str = "cpu",
     precision: str = "float32",
     min_face_px: int = 0,
-    follow: bool = False,
 ) -> Detector:
     """The detector of this `kind`, its model loaded.
 
@@ -59,26 +58,16 @@ def make_detector(
     bfloat16 for speed). "dlib-cnn" and "hog" run dlib itself on the CPU and take no notice of `device` and
     `precision`. Boxes narrower than `min_face_px` are not considered, which saves "cnn" the work of looking for them.
 
-    With `follow`, for the frames of a clip in their order, "cnn" first looks where the faces last were (see
-    `facemorph.faces.track`).
-
     Raises:
-        ConfigError: an unknown kind or precision, a device that is not there, or `follow` with dlib's own detectors.
+        ConfigError: an unknown kind or precision, or a device that is not there.
         InputError: the model file is missing or is not the published one.
     """
     if kind not in KINDS:
         raise ConfigError(f"Unknown detector {kind!r}.", f"Choose from {', '.join(KINDS)}.")
     if precision not in PRECISIONS:
         raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
-    if follow and kind != "cnn":
-        raise ConfigError(f"The detector {kind!r} cannot follow faces.", "Only cnn can.")
     if kind == "cnn":
-        detector = MmodDetector(device=device, precision=precision, min_face_px=min_face_px)
-        if not follow:
-            return detector
-        from facemorph.faces.track import Tracker
-
-        return Tracker(detector)
+        return MmodDetector(device=device, precision=precision, min_face_px=min_face_px)
     return DlibDetector(kind, min_face_px=min_face_px)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facemorph.faces.detect import Detection, MmodDetector
+from facemorph.errors import ConfigError
+from facemorph.faces.detect import Detection, Detector, MmodDetector
 from facemorph.faces.mmod import Candidate, Window, without_overlaps
 from facemorph.faces.pyramid import Pyramid, down, up
 
@@ -20,9 +21,14 @@ class Tracker:
     Every `whole_every`-th frame is searched whole, so that a face that comes in is seen; so is a frame after one
     without a face, and one where a followed face is not clearly there or two of them meet. On the others each face is
     followed uphill from its last place to the best score around, computed exactly as in the whole frame.
+
+    Raises:
+        ConfigError: one of dlib's own detectors, which search whole pictures only.
     """
 
-    def __init__(self, detector: MmodDetector, *, whole_every: int = 25) -> None:
+    def __init__(self, detector: Detector, *, whole_every: int = 25) -> None:
+        if not isinstance(detector, MmodDetector):
+            raise ConfigError("dlib's own detectors cannot follow faces.", "Only cnn can.")
         self.detector, self.whole_every = detector, whole_every
         self.whole_searches = 0
         self.reset()
