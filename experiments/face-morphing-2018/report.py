@@ -14,6 +14,13 @@ def frechet_of(row: Row) -> float:
     return (judged["against"] or judged)["distances"]["descriptors"]["frechet"]["value"]
 
 
+def expressions_of(row: Row, kind: str) -> float | None:
+    """Share in percent of the data's expressions that the samples cover; None where no face was seen."""
+    judged = row["evaluation"]
+    found = (judged["against"] or {}).get(kind) or judged.get(kind)
+    return 100 * found["coverage"] if found and found["compared"] else None
+
+
 COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: value of a row, digits
     "d-loss": (lambda row: row["d_loss"], 2),
     "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
@@ -23,6 +30,8 @@ COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: va
     "Frechet": (frechet_of, 2),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
+    "expressions covered, %": (lambda row: expressions_of(row, "expressions"), 0),
+    "by those between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),
 }
 

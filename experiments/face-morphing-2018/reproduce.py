@@ -101,6 +101,14 @@ def seconds_of(clock: np.ndarray) -> float:
     return float(clock[ends].sum())
 
 
+def is_trained(folder: Path) -> bool:
+    """Has this run come to its last step?"""
+    config = folder.with_suffix(".yaml")
+    if not (folder / "log.csv").exists() or not config.exists():
+        return False
+    return len(Run.open(folder).losses()["step"]) == yaml.safe_load(config.read_text())["training"]["steps"]
+
+
 def is_evaluated(run: Run) -> bool:
     """Is there an evaluation of the generator as it is now?"""
     path = run.path / "evaluation.json"
@@ -131,6 +139,7 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
 @click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the processors.")
 @click.option("--figure", "figures", type=click.IntRange(6, 17), multiple=True, help="Only runs behind this figure.")
 @click.option("--only", multiple=True, help="Only runs whose name begins with this.")
+@click.option("--report", is_flag=True, help="Train nothing: judge what has been trained to its end.")
 def main(
     man: Path | None,
     woman: Path | None,
@@ -142,6 +151,7 @@ def main(
     jobs: int,
     figures: tuple[int, ...],
     only: tuple[str, ...],
+    report: bool,
 ) -> None:
     """Train and judge every run behind the 2018 paper's figures."""
     work.mkdir(parents=True, exist_ok=True)
@@ -165,6 +175,8 @@ def main(
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["name"], row["scale"], row["seed"]) for row in known}
     todo = [(seed, one) for seed in range(seeds) for one in chosen if (one.name, scale, seed) not in done]
+    if report:
+        todo = [(seed, one) for seed, one in todo if is_trained(work / "runs" / scale / f"{one.name}-{seed}")]
     for _, planned in todo:
         prepare(sources, planned)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
