@@ -12,6 +12,7 @@ folder runs/, results.jsonl (one row a run), table.md, curves.png, walks.json (f
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,7 +27,7 @@ import numpy as np
 import scipy.stats
 import yaml
 from report import write_table
-from runs import Planned, Sources, plan, prepare
+from runs import LONG, Planned, Sources, plan, prepare
 from walks import walk_all
 
 from facemorph.dcgan.run import Run
@@ -74,7 +75,7 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     folder = sources.work / "runs" / scale / f"{planned.name}-{seed}"
     faces = [str(path.resolve()) for path in planned.faces]
     settings = {**SCALES[scale], **planned.settings, "data.faces": faces, "training.seed": seed}
-    settings = {**settings, "output.sample_every": 200}
+    settings = {**settings, "output.sample_every": 200, "training.steps": steps_of(planned, scale)}
     tree: dict[str, dict[str, object]] = {}
     for key, value in settings.items():
         section, _, name = key.partition(".")
@@ -82,6 +83,9 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
+    before = folder.with_name(f"{planned.goes_on_from}-{seed}")
+    if planned.goes_on_from and not folder.exists() and is_trained(before):
+        shutil.copytree(before, folder, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
     facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
     if not is_evaluated(run):
@@ -93,6 +97,10 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds_of(losses["seconds"]))}
     row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
     return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
+
+
+def steps_of(planned: Planned, scale: str) -> int:
+    return int(str(SCALES[scale]["training.steps"])) * (LONG if planned.goes_on_from else 1)
 
 
 def seconds_of(clock: np.ndarray) -> float:

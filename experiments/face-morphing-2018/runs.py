@@ -1,7 +1,7 @@
 """The runs behind the figures: what each learns from, and how."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import material
@@ -21,6 +21,7 @@ FEW: dict[str, dict[str, object]] = {  # what else is said to help with few pict
     "r1-ours": {**R1, **OURS},
 }
 JITTER = (0.05, 0.1, 0.2, 0.4)
+LONG = 3  # times the steps
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,20 @@ class Sources:
 
 @dataclass(frozen=True)
 class Planned:
-    """One run, before its seed: name, the figure of the paper, the folders of faces, settings beside the scale's."""
+    """One run, before its seed.
+
+    Attributes:
+        figure: of the paper.
+        faces: folders.
+        settings: beside the scale's.
+        goes_on_from: the name of a run which this one is with `LONG` times the steps.
+    """
 
     name: str
     figure: str
     faces: tuple[Path, ...]
     settings: dict[str, object]
+    goes_on_from: str = ""
 
     def is_behind(self, figure: int) -> bool:
         """Does this figure of the paper rest on this run?"""
@@ -81,13 +90,14 @@ def plan(sources: Sources) -> list[Planned]:
         "smooth-labels": (both, {"training.real_label": 0.9}),
         "instance-noise": (both, {"training.instance_noise": 0.2}),
         "batch-16": (both, {"training.batch_size": 16}),
-        "3000-steps": (both, {"training.steps": 3000}),
         "shift-only": (both, {"training.augment": ["shift"]}),
         "color-only": (both, {"training.augment": ["color"]}),
     }
     runs += [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
     for name, recipe in FEW.items():
         runs.append(Planned(f"few-{name}", "16, 17", (woman,), {"data.limit": 100, "training.ema": 0.99, **recipe}))
+    longer = ("mixed-paper", "mixed-ours", "man-rectangle-paper", "woman-rectangle-paper", "woman-aligned-paper")
+    runs += [replace(run, name=f"{run.name}-long", goes_on_from=run.name) for run in runs if run.name in longer]
     return [*runs, Planned("told-ours", "limits", both, {**OURS, "network.conditional": True})]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from runs import RECIPES, Sources
 
-WALKED = ("mixed", "man-aligned", "woman-aligned")  # each with either recipe
+KINDS = ("mixed", "man-aligned", "woman-aligned")
+WALKED = (*(f"{kind}-{recipe}" for kind in KINDS for recipe in RECIPES), "mixed-paper-long", "mixed-ours-long")
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -42,7 +43,7 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
 def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., str]) -> dict[str, Any]:
     """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two."""
     found = {}
-    for name in (f"{kind}-{recipe}" for kind in WALKED for recipe in RECIPES):
+    for name in WALKED:
         for seed in range(seeds):
             run = sources.work / "runs" / scale / f"{name}-{seed}"
             if not (run / "health.json").exists():
