@@ -12,12 +12,17 @@ from matplotlib.axes import Axes
 from facemorph.dcgan.health import BAND, smooth
 from facemorph.dcgan.run import Run
 
-PANELS = {  # title: the runs that are laid over each other
+PANELS = {  # title: the runs that are laid over each other, and the first steps of a long run over the short one's
     "6, 7: drones": ("noise-paper",),
-    "8-10: rectangle": ("man-rectangle-paper", "woman-rectangle-paper"),
-    "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper"),
-    "15: both": ("mixed-paper",),
-    "15: both, our recipe": ("mixed-ours",),
+    "8-10: rectangle": (
+        "man-rectangle-paper",
+        "woman-rectangle-paper",
+        "man-rectangle-paper-long",
+        "woman-rectangle-paper-long",
+    ),
+    "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper", "woman-aligned-paper-long"),
+    "15: both": ("mixed-paper", "mixed-paper-long"),
+    "15: both, our recipe": ("mixed-ours", "mixed-ours-long"),
     "17: 100 pictures": ("woman-100-paper",),
     "17: 100, our recipe": ("woman-100-ours",),
 }
@@ -34,7 +39,7 @@ def draw(work: Path, output: Path, scale: str = "small") -> bool:
     if not found:
         return False
     figure, axes = plt.subplots(
-        2, len(found), figsize=(2.5 * len(found), 4.2), sharex=True, sharey="row", squeeze=False
+        2, len(found), figsize=(2.5 * len(found), 4.2), sharex="col", sharey="row", squeeze=False
     )
     for column, (title, runs) in enumerate(found.items()):
         top, bottom = axes[0][column], axes[1][column]

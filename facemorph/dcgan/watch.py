@@ -44,7 +44,8 @@ class Watch:
         if won and not self.won:
             log.warning(
                 "Step %d: D has been sure for %d steps (D(x) near 1, D(G(z)) near 0): G has little left to learn from. "
-                "If it stays so, train anew with training.augment=[color,shift,flip], or a smaller network.",
+                "It may come back by itself, after 1,500 steps or so; sooner, from the start, with "
+                "training.augment=[color,shift,flip].",
                 step,
                 SURE_STEPS,
             )
