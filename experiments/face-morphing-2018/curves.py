@@ -12,15 +12,11 @@ from matplotlib.axes import Axes
 from facemorph.dcgan.health import BAND, smooth
 from facemorph.dcgan.run import Run
 
-PANELS = {  # title: the runs that are laid over each other, and the first steps of a long run over the short one's
-    "6, 7: drones": ("noise-paper",),
-    "8-10: rectangle": (
-        "man-rectangle-paper",
-        "woman-rectangle-paper",
-        "man-rectangle-paper-long",
-        "woman-rectangle-paper-long",
-    ),
-    "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper", "woman-aligned-paper-long"),
+PERSONS = ("man", "woman")
+PANELS = {  # title: the runs that are laid over each other; a long one begins as the short one
+    "6, 7: drones": ("noise-paper", "noise-paper-long"),
+    "8-10: rectangle": [f"{person}-rectangle-paper{long}" for person in PERSONS for long in ("", "-long")],
+    "11, 12: aligned": [f"{person}-aligned-paper{long}" for person in PERSONS for long in ("", "-long")],
     "15: both": ("mixed-paper", "mixed-paper-long"),
     "15: both, our recipe": ("mixed-ours", "mixed-ours-long"),
     "17: 100 pictures": ("woman-100-paper",),

@@ -22,6 +22,7 @@ FEW: dict[str, dict[str, object]] = {  # what else is said to help with few pict
 }
 JITTER = (0.05, 0.1, 0.2, 0.4)
 LONG = 3  # times the steps
+ONE_PERSON = ("man-rectangle", "woman-rectangle", "man-aligned", "woman-aligned")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def plan(sources: Sources) -> list[Planned]:
     runs += [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
     for name, recipe in FEW.items():
         runs.append(Planned(f"few-{name}", "16, 17", (woman,), {"data.limit": 100, "training.ema": 0.99, **recipe}))
-    longer = ("mixed-paper", "mixed-ours", "man-rectangle-paper", "woman-rectangle-paper", "woman-aligned-paper")
+    longer = ("mixed-paper", "mixed-ours", "noise-paper", *(f"{one}-paper" for one in ONE_PERSON))
     runs += [replace(run, name=f"{run.name}-long", goes_on_from=run.name) for run in runs if run.name in longer]
     return [*runs, Planned("told-ours", "limits", both, {**OURS, "network.conditional": True})]
 
