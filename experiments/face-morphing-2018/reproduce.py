@@ -174,8 +174,6 @@ def main(
     frames_and_faces(sources)
     chosen = [one for one in plan(sources) if not only or one.name.startswith(only)]
     chosen = [one for one in chosen if not figures or any(map(one.is_behind, figures))]
-    if any("dense" in one.name for one in chosen):
-        dense_faces(sources)
     if not (work / "spread.json").exists():
         spreads = {one: material.spread(sources.frames(one), sources.faces(one)) for one in ("man", "woman")}
         write_json(work / "spread.json", spreads)
@@ -185,6 +183,8 @@ def main(
     todo = [(seed, one) for seed in range(seeds) for one in chosen if (one.name, scale, seed) not in done]
     if report:
         todo = [(seed, one) for seed, one in todo if is_trained(work / "runs" / scale / f"{one.name}-{seed}")]
+    if any("dense" in one.name for _, one in todo):
+        dense_faces(sources)
     for _, planned in todo:
         prepare(sources, planned)
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0

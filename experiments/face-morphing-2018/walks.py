@@ -41,8 +41,11 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., str]) -> dict[str, Any]:
-    """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two."""
-    found = {}
+    """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two.
+
+    None where there is no walk, as between the persons of a run that draws neither.
+    """
+    found: dict[str, Any] = {}
     for name in WALKED:
         for seed in range(seeds):
             run = sources.work / "runs" / scale / f"{name}-{seed}"
@@ -51,7 +54,11 @@ def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., 
             ends = ["--from-person", "man", "--to-person", "woman"] if name.startswith("mixed") else []
             stem = "man-to-woman" if ends else "diagonal"
             measured = run / "walks" / f"{stem}-measure.json"
-            if not measured.exists():
-                facemorph("walk", "-q", run, *ends, "--measure")
+            try:
+                if not measured.exists():
+                    facemorph("walk", "-q", run, *ends, "--measure")
+            except SystemExit:  # a run that draws nobody has no ends to walk between
+                found[run.name] = None
+                continue
             found[run.name] = judge_walk(json.loads(measured.read_text()))
     return found
