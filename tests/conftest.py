@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from file_host import Host, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,3 +28,10 @@ def log_as_a_library() -> Iterator[None]:
     log.handlers.clear()
     log.propagate = True
     log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as host:
+        yield host
