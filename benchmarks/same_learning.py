@@ -68,6 +68,7 @@ def main() -> None:
             axis.plot(values, color="#1f6fb4" if loop == "ours" else "#d1602c", lw=1, label=f"{loop}, seed {seed}")
         axis.set_ylabel(name.replace("_", "-"))
         axis.legend(fontsize=7)
+        axis.set_xlabel("step")
         gaps: dict[bool, list[float]] = {True: [], False: []}
         for (a, one), (b, other) in itertools.combinations(smoothed.items(), 2):
             gaps[a[0] == b[0]].append(float(np.abs(one - other).mean()))

@@ -6,9 +6,10 @@ python experiments/face-morphing-2018/curves.py work curves.png
 from pathlib import Path
 
 import click
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from facemorph import figures
 from facemorph.dcgan.health import BAND, smooth
 from facemorph.dcgan.run import Run
 
@@ -34,9 +35,8 @@ def draw(work: Path, output: Path, scale: str = "small") -> bool:
     found = {title: runs for title, runs in found.items() if runs}
     if not found:
         return False
-    figure, axes = plt.subplots(
-        2, len(found), figsize=(2.5 * len(found), 4.2), sharex="col", sharey="row", squeeze=False
-    )
+    figure = Figure(figsize=(2.2 * len(found), 4.2), layout="constrained")
+    axes = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
     for column, (title, runs) in enumerate(found.items()):
         top, bottom = axes[0][column], axes[1][column]
         top.set_title(title, fontsize=9)
@@ -50,9 +50,7 @@ def draw(work: Path, output: Path, scale: str = "small") -> bool:
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(output, dpi=90)
-    plt.close(figure)
+    figures.save(figure, output)
     return True
 
 

@@ -34,7 +34,7 @@ from facemorph.dcgan.run import Run
 from facemorph.files import sha256, write_json
 
 # Half the paper's width and few steps let two processor cores do all of it in hours.
-SCALES: dict[str, dict[str, object]] = {
+SCALES: dict[str, dict[str, Any]] = {
     "small": {"network.channels": 32, "training.steps": 1000, "output.checkpoint_every": 200},
     "full": {"training.steps": 1500},
     "paper": {"training.steps": 5000},
@@ -81,11 +81,14 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
         section, _, name = key.partition(".")
         tree.setdefault(section, {})[name] = value
     folder.parent.mkdir(parents=True, exist_ok=True)
-    config = folder.with_suffix(".yaml")
+    config = config_of(folder)
     config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
     before = folder.with_name(f"{planned.goes_on_from}-{seed}")
     if planned.goes_on_from and not folder.exists() and is_trained(before):
-        shutil.copytree(before, folder, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
+        copy = folder.with_name(f".{folder.name}")
+        shutil.rmtree(copy, ignore_errors=True)  # what an interruption left
+        shutil.copytree(before, copy, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
+        copy.replace(folder)
     facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
     if not is_evaluated(run):
@@ -99,8 +102,13 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
 
 
+def config_of(folder: Path) -> Path:
+    """Beside the run's folder, whose name may have a dot in it (jitter-0.1-paper-0)."""
+    return folder.with_name(f"{folder.name}.yaml")
+
+
 def steps_of(planned: Planned, scale: str) -> int:
-    return int(str(SCALES[scale]["training.steps"])) * (LONG if planned.goes_on_from else 1)
+    return SCALES[scale]["training.steps"] * (LONG if planned.goes_on_from else 1)
 
 
 def seconds_of(clock: np.ndarray) -> float:
@@ -111,7 +119,7 @@ def seconds_of(clock: np.ndarray) -> float:
 
 def is_trained(folder: Path) -> bool:
     """Has this run come to its last step?"""
-    config = folder.with_suffix(".yaml")
+    config = config_of(folder)
     if not (folder / "log.csv").exists() or not config.exists():
         return False
     return len(Run.open(folder).losses()["step"]) == yaml.safe_load(config.read_text())["training"]["steps"]

@@ -5,22 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.stats
 from runs import RECIPES, Sources
 
 KINDS = ("mixed", "man-aligned", "woman-aligned")
 WALKED = (*(f"{kind}-{recipe}" for kind in KINDS for recipe in RECIPES), "mixed-paper-long", "mixed-ours-long")
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """0 for the least, equal values sharing the mean of their ranks."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    first = np.cumsum(counts) - counts
-    return (first + (counts - 1) / 2)[where]
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's, of two rows [N]."""
-    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
 
 
 def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
@@ -30,10 +19,10 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
     for label, row in measures.items():
         values = np.array(row)
         if label.startswith("to "):
-            steps = np.arange(len(values))
+            spearman: Any = scipy.stats.spearmanr(np.arange(len(values)), values)
             judged[label] = {
                 "first": values[0], "middle": values[len(values) // 2], "last": values[-1], "most": values.max(),
-                "rank correlation": rank_correlation(steps, values),
+                "rank correlation": float(spearman.statistic),
             }  # fmt: skip
         else:
             judged[label] = {"variation": float(values.std() / values.mean()), "largest": values.max()}
@@ -43,22 +32,22 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
 def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., str]) -> dict[str, Any]:
     """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two.
 
-    None where there is no walk, as between the persons of a run that draws neither.
+    None where there is no walk, as between persons whom the run does not draw.
     """
     found: dict[str, Any] = {}
     for name in WALKED:
         for seed in range(seeds):
             run = sources.work / "runs" / scale / f"{name}-{seed}"
-            if not (run / "health.json").exists():
+            if not (run / "evaluation.json").exists():
                 continue
             ends = ["--from-person", "man", "--to-person", "woman"] if name.startswith("mixed") else []
             stem = "man-to-woman" if ends else "diagonal"
-            measured = run / "walks" / f"{stem}-measure.json"
-            try:
-                if not measured.exists():
-                    facemorph("walk", "-q", run, *ends, "--measure")
-            except SystemExit:  # a run that draws nobody has no ends to walk between
+            shown = json.loads((run / "evaluation.json").read_text())["samples_show"]["most_like"]
+            if ends and not all(shown.values()):
                 found[run.name] = None
                 continue
+            measured = run / "walks" / f"{stem}-measure.json"
+            if not measured.exists():
+                facemorph("walk", "-q", run, *ends, "--measure")
             found[run.name] = judge_walk(json.loads(measured.read_text()))
     return found
