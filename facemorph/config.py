@@ -77,7 +77,9 @@ class Training:
     )
     adaptive_images: int = 100_000  # real pictures seen while that share moves from 0 to 1; 500,000 in ADA's paper
     ema: float = 0.0  # share that the averaged generator keeps at each step; 0 draws with the last weights
-    precision: str = "auto"  # float32, bfloat16; auto takes bfloat16 where the processor computes in it
+    precision: str = (
+        "auto"  # bfloat16 where the machine computes in it, else on processors Winograd's way; or either type
+    )
     sync_batch_norm: bool = False  # under torchrun: batch statistics over all processes' pictures
     seed: int = 0
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from facemorph.config import Config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
-from facemorph.dcgan.precision import placed
+from facemorph.dcgan.precision import placed, quicken, takes_winograd
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically
@@ -28,6 +28,8 @@ class State:
         persons = persons if config.network.conditional else 0
         self.g = placed(Generator(config.network, persons), device)
         self.d = placed(Discriminator(config.network, persons), device)
+        if takes_winograd(config.training, device):
+            quicken(self.g, self.d)
         betas = (config.training.beta1, 0.999)
         self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from facemorph.config import Network
+from facemorph.dcgan.winograd import Doubling, Halving
 
 
 def stages(size_px: int) -> int:
@@ -16,13 +17,16 @@ def stages(size_px: int) -> int:
 
 def down(in_channels: int, out_channels: int, kernel_px: int, bias: bool = False) -> nn.Conv2d:
     """Halves the side by stride."""
-    return nn.Conv2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2 if kernel_px == 5 else 1, bias=bias)
+    if kernel_px == 4:
+        return Halving(in_channels, out_channels, 4, 2, 1, bias=bias)
+    return nn.Conv2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2, bias=bias)
 
 
 def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2d:
     """Doubles the side by fractional stride."""
-    padding, extra = (2, 1) if kernel_px == 5 else (1, 0)
-    return nn.ConvTranspose2d(in_channels, out_channels, kernel_px, 2, padding, extra, bias=False)
+    if kernel_px == 4:
+        return Doubling(in_channels, out_channels, 4, 2, 1, bias=False)
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2, 1, bias=False)
 
 
 class Generator(nn.Module):

@@ -1,8 +1,12 @@
-"""In what numbers and in which layout a run computes."""
+"""In what numbers, in which way and in which layout a run computes."""
 
 from typing import Any
 
 import torch
+from torch import nn
+
+from facemorph.config import Training
+from facemorph.dcgan.winograd import Doubling, Halving
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
@@ -16,6 +20,28 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         return torch.bfloat16 if has_tiles() else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def takes_winograd(training: Training, device: torch.device) -> bool:
+    """Are the convolutions done by Winograd's way? It rounds in its own way, so that float32 means the direct one.
+
+    R1 takes gradients of gradients, which that way has not.
+    """
+    plain = pick_precision(training.precision, device) == torch.float32
+    return training.precision == "auto" and device.type == "cpu" and plain and not training.r1
+
+
+def describe_precision(training: Training, device: torch.device) -> str:
+    name = str(pick_precision(training.precision, device)).removeprefix("torch.")
+    return f"{name}, by Winograd's convolutions" if takes_winograd(training, device) else name
+
+
+def quicken(*networks: nn.Module) -> None:
+    """Let their convolutions take Winograd's way."""
+    for network in networks:
+        for layer in network.modules():
+            if isinstance(layer, (Halving, Doubling)):
+                layer.winograd = True
 
 
 def placed(network: Any, device: torch.device) -> Any:

@@ -14,6 +14,7 @@ import torch
 from facemorph import __version__
 from facemorph.config import Config, plain, to_yaml
 from facemorph.dcgan.dataset import Faces
+from facemorph.dcgan.precision import describe_precision
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError
 from facemorph.files import replacing, write_json, write_text
@@ -59,7 +60,7 @@ def in_use(run: Run) -> RunError:
     return RunError(f"Another process is training in {run.path}.", "Wait for it, or give another -o.")
 
 
-def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
+def begin(config: Config, run: Run, faces: Faces, device: torch.device, processes: int = 1) -> None:
     """Write what explains the run, but for what is there already."""
     about = {
         "facemorph": __version__,
@@ -70,7 +71,7 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, dtype: t
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "processes": processes,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": describe_precision(config.training, device),
         "seed": config.training.seed,
         "faces": faces.counts(),
         "data_sha256": faces.digest,

@@ -75,7 +75,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                 state.load(run.checkpoint)
                 run.check_log(state.step)
             if here:  # now that nothing stands against it, the folder is written
-                begin(config, run, faces, device, dtype, group.world)
+                begin(config, run, faces, device, group.world)
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
                 if state.step:
                     log.info("Going on from step %d.", state.step)
