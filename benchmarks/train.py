@@ -13,7 +13,7 @@ by hand in `flop`, checked with torch.utils.flop_counter at every run):
     D in G's step, no gradient for D's weights              2 D                     0.4153
     a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
 
-On processors ours does the inner convolutions by Winograd's way, which takes 0.9713; "ours, direct" does not
+On processors ours does the inner convolutions by Winograd's way, which takes 1.0434; "ours, direct" does not
 (`training.precision=float32`).
 
 The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on processors

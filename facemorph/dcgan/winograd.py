@@ -132,7 +132,7 @@ def _wide_of_products(m: Tensor, weight: Tensor, wide: torch.Size) -> Tensor:
     sums = None
     for part in _chunks(len(weight), weight.shape[1]):
         u = _from_weight(weight[part])  # [25, part, 4C]
-        sums = torch.bmm(m[..., part], u) if sums is None else sums.baddbmm_(m[..., part], u)
+        sums = torch.bmm(m[..., part], u) if sums is None else torch.baddbmm(sums, m[..., part], u)
     assert sums is not None
     return _to_wide(sums, wide)
 
