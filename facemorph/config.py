@@ -71,6 +71,7 @@ class Training:
     r1_every: int = 16  # steps between penalties, each so many times as heavy (Karras et al. 2020, section 3.1)
     augment: tuple[str, ...] = ()  # of color, shift, flip, cutout: on both real and fake pictures before D
     shift: float = 0.25  # largest shift, as a share of the side
+    flip: float = 0.25  # share of mirrored pictures; at 0.5 nothing tells G which way round its faces should be
     cutout: float = 0.5  # side of the square cut out, as a share of the picture's
     adaptive: float = (
         0.0  # target of ADA's r_t, 0.6 in its paper, by which the share of augmented pictures moves; 0: all
@@ -97,6 +98,7 @@ class Training:
         for name in self.augment:
             _choice(name, "training.augment", ("color", "shift", "flip", "cutout"))
         _require(0 < self.shift <= 0.5, "training.shift", "above 0, at most 0.5", self.shift)
+        _require(0 < self.flip <= 0.5, "training.flip", "above 0, at most 0.5", self.flip)
         _require(0 < self.cutout <= 0.75, "training.cutout", "above 0, at most 0.75", self.cutout)
         _require(0 <= self.adaptive < 1, "training.adaptive", "from 0 (off) to below 1", self.adaptive)
         _require(self.adaptive_images >= 1, "training.adaptive_images", "1 or more", self.adaptive_images)

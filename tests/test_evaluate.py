@@ -203,6 +203,15 @@ def test_other_faces_of_the_same_persons_are_neither_memorised_nor_collapsed(
     assert min(covered["range"].values()) > 0.6
 
 
+def test_faces_that_are_the_wrong_way_round_are_called_mirrored(real: RealFaces, known: Study, own_cache: Path) -> None:
+    turned = np.ascontiguousarray(real.images[:, :, ::-1])
+    drawn = study(turned, own_cache / "studies")
+    report, _ = evaluate_run.compare_faces(real, turned, known, drawn, seed=0)
+    assert report["mirrored"]["samples"] == 1
+    assert report["mirrored"]["data"] < 0.1
+    assert any("Mirrored: 100%" in remark for remark in report["remarks"])
+
+
 def test_faces_between_two_persons_are_counted_as_such() -> None:
     a, b = np.zeros(128), np.eye(128)[0]
     rng = np.random.default_rng(0)

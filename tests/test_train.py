@@ -248,7 +248,7 @@ def test_augmentation_is_what_it_says() -> None:
     flipped = changed_by(images, 0, "flip")
     same, mirrored = (torch.isclose(flipped, x).all((1, 2, 3)) for x in (images, images.flip(3)))
     assert (same | mirrored).all()
-    assert 70 < mirrored.sum() < 130
+    assert 30 < mirrored.sum() < 70
 
     shifted = changed_by(images, 1, "shift")
     offsets = set()

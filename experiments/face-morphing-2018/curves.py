@@ -20,6 +20,7 @@ PANELS = {  # title: the runs that are laid over each other; a long one begins a
     "11, 12: aligned": [f"{person}-aligned-paper{long}" for person in PERSONS for long in ("", "-long")],
     "15: both": ("mixed-paper", "mixed-paper-long"),
     "15: both, our recipe": ("mixed-ours", "mixed-ours-long"),
+    "half flipped": ("heart-half-flipped", "heart-half-flipped-long"),
     "17: 100 pictures": ("woman-100-paper",),
     "17: 100, our recipe": ("woman-100-ours",),
 }

@@ -91,7 +91,7 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, seed: i
     reference, learnt_from = some([work / "faces" / person for person in PERSONS]), some(folders)
     aligned, training = study_aligned(reference), study_aligned(learnt_from)
     click.echo(f"eyes apart: aligned faces {eyes_apart(aligned):.3f}, training faces {eyes_apart(training):.3f}")
-    hyper = Training(steps=steps, augment=("color", "shift", "flip"), ema=0.99, seed=seed)
+    hyper = Training(steps=steps, augment=("color", "shift", "flip"), flip=0.5, ema=0.99, seed=seed)
     config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
     faces = load_faces(config.data, config.network.size_px, seed)
     pictures, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)

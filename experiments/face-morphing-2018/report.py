@@ -30,6 +30,7 @@ COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: va
     "Frechet": (frechet_of, 2),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
+    "mirrored, %": (lambda row: 100 * row["evaluation"]["mirrored"]["samples"], 0),
     "expressions covered, %": (lambda row: expressions_of(row, "expressions"), 0),
     "by those between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),

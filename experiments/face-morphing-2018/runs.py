@@ -7,18 +7,25 @@ from pathlib import Path
 import material
 
 PLAIN: dict[str, object] = {}  # the paper's recipe: what the configuration's defaults are
-OURS: dict[str, object] = {"training.augment": ["color", "shift", "flip"], "training.ema": 0.99}
+OURS: dict[str, object] = {"training.augment": ["color", "shift"], "training.ema": 0.99}  # mixed.yaml
+FLIPPED = {**OURS, "training.augment": ["color", "shift", "flip"]}  # a quarter of the pictures
+HALF_FLIPPED = {**FLIPPED, "training.flip": 0.5}  # as is usual: then G cannot know which way round faces are
 RECIPES = {"paper": PLAIN, "ours": OURS}
 SPECTRAL_HINGE: dict[str, object] = {"network.d_norm": "spectral", "training.loss": "hinge"}
+ADAPTIVE: dict[str, object] = {"training.adaptive": 0.6, "training.adaptive_images": 10_000}
 R1: dict[str, object] = {"network.d_norm": "none", "training.r1": 1.0}
 FEW: dict[str, dict[str, object]] = {  # what else is said to help with few pictures
     "ema": {},
-    "cutout": {"training.augment": ["color", "shift", "flip", "cutout"]},
-    "adaptive": {**OURS, "training.adaptive": 0.6, "training.adaptive_images": 10_000},
+    "cutout": {"training.augment": ["color", "shift", "cutout"]},
+    "flipped": FLIPPED,
+    "half-flipped": HALF_FLIPPED,
+    "half-flipped-cutout": {**HALF_FLIPPED, "training.augment": ["color", "shift", "flip", "cutout"]},
+    "adaptive": {**OURS, **ADAPTIVE},
+    "half-flipped-adaptive": {**HALF_FLIPPED, **ADAPTIVE},
     "spectral-hinge": SPECTRAL_HINGE,
-    "spectral-hinge-ours": {**SPECTRAL_HINGE, **OURS},
+    "half-flipped-spectral-hinge": {**SPECTRAL_HINGE, **HALF_FLIPPED},
     "r1": R1,
-    "r1-ours": {**R1, **OURS},
+    "half-flipped-r1": {**R1, **HALF_FLIPPED},
 }
 JITTER = (0.05, 0.1, 0.2, 0.4)
 LONG = 3  # times the steps
@@ -93,11 +100,16 @@ def plan(sources: Sources) -> list[Planned]:
         "batch-16": (both, {"training.batch_size": 16}),
         "shift-only": (both, {"training.augment": ["shift"]}),
         "color-only": (both, {"training.augment": ["color"]}),
+        "flipped": (both, FLIPPED),
+        "half-flipped": (both, HALF_FLIPPED),
+        "half-flipped-told": (both, {**HALF_FLIPPED, "network.conditional": True}),
+        "spectral-hinge": (both, SPECTRAL_HINGE),
+        "r1": (both, R1),
     }
     runs += [Planned(f"heart-{name}", "the heart", *what) for name, what in heart.items()]
     for name, recipe in FEW.items():
         runs.append(Planned(f"few-{name}", "16, 17", (woman,), {"data.limit": 100, "training.ema": 0.99, **recipe}))
-    longer = ("mixed-paper", "mixed-ours", "noise-paper", *(f"{one}-paper" for one in ONE_PERSON))
+    longer = ("mixed-paper", "mixed-ours", "heart-half-flipped", "noise-paper", *(f"{one}-paper" for one in ONE_PERSON))
     runs += [replace(run, name=f"{run.name}-long", goes_on_from=run.name) for run in runs if run.name in longer]
     return [*runs, Planned("told-ours", "limits", both, {**OURS, "network.conditional": True})]
 

@@ -9,7 +9,8 @@ import scipy.stats
 from runs import RECIPES, Sources
 
 KINDS = ("mixed", "man-aligned", "woman-aligned")
-WALKED = (*(f"{kind}-{recipe}" for kind in KINDS for recipe in RECIPES), "mixed-paper-long", "mixed-ours-long")
+MORE = ("mixed-paper-long", "mixed-ours-long", "told-ours")
+WALKED = (*(f"{kind}-{recipe}" for kind in KINDS for recipe in RECIPES), *MORE)
 
 
 def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., 
             run = sources.work / "runs" / scale / f"{name}-{seed}"
             if not (run / "evaluation.json").exists():
                 continue
-            ends = ["--from-person", "man", "--to-person", "woman"] if name.startswith("mixed") else []
+            ends = ["--from-person", "man", "--to-person", "woman"] if name.startswith(("mixed", "told")) else []
             stem = "man-to-woman" if ends else "diagonal"
             shown = json.loads((run / "evaluation.json").read_text())["samples_show"]["most_like"]
             if ends and not all(shown.values()):

@@ -37,7 +37,7 @@ class Chance:
         shape = (self.total, 1, 1)
         return torch.randint(low, high + 1, shape, generator=self.random, device=self.random.device)[self.part]
 
-    def coin(self, share: float = 0.5) -> Tensor:
+    def coin(self, share: float) -> Tensor:
         """True for so many, [N, 1, 1]."""
         drawn = torch.rand(self.total, 1, 1, generator=self.random, device=self.random.device)
         return drawn[self.part] < share
@@ -54,14 +54,15 @@ def augment(images: Tensor, hyper: Training, chance: Chance) -> Tensor:
     """Change each picture [N, 3, H, W] in -1..1 by chance, as `hyper.augment` names it; float32 in and out.
 
     color: brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5. shift: by up to `hyper.shift` of the side each
-    way, zeros (mid-grey) where nothing is. flip: left and right, every other picture. cutout: a square of
+    way, zeros (mid-grey) where nothing is. flip: left and right, so many as `hyper.flip` says. cutout: a square of
     `hyper.cutout` of the side is grey, its centre anywhere.
     """
     names = hyper.augment
     if "color" in names:
         images = _color(images, chance)
     if "shift" in names or "flip" in names:
-        images = _move(images, hyper.shift if "shift" in names else 0.0, "flip" in names, chance)
+        share, mirrored = hyper.shift * ("shift" in names), hyper.flip * ("flip" in names)
+        images = _move(images, share, mirrored, chance)
     if "cutout" in names:
         images = _cut(images, hyper.cutout, chance)
     return images
@@ -80,14 +81,14 @@ def _color(images: Tensor, chance: Chance) -> Tensor:
     return torch.addcmul(c * (1 - s) * grey + ((1 - c) * level + b), c * s, images)
 
 
-def _move(images: Tensor, share: float, flip: bool, chance: Chance) -> Tensor:
+def _move(images: Tensor, share: float, flip: float, chance: Chance) -> Tensor:
     """Shift and flip as products with a matrix of zeros and ones on either side: exact, and quick to differentiate."""
     n, _, height, width = images.shape
     device = images.device
     far_y, far_x = round(height * share), round(width * share)
     dy = chance.whole(-far_y, far_y)
     dx = chance.whole(-far_x, far_x)
-    mirrored = chance.coin() if flip else None
+    mirrored = chance.coin(flip) if flip else None
     if share and (happens := chance.happens(dy)) is not None:
         dy, dx = dy * happens, dx * happens
     y, x = torch.arange(height, device=device), torch.arange(width, device=device)

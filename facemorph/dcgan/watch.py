@@ -45,7 +45,7 @@ class Watch:
             log.warning(
                 "Step %d: D has been sure for %d steps (D(x) near 1, D(G(z)) near 0): G has little left to learn from. "
                 "It may come back by itself, after 1,500 steps or so; sooner, from the start, with "
-                "training.augment=[color,shift,flip].",
+                "training.augment=[color,shift].",
                 step,
                 SURE_STEPS,
             )

@@ -23,6 +23,7 @@ FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mos
 WALKS, WALK_STEPS = 8, 16
 SHOWN = 16  # samples in the picture beside their nearest neighbours
 COLLAPSED = 0.5  # of the data's diversity
+MIRRORED = 0.25  # more of the samples than of the real faces
 COPIED = 0.25  # of the samples nearer to a training picture than all but 5 % of real faces are to another
 
 
@@ -118,6 +119,7 @@ def compare_faces(
             "pixels": measures.diversity(pixels_real, pixels_fake),
         },
         "memory": {"descriptors": in_descriptors, "pixels": in_pixels},
+        "mirrored": measures.mirrored(pixels_real, _pixels(real.images[:, :, ::-1]), pixels_fake, real.labels),
         "expressions": measures.expression_coverage(known, drawn, seed),
         "expressions_between_persons": measures.expression_coverage(known, _only(drawn, middle), seed),
     }
@@ -197,6 +199,12 @@ def _remarks(report: dict[str, Any], real: RealFaces, samples: int) -> list[str]
                 f"Memorised: {figures_['nearer_share']:.0%} of the samples are nearer to a training picture in {space} "
                 f"than {measures.RARE:.0%} of the real faces are to another one."
             )
+    turned = report["mirrored"]
+    if turned["samples"] > turned["data"] + MIRRORED:
+        remarks.append(
+            f"Mirrored: {turned['samples']:.0%} of the samples are nearer to a training picture's mirror image, of the "
+            f"real faces {turned['data']:.0%}. Flips of nearly half the pictures (training.flip) leave that to chance."
+        )
     return remarks
 
 

@@ -9,7 +9,7 @@ from facemorph.evaluation.study import Study
 from facemorph.faces.descriptors import SAME_PERSON
 from facemorph.faces.expression import EXPRESSIONS
 from facemorph.metrics import distributions
-from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other
+from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
 
 BETWEEN = 0.25  # of the way from the nearest person to the next: from here on a face is between them
 BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another picture
@@ -95,6 +95,19 @@ def memory(real: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> tuple[dict
         "different_neighbours": len(np.unique(index)) / min(len(fake), len(real)),
     }
     return figures, {"nearest": index, "distance": distance, "real": usual}
+
+
+def mirrored(real: np.ndarray, turned: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The share of samples, and of real faces, that are nearer to a mirrored real face than to one as it is.
+
+    Points [N, D] of the real faces, of their mirror images in the same order, and of the samples; a real face is held
+    against those of other stretches of the clip.
+    """
+    samples = nearest(fake, turned)[1] < nearest(fake, real)[1]
+    group = blocks(labels)
+    other = group[:, None] != group
+    to_turned = np.where(other, pairwise(real, turned), np.inf).min(1)
+    return {"samples": float(samples.mean()), "data": float((to_turned < nearest_other(real, group)).mean())}
 
 
 def expression_coverage(real: Study, fake: Study, seed: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def table(reports: list[dict[str, Any]]) -> str:
     add("nearest training face, median", "{:.3f}", "memory", "descriptors", "samples_median")
     add("  the same of real faces", "{:.3f}", "memory", "descriptors", "real_median")
     add("nearer than 95 % of real faces are", "{:.0%}", "memory", "descriptors", "nearer_share")
+    add("nearer to a mirrored training face", "{:.0%}", "mirrored", "samples")
     add("expressions covered", "{:.0%}", "expressions", "coverage")
     add("  by as many real faces", "{:.0%}", "expressions", "coverage_real")
     add("  by samples between two persons", "{:.0%}", "expressions_between_persons", "coverage")
