@@ -296,7 +296,9 @@ def test_what_was_kept_is_made_anew_where_it_is_damaged(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_bad_input_is_told_with_numbers(trained: Path, faces: Path, tmp_path: Path) -> None:
+def test_bad_input_is_told_with_numbers(
+    trained: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refused(*words: object) -> str:
         result = invoke(*words, "-q")
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
@@ -322,6 +324,9 @@ def test_bad_input_is_told_with_numbers(trained: Path, faces: Path, tmp_path: Pa
     assert invoke(trained, "--samples", 3).exit_code == 2
     assert "Missing argument" in invoke("run").output
     assert "RUNS" in invoke("run", "--help").output and "Commands" in invoke("--help").output
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()  # here the word is the folder, whatever options follow
+    assert "run is not a run folder" in refused("run", "--samples", 300)
 
 
 def test_weights_of_another_network_are_refused(own_cache: Path) -> None:
