@@ -21,6 +21,12 @@ def expressions_of(row: Row, kind: str) -> float | None:
     return 100 * found["coverage"] if found and found["compared"] else None
 
 
+def mirrored_of(row: Row) -> float | None:
+    """Share in percent of the samples that show people the wrong way round; None where no face was seen."""
+    judged = row["evaluation"]
+    return 100 * judged["mirrored"]["samples"] if judged["samples_show"]["seen"] else None
+
+
 COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: value of a row, digits
     "d-loss": (lambda row: row["d_loss"], 2),
     "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
@@ -30,7 +36,7 @@ COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: va
     "Frechet": (frechet_of, 2),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
-    "mirrored, %": (lambda row: 100 * row["evaluation"]["mirrored"]["samples"], 0),
+    "mirrored, %": (mirrored_of, 0),
     "expressions covered, %": (lambda row: expressions_of(row, "expressions"), 0),
     "by those between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),

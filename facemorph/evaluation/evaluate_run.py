@@ -200,7 +200,7 @@ def _remarks(report: dict[str, Any], real: RealFaces, samples: int) -> list[str]
                 f"than {measures.RARE:.0%} of the real faces are to another one."
             )
     turned = report["mirrored"]
-    if turned["samples"] > turned["data"] + MIRRORED:
+    if seen >= seen_real / 2 and turned["samples"] > turned["data"] + MIRRORED:
         remarks.append(
             f"Mirrored: {turned['samples']:.0%} of the samples are nearer to a training picture's mirror image, of the "
             f"real faces {turned['data']:.0%}. Flips of nearly half the pictures (training.flip) leave that to chance."
