@@ -91,8 +91,11 @@ class State:
 
 def settled(state: State, config: Config) -> Generator:
     """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
-    copy = placed(Generator(config.network, state.g.persons), next(state.g.parameters()).device)
+    device = next(state.g.parameters()).device
+    copy = placed(Generator(config.network, state.g.persons), device)
     copy.load_state_dict((state.average or state.g).state_dict())
+    if takes_winograd(config.training, device):
+        quicken(copy)
     settle_batch_norm(copy, config.network)
     return copy
 
