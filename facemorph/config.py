@@ -78,9 +78,7 @@ class Training:
     )
     adaptive_images: int = 100_000  # real pictures seen while that share moves from 0 to 1; 500,000 in ADA's paper
     ema: float = 0.0  # share that the averaged generator keeps at each step; 0 draws with the last weights
-    precision: str = (
-        "auto"  # bfloat16 where the machine computes in it, else on processors Winograd's way; or either type
-    )
+    precision: str = "auto"  # or float32, bfloat16; what auto takes: see dcgan/precision.py
     sync_batch_norm: bool = False  # under torchrun: batch statistics over all processes' pictures
     seed: int = 0
 

@@ -326,7 +326,7 @@ def test_bad_input_is_told_with_numbers(
     assert "RUNS" in invoke("run", "--help").output and "Commands" in invoke("--help").output
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()  # here the word is the folder, whatever options follow
-    assert "run is not a run folder" in refused("run", "--samples", 300)
+    assert "run is not a run folder" in refused("run", "--samples", 300, "--against", faces)
 
 
 def test_weights_of_another_network_are_refused(own_cache: Path) -> None:

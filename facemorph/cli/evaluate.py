@@ -1,7 +1,5 @@
 """`facemorph evaluate`: how good is what was made?"""
 
-from pathlib import Path
-
 import click
 
 from facemorph.cli.evaluate_morph import evaluate_morph
@@ -14,9 +12,6 @@ class DefaultGroup(click.Group):
     """A first word that names none of the subcommands belongs to the default one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = any(Path(word).is_dir() for word in args[1:])
-        if args[:1] == [DEFAULT] and not named and Path(DEFAULT).is_dir():  # the folder that `train` makes
-            args = [DEFAULT, *args]
         if args and args[0] not in (*self.commands, *self.get_help_option_names(ctx)):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)

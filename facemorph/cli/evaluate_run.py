@@ -7,8 +7,16 @@ import click
 from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 
 
+def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """`facemorph evaluate run`, meaning the folder that `train` makes, is read as this command without a folder."""
+    here = Path("run")
+    if not runs and not here.is_dir():
+        raise click.MissingParameter(ctx=ctx, param=parameter)
+    return runs or (here,)
+
+
 @click.command(short_help="Samples of trained runs against real faces.")
-@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.argument("runs", type=PATH, nargs=-1, callback=_or_the_one_here)
 @click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Faces to draw.")
 @click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")

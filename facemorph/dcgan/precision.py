@@ -27,8 +27,8 @@ def takes_winograd(training: Training, device: torch.device) -> bool:
 
     R1 takes gradients of gradients, which that way has not.
     """
-    plain = pick_precision(training.precision, device) == torch.float32
-    return training.precision == "auto" and device.type == "cpu" and plain and not training.r1
+    asked_for = training.precision == "auto" and device.type == "cpu" and not training.r1
+    return asked_for and pick_precision("auto", device) == torch.float32
 
 
 def describe_precision(training: Training, device: torch.device) -> str:
