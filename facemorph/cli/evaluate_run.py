@@ -28,8 +28,8 @@ def run(
 ) -> None:
     """Draw faces from the trained RUNS and compare them with the faces that each learnt from.
 
-    Frechet and kernel distance over dlib's face descriptors, diversity, copies of training pictures, coverage of
-    expressions, and how even random walks are. Several runs give a table.
+    Frechet and kernel distance over dlib's face descriptors and over a network that was trained on ImageNet, diversity,
+    copies of training pictures, coverage of expressions, and how even random walks are. Several runs give a table.
 
     \b
     facemorph evaluate run/
@@ -45,6 +45,6 @@ def run(
     done = [library.evaluate(one, to, **options, show=show) for one, to in zip(opened, folders, strict=True)]
     click.echo(table([one.report for one in done]))
     for one in done:
-        for remark in (*one.report["remarks"], *(f"Left out: {what}" for what in one.report["left_out"])):
+        for remark in one.report["remarks"]:
             click.echo(f"{one.report['run']}: {remark}")
         click.echo(f"Written: {', '.join(map(str, one.written))}")

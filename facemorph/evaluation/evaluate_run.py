@@ -11,7 +11,7 @@ from facemorph import figures
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import Trained, between, load_generator
 from facemorph.device import pick_device
-from facemorph.errors import InputError, RunError, WeightsError
+from facemorph.errors import InputError, RunError
 from facemorph.evaluation import measures
 from facemorph.evaluation.real import RealFaces, learnt_faces, other_faces
 from facemorph.evaluation.study import Study, imagenet_features, study
@@ -67,21 +67,21 @@ def evaluate(
     found, arrays = compare_faces(real, fake, study(real.images, common, **options), drawn, seed)
     walked = study(np.concatenate([trained.pictures(z) for z in _walks(trained, seed)]), own, **options)
     steps, arrays["steps"] = measures.smoothness(walked.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
-    left_out = []
-    try:
-        features = imagenet_features(real.images, common, **options), imagenet_features(fake, own, **options)
-        found["distances"]["vgg16"] = measures.distances(*features, seed)
-    except WeightsError as error:
-        left_out.append(f"distances over vgg16: {error.problem}")
+    features = imagenet_features(fake, own, **options)
+    learnt = imagenet_features(real.images, common, **options)
+    found["distances"]["imagenet"] = measures.distances(learnt, features, seed)
+    against_other = None
+    if other:
+        elsewhere = study(other.images, common, **options), imagenet_features(other.images, common, **options)
+        against_other = _against(other, *elsewhere, drawn, features, seed)
     report = {
         "run": str(run.path),
         "generator_sha256": sha256(run.generator),
         "samples": samples,
         "seed": seed,
         **found,
-        "against": _against(other, study(other.images, common, **options), drawn, seed) if other else None,
+        "against": against_other,
         "walks": {"walks": WALKS, "steps": WALK_STEPS, **steps},
-        "left_out": left_out,
     }
 
     written = tuple(output / f"evaluation{suffix}" for suffix in (".json", ".png", ".npz"))
@@ -164,10 +164,15 @@ def _only(faces: Study, chosen: np.ndarray) -> Study:
     return Study(faces.descriptors[chosen], faces.expressions[chosen], faces.seen[chosen])
 
 
-def _against(other: RealFaces, known: Study, fake: Study, seed: int) -> dict[str, Any]:
+def _against(
+    other: RealFaces, known: Study, known_features: np.ndarray, fake: Study, features: np.ndarray, seed: int
+) -> dict[str, Any]:
     return {
         "data": {"source": other.source, "faces": other.counts()},
-        "distances": {"descriptors": measures.distances(known.descriptors, fake.descriptors, seed)},
+        "distances": {
+            "descriptors": measures.distances(known.descriptors, fake.descriptors, seed),
+            "imagenet": measures.distances(known_features, features, seed),
+        },
         "expressions": measures.expression_coverage(known, fake, seed),
     }
 

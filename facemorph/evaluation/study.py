@@ -50,17 +50,13 @@ def study(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool =
 
 
 def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool = False) -> np.ndarray:
-    """VGG16's features of uint8 RGB [N, H, H, 3], float64 [N, 512], or those kept in `folder`.
-
-    Raises:
-        WeightsError: its weights are not here, or are not the published ones.
-    """
-    path = folder / f"vgg16-{_digest(images)}.npz"
-    kept = _read(path, {"features": (len(images), 512)})
+    """What a network trained on ImageNet sees in uint8 RGB [N, H, H, 3], float64 [N, 320], or what was kept of it."""
+    path = folder / f"imagenet-{_digest(images)}.npz"
+    kept = _read(path, {"features": (len(images), 320)})
     if not kept:
-        from facemorph.metrics.imagenet import load_vgg16
+        from facemorph.metrics.imagenet import load_efficientnet
 
-        kept = {"features": load_vgg16(device=device).describe(images, show=show)}
+        kept = {"features": load_efficientnet(device).describe(images, show=show)}
         _keep(path, kept)
     return kept["features"]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 def table(reports: list[dict[str, Any]]) -> str:
     """Several runs side by side, a line a figure."""
-    first = reports[0]["distances"]["descriptors"]["floor"]
     rows: list[tuple[str, list[str]]] = [("", [Path(report["run"]).name for report in reports])]
 
     def add(label: str, form: str, *keys: str) -> None:
@@ -18,13 +17,18 @@ def table(reports: list[dict[str, Any]]) -> str:
             values.append(form.format(value))
         rows.append((label, values))
 
-    def add_distance(label: str, report_key: str, form: str) -> None:
-        found = [report["distances"]["descriptors"][report_key] for report in reports]
-        rows.append((label, [f"{one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})" for one in found]))
+    def add_distances(space: str, title: str, form: str) -> None:
+        for kind in ("frechet", "kernel"):
+            found = [report["distances"][space] for report in reports]
+            halves = f"{found[0]['floor'][kind]:{form}}"
+            name = f"{kind.capitalize()} distance, {title} (halves of the data {halves})"
+            bounds = [(one[kind]["value"], one[kind]["low"], one[kind]["high"]) for one in found]
+            rows.append((name, [f"{at:{form}} ({low:{form}} to {high:{form}})" for at, low, high in bounds]))
+            if kind == "frechet":
+                add("  of which bias, about", f"{{:{form}}}", "distances", space, "frechet_bias")
 
-    add_distance(f"Frechet distance (halves of the data {first['frechet']:.4f})", "frechet", ".4f")
-    add("  of which bias, about", "{:.4f}", "distances", "descriptors", "frechet_bias")
-    add_distance(f"kernel distance (halves of the data {first['kernel']:.4f})", "kernel", ".4f")
+    add_distances("descriptors", "faces", ".4f")
+    add_distances("imagenet", "ImageNet", ".1f")
     for name, key in (("a face is seen", "seen"), ("nearer than 0.6 to a person", "near_a_person")):
         add(name, "{:.0%}", "samples_show", key)
     add("between two persons", "{:.0%}", "samples_show", "between_persons")

