@@ -28,7 +28,7 @@ def table(reports: list[dict[str, Any]]) -> str:
                 add("  of which bias, about", f"{{:{form}}}", "distances", space, "frechet_bias")
 
     add_distances("descriptors", "faces", ".4f")
-    add_distances("imagenet", "ImageNet", ".1f")
+    add_distances("imagenet", "ImageNet", ".2f")
     for name, key in (("a face is seen", "seen"), ("nearer than 0.6 to a person", "near_a_person")):
         add(name, "{:.0%}", "samples_show", key)
     add("between two persons", "{:.0%}", "samples_show", "between_persons")
