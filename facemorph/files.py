@@ -17,6 +17,12 @@ except ImportError:  # Windows
     fcntl = None
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raises OutputError where `path` is a file, or a folder with something in it, and may not be replaced."""
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already.", "Choose another -o, or give --overwrite.")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure nothing is left.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SEQUENCE = (".png", ".gif", ".mp4")  # what `write_sequence` writes
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; a bigger claim is a mistake or a decompression bomb
 
 
@@ -176,7 +177,7 @@ def write_sequence(
     side = frames[0].shape[0]
     if side < 256:  # players blur small films
         frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
-    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in (".png", ".gif", ".mp4"))
+    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in SEQUENCE)
     write_image(png, grid([image for strip in strips for image in strip], columns))
     write_gif(gif, frames)
     write_mp4(mp4, [*frames, *frames[::-1]])

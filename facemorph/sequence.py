@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.errors import OutputError
-from facemorph.files import replacing_files, write_jsonl
+from facemorph.files import check_free, replacing_files, write_jsonl
 from facemorph.images import grid, resize, write_gif, write_image, write_mp4
 from facemorph.progress import bar
 
@@ -21,12 +20,6 @@ Pictures = Callable[[Sequence[float]], Iterator[np.ndarray]]
 
 def step_name(number: int) -> str:
     return f"step_{number}.jpg"
-
-
-def check_free(folder: Path, overwrite: bool) -> None:
-    """Raises OutputError where `folder` holds something already and may not be replaced."""
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already.", "Choose another -o, or give --overwrite.")
 
 
 def gently(frames: int) -> list[float]:

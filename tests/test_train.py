@@ -379,6 +379,23 @@ def test_the_commands_on_a_trained_run(faces: Path, tmp_path: Path) -> None:
         result = invoke(main, ["walk", str(run), *options])
         assert (result.exit_code, text in result.output) == (2, True)
 
+    for command, output, name in (
+        (["plot-loss"], "mine.png", "mine.png"),
+        (["sample"], "mine.png", "mine.png"),
+        (["walk", "--steps", "2", "--frames", "2"], "walks", "walks/diagonal.gif"),
+        (["evaluate", "run"], "report", "report/evaluation.json"),
+    ):
+        mine = tmp_path / command[0] / name
+        mine.parent.mkdir(parents=True)
+        mine.write_text("what nobody allowed us to replace")
+        words = [*command, str(run), "-q", "-o", str(tmp_path / command[0] / output)]
+        result = invoke(main, words)
+        assert (result.exit_code, "exists already" in result.output) == (1, True), result.output
+        assert [path for path in mine.parent.iterdir()] == [mine] and "nobody" in mine.read_text()
+        if command[0] != "evaluate":  # it has no faces to find in pictures of 16 px
+            assert invoke(main, [*words, "--overwrite"]).exit_code == 0
+            assert mine.read_bytes()[:4] in (b"\x89PNG", b"GIF8")
+
 
 def test_commands_on_what_is_no_run(tmp_path: Path) -> None:
     for command in ("plot-loss", "sample", "walk"):

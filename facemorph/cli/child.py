@@ -41,7 +41,7 @@ def child(
     facemorph child mother.jpg father.jpg --age 10 --age 20 --age 30 --gender -0.5 --children 3
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
-    from facemorph.sequence import check_free
+    from facemorph.files import check_free
     from facemorph.stylegan.directions import find_directions
     from facemorph.stylegan.family import Family, check_wanted, write_family
     from facemorph.stylegan.parents import find_parents

@@ -71,6 +71,10 @@ def output_option(default: str | None, help: str) -> Callable[[Command], Command
     return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help)
 
 
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what -o names.")
+"""For commands that write into the run folder, where their output is made anew, unless -o says where to."""
+
+
 def network_option(command: Command) -> Command:
     """Adds --network, by default the card that the published directions belong to."""
     text = "A network file (.pkl, .pt, .safetensors) or a card's name."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -21,10 +21,18 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 @click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")
 @output_option(None, "Folder. By default the run folder itself; of several runs, a folder of each name.")
+@overwrite_option
 @seed_option("Chooses the samples and the walks.")
 @verbosity
 def run(
-    runs: tuple[Path, ...], samples: int, against: Path | None, device: str, output: Path | None, seed: int, show: bool
+    runs: tuple[Path, ...],
+    samples: int,
+    against: Path | None,
+    device: str,
+    output: Path | None,
+    overwrite: bool,
+    seed: int,
+    show: bool,
 ) -> None:
     """Draw faces from the trained RUNS and compare them with the faces that each learnt from.
 
@@ -38,9 +46,13 @@ def run(
     """
     from facemorph.evaluation import evaluate_run as library
     from facemorph.evaluation.table import table
+    from facemorph.files import check_free
 
     opened = [library.has_generator(path) for path in runs]
     folders = library.places(list(runs), output)
+    if output:
+        for folder in folders:
+            check_free(folder / library.REPORT, overwrite)
     options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
     done = [library.evaluate(one, to, **options, show=show) for one, to in zip(opened, folders, strict=True)]
     click.echo(table([one.report for one in done]))

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, verbosity
+from facemorph.cli.common import PATH, output_option, overwrite_option, verbosity
 
 
 @click.command(short_help="Draw the losses of runs, with a verdict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @output_option(None, "The picture; .png, .svg or .pdf. By default loss.png in the (first) run folder.")
+@overwrite_option
 @verbosity
-def plot_loss(runs: tuple[Path, ...], output: Path | None, show: bool) -> None:
+def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, show: bool) -> None:
     """Draw d-loss and g-loss of RUNS against iteration, with the 2018 paper's band and the verdict.
 
     Needs the run folder alone: no GPU, no faces, no torch. Several runs stand side by side on equal axes.
@@ -22,8 +23,11 @@ def plot_loss(runs: tuple[Path, ...], output: Path | None, show: bool) -> None:
     """
     from facemorph.dcgan.run import Run
     from facemorph.figures import plot_losses, save
+    from facemorph.files import check_free
 
     opened = [Run.open(path) for path in runs]
+    if output:
+        check_free(output, overwrite)
     target = output or runs[0] / "loss.png"
     save(plot_losses(opened), target)
     for run in opened:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="A grid of new faces from a run.")
@@ -12,9 +12,12 @@ from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 @output_option(None, "The picture. By default sample-<seed>.png in the run folder.")
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
 @click.option("--person", metavar="NAME", help="Draw this person; for runs with network.conditional.")
+@overwrite_option
 @seed_option("Chooses the faces.")
 @verbosity
-def sample(run: Path, output: Path | None, count: int, person: str | None, seed: int, show: bool) -> None:
+def sample(
+    run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, show: bool
+) -> None:
     """Draw new faces from the trained RUN, as a grid.
 
     \b
@@ -24,9 +27,12 @@ def sample(run: Path, output: Path | None, count: int, person: str | None, seed:
     """
     from facemorph.dcgan.run import Run
     from facemorph.dcgan.walk import load_generator
+    from facemorph.files import check_free
     from facemorph.images import grid, write_image
 
     trained = load_generator(Run.open(run))
+    if output:
+        check_free(output, overwrite)
     target = output or run / (f"sample-{seed}.png" if person is None else f"sample-{person}-{seed}.png")
     write_image(target, grid(trained.pictures(trained.draw(count, seed, person))))
     click.echo(f"{count} faces: {target}")

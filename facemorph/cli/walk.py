@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
@@ -19,6 +19,7 @@ from facemorph.cli.common import PATH, output_option, seed_option, verbosity
 @click.option("--slerp", is_flag=True, help="Walk on a sphere instead of straight (for normal z).")
 @click.option("--measure", is_flag=True, help="Also measure each step: distance to the persons, evenness.")
 @output_option(None, "Folder. By default walks/ in the run folder.")
+@overwrite_option
 @seed_option("Chooses the z of a component walk, and the candidates for the persons' end points.")
 @verbosity
 def walk(
@@ -33,6 +34,7 @@ def walk(
     slerp: bool,
     measure: bool,
     output: Path | None,
+    overwrite: bool,
     seed: int,
     show: bool,
 ) -> None:
@@ -71,8 +73,11 @@ def walk(
     else:
         route = library.along_diagonal(trained)
 
-    strips, films = ([list(trained.pictures(z)) for z in route.rows(count)] for count in (steps, frames))
     stem = (output or run / "walks") / route.name
+    if output:
+        for suffix in images.SEQUENCE:
+            files.check_free(stem.with_name(stem.name + suffix), overwrite)
+    strips, films = ([list(trained.pictures(z)) for z in route.rows(count)] for count in (steps, frames))
     written = images.write_sequence(stem, strips, films)
     if measure and people:
         measures = library.measure(people, np.stack(films[0]), show=show)

@@ -14,10 +14,10 @@ from facemorph.dcgan.walk import Trained, between_at, load_generator
 from facemorph.faces import crop
 from facemorph.faces.identify import describe_aligned
 from facemorph.faces.morph import locate
-from facemorph.files import read_jsonl, sha256, write_json
+from facemorph.files import check_free, read_jsonl, sha256, write_json
 from facemorph.images import read_image, to_tensor, write_image
 from facemorph.progress import bar
-from facemorph.sequence import check_free, write_change
+from facemorph.sequence import write_change
 
 LIMIT = 2.5  # of a normal z; uniform ones have limits of their own
 

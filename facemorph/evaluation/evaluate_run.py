@@ -18,6 +18,7 @@ from facemorph.evaluation.study import Study, imagenet_features, study
 from facemorph.files import replacing, sha256, write_json
 from facemorph.weights import cache_folder
 
+REPORT = "evaluation.json"
 LEAST_FACES = 16  # on either side
 FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mostly chance
 WALKS, WALK_STEPS = 8, 16
@@ -84,7 +85,7 @@ def evaluate(
         "walks": {"walks": WALKS, "steps": WALK_STEPS, **steps},
     }
 
-    written = tuple(output / f"evaluation{suffix}" for suffix in (".json", ".png", ".npz"))
+    written = output / REPORT, output / "evaluation.png", output / "evaluation.npz"
     write_json(written[0], _rounded(report))
     figures.save(figures.plot_evaluation(report, arrays), written[1])
     with replacing(written[2]) as temporary:

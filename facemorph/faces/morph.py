@@ -21,9 +21,9 @@ from facemorph.faces.detect import make_detector
 from facemorph.faces.landmarks import steady_landmarks
 from facemorph.faces.outline import head_outline
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
-from facemorph.files import sha256
+from facemorph.files import check_free, sha256
 from facemorph.images import read_image, to_tensor, to_uint8
-from facemorph.sequence import check_free, write_change
+from facemorph.sequence import write_change
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from facemorph.errors import InputError
-from facemorph.files import replacing_files, write_json
+from facemorph.files import check_free, replacing_files, write_json
 from facemorph.images import contact_sheet, resize, write_image
 from facemorph.progress import bar
-from facemorph.sequence import check_free
 from facemorph.stylegan.directions import Direction, age_strength
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemorph.sequence import check_free, write_change
+from facemorph.files import check_free
+from facemorph.sequence import write_change
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.mixing import by_ranges, way
 from facemorph.stylegan.parents import draw_latents, find_parents
