@@ -8,10 +8,10 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def frechet_of(row: Row) -> float:
-    """Over descriptors; to all faces of the person where the run learnt from a share of them."""
+def frechet_of(row: Row, space: str) -> float:
+    """Over "descriptors" or "imagenet"; to all faces of the person where the run learnt from a share of them."""
     judged = row["evaluation"]
-    return (judged["against"] or judged)["distances"]["descriptors"]["frechet"]["value"]
+    return (judged["against"] or judged)["distances"][space]["frechet"]["value"]
 
 
 def expressions_of(row: Row, kind: str) -> float | None:
@@ -33,7 +33,8 @@ COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: va
     "g-loss": (lambda row: row["g_loss"], 1),
     "g-loss, wide": (lambda row: row["g_amplitude"], 2),
     "g-loss, change over the second half, %": (lambda row: 100 * row["g_rise"], 0),
-    "Frechet": (frechet_of, 2),
+    "Frechet": (lambda row: frechet_of(row, "descriptors"), 2),
+    "over ImageNet": (lambda row: frechet_of(row, "imagenet"), 0),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
     "mirrored, %": (mirrored_of, 0),
