@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from published_files import dumps, stylegan1, stylegan2
 
 from facemorph.cli import main
-from facemorph.errors import InputError
+from facemorph.errors import InputError, OutputError
 from facemorph.faces.expression import ATTRIBUTES, measure_expression
 from facemorph.faces.morph import locate
 from facemorph.images import read_image
@@ -107,6 +107,8 @@ def test_found_directions_are_written_read_and_kept_apart_by_network(generator: 
     found = library.read_directions(folder, generator)
     assert {name: direction.layers for name, direction in found.items()} == {"smile": 3, "yaw": 4}
     np.testing.assert_array_equal(found["yaw"].vector, other.vector)
+    with pytest.raises(OutputError, match=r"smile\.npy exists already"):
+        library.write_directions(folder, [one, other], generator)
     generator.w_avg += 1
     with pytest.raises(InputError, match="another network"):
         library.read_directions(folder, generator)
@@ -183,6 +185,13 @@ def test_the_command_finds_and_shows(method: str, tmp_path: Path) -> None:
     assert list(noted) == [f"{method}_0", f"{method}_1"]
     sheet = read_image(folder / "sheet.png")
     assert sheet.shape[1] == 7 * (128 + 2) + 2
+    refused = run("--network", network, "--method", method, "--count", "1", "--seed", "5", "-o", folder)
+    assert refused.exit_code == 1 and f"{method}_0.npy exists already" in refused.output
+    assert noted == json.loads((folder / "directions.json").read_text())["directions"]
+    replaced = run("--network", network, "--method", method, "--count", "1", "--seed", "5", "-o", folder, "--overwrite")
+    assert replaced.exit_code == 0, replaced.output
+    noted = json.loads((folder / "directions.json").read_text())["directions"]
+    assert {name: about["seed"] for name, about in noted.items()} == {f"{method}_0": 5, f"{method}_1": 0}
     again = run("--network", network, "--from", folder, "-o", tmp_path / "again")
     assert again.exit_code == 0 and (tmp_path / "again" / "sheet.png").exists()
 

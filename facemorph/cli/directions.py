@@ -23,10 +23,12 @@ from facemorph.cli.common import PATH, network_option, output_option, seed_optio
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @seed_option("Of the samples.")
 @output_option("directions", "Folder that receives NAME.npy, directions.json and sheet.png.")
+@click.option("--overwrite", is_flag=True, help="Replace directions of the same name in the folder.")
 @verbosity
 def directions(
-    network: str, existing: Path | None, latent: Path | None, device: str | None, output: Path, show: bool, **how: Any
-) -> None:
+    network: str, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
+    show: bool, **how: Any,
+) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
 
     A strength of 1 is one deviation of the network's own faces along a found direction; published ones have their own
@@ -40,6 +42,7 @@ def directions(
     """
     from facemorph.device import pick_device
     from facemorph.faces.expression import ATTRIBUTES
+    from facemorph.files import check_free
     from facemorph.images import write_image
     from facemorph.stylegan import directions as library
     from facemorph.stylegan.discovery import Discovery, direction_sheet, discover
@@ -50,6 +53,10 @@ def directions(
     unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]
     if unknown:
         raise click.UsageError(f"There is no attribute {unknown[0]!r}. Known are {', '.join(ATTRIBUTES)}.")
+    discovery = Discovery(**how)
+    if not existing:
+        for name in discovery.names:
+            check_free(library.direction_path(output, name), overwrite)
     shown_on = read_latent(latent) if latent else None
     generator = load_generator(find_face_network(network), pick_device(device))
     if shown_on is not None:
@@ -57,8 +64,8 @@ def directions(
     if existing:
         found = list(library.read_directions(existing, generator).values())
     else:
-        found = discover(generator, Discovery(**how), show)
-        library.write_directions(output, found, generator)
+        found = discover(generator, discovery, show)
+        library.write_directions(output, found, generator, overwrite)
     write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, show))
     for one in found:
         told = f", correlation {one.about['correlation']}" if "correlation" in one.about else ""

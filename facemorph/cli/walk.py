@@ -56,7 +56,19 @@ def walk(
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
 
+    if from_person:
+        name = f"{from_person}-to-{to_person}"
+    elif from_seed is not None:
+        name = f"seed-{from_seed}-to-{to_seed}"
+    else:
+        name = f"components-{'-'.join(map(str, components))}" if components else "diagonal"
+    stem = (output or run / "walks") / name
+    curve, table = (stem.with_name(f"{name}-measure{suffix}") for suffix in (".png", ".json"))
     opened = Run.open(run)
+    if output:
+        film = [stem.with_name(name + suffix) for suffix in images.SEQUENCE]
+        for path in [*film, curve, table] if measure else film:
+            files.check_free(path, overwrite)
     trained = library.load_generator(opened)
     people = library.People(opened) if measure or from_person else None
     if from_person and to_person and people:
@@ -64,26 +76,22 @@ def walk(
         for end in (a, b):
             told = ", ".join(f"{distance:.2f} to {name}" for name, distance in end.distances.items())
             click.echo(f"End point {end.person}: descriptor distance {told}")
-        route = library.between_latents(f"{from_person}-to-{to_person}", a.z, b.z, spherical=slerp)
+        route = library.between_latents(a.z, b.z, spherical=slerp)
     elif from_seed is not None and to_seed is not None:
         ends = (trained.draw(1, end)[0] for end in (from_seed, to_seed))
-        route = library.between_latents(f"seed-{from_seed}-to-{to_seed}", *ends, spherical=slerp)
+        route = library.between_latents(*ends, spherical=slerp)
     elif components:
         route = library.along_components(trained, components, seed)
     else:
         route = library.along_diagonal(trained)
 
-    stem = (output or run / "walks") / route.name
-    if output:
-        for suffix in images.SEQUENCE:
-            files.check_free(stem.with_name(stem.name + suffix), overwrite)
-    strips, films = ([list(trained.pictures(z)) for z in route.rows(count)] for count in (steps, frames))
+    strips, films = ([list(trained.pictures(z)) for z in route(count)] for count in (steps, frames))
     written = images.write_sequence(stem, strips, films)
     if measure and people:
         measures = library.measure(people, np.stack(films[0]), show=show)
-        written += [stem.with_name(f"{route.name}-measure.png"), stem.with_name(f"{route.name}-measure.json")]
-        figures.save(figures.plot_walk(measures), written[-2])
-        files.write_json(written[-1], {label: values.round(4).tolist() for label, values in measures.items()})
+        figures.save(figures.plot_walk(measures), curve)
+        files.write_json(table, {label: values.round(4).tolist() for label, values in measures.items()})
+        written += [curve, table]
     for path in written:
         click.echo(f"Written: {path}")
 

@@ -110,26 +110,21 @@ def between_at(a: Tensor, b: Tensor, shares: Tensor, *, spherical: bool = False)
     return (1 - t) * a + t * b
 
 
-@dataclass(frozen=True)
-class Route:
-    """A walk to be taken in any number of steps: `rows` gives one path [steps, z_dim] or several."""
-
-    name: str
-    rows: Callable[[int], list[Tensor]]
+Route = Callable[[int], list[Tensor]]
+"""A walk to be taken in any number of steps: one path [steps, z_dim] or several."""
 
 
 def along_diagonal(trained: Trained) -> Route:
-    return Route("diagonal", lambda steps: [diagonal(trained.config, steps, len(trained.persons))])
+    return lambda steps: [diagonal(trained.config, steps, len(trained.persons))]
 
 
 def along_components(trained: Trained, components: Sequence[int], seed: int) -> Route:
     z = trained.draw(1, seed)[0]
-    name = f"components-{'-'.join(map(str, components))}"
-    return Route(name, lambda steps: [along_component(z, component, steps) for component in components])
+    return lambda steps: [along_component(z, component, steps) for component in components]
 
 
-def between_latents(name: str, a: Tensor, b: Tensor, *, spherical: bool) -> Route:
-    return Route(name, lambda steps: [between(a, b, steps, spherical=spherical)])
+def between_latents(a: Tensor, b: Tensor, *, spherical: bool) -> Route:
+    return lambda steps: [between(a, b, steps, spherical=spherical)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from facemorph.errors import OutputError, WeightsError
-from facemorph.files import replacing, sha256, write_text
+from facemorph.files import check_free, replacing, sha256, write_text
 from facemorph.stylegan.description import Architecture, Description, check_shapes, from_json, to_json
 from facemorph.stylegan.unpickle import Refused
 
@@ -41,8 +41,7 @@ def write_converted(path: Path, description: Description, overwrite: bool = Fals
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
     for existing in (path, json_beside(path)):
-        if existing.exists() and not overwrite:
-            raise OutputError(f"{existing} exists.", "Choose another -o, or replace it with --overwrite.")
+        check_free(existing, overwrite)
     with replacing(path) as temporary:
         save_file(description.arrays, temporary)
     weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from facemorph.errors import InputError
-from facemorph.files import replacing_files, write_json
+from facemorph.files import check_free, replacing_files, write_json
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint
 from facemorph.weights import cards, ready_path, state
@@ -124,18 +124,24 @@ def find_directions(folder: Path | None, generator: Generator) -> dict[str, Dire
     return found
 
 
-def write_directions(folder: Path, found: Sequence[Direction], generator: Generator) -> None:
+def direction_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.npy"
+
+
+def write_directions(folder: Path, found: Sequence[Direction], generator: Generator, overwrite: bool = False) -> None:
     """NAME.npy for each, and directions.json; other directions in the folder stay, as this network's.
 
     Raises:
         InputError: the folder holds another network's.
-        OutputError: it cannot be written.
+        OutputError: it holds one of the same name that may not be replaced, or cannot be written.
     """
+    for one in found:
+        check_free(direction_path(folder, one.name), overwrite)
     before = read_directions(folder, generator) if (folder / "directions.json").is_file() else {}
     rows = {one.name: {"layers": one.layers, **one.about} for one in [*before.values(), *found]}
     with replacing_files(folder) as temporary:
         for one in found:
-            np.save(temporary / f"{one.name}.npy", one.vector)
+            np.save(direction_path(temporary, one.name), one.vector)
         write_json(temporary / "directions.json", {"network": fingerprint(generator), "directions": rows})
 
 

@@ -61,6 +61,15 @@ class Discovery:
     layers: int = 0
     seed: int = 0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the directions will be called."""
+        if self.method == "labels":
+            return (self.name,)
+        if self.method == "attributes":
+            return self.attributes or tuple(ATTRIBUTES)
+        return tuple(f"{self.method}_{i}" for i in range(self.count))
+
 
 def discover(generator: Generator, how: Discovery, show: bool = False) -> list[Direction]:
     """The directions that the method finds, strongest first.
@@ -69,20 +78,20 @@ def discover(generator: Generator, how: Discovery, show: bool = False) -> list[D
         InputError: too few labels, or too few faces found in the network's own pictures.
     """
     spread = draw(generator, range(how.seed, how.seed + CALIBRATION))
-    if how.method == "sefa":
-        units = factorise(generator, how.count)
-        return [_direction(f"sefa_{i}", unit, spread, generator, how, {}) for i, unit in enumerate(units)]
-    if how.method == "pca":
-        units = principal(draw(generator, range(how.seed, how.seed + PCA_SAMPLES)), how.count)
-        return [_direction(f"pca_{i}", unit, spread, generator, how, {}) for i, unit in enumerate(units)]
+    if how.method in ("sefa", "pca"):
+        if how.method == "sefa":
+            units = factorise(generator, how.count)
+        else:
+            units = principal(draw(generator, range(how.seed, how.seed + PCA_SAMPLES)), how.count)
+        named = zip(how.names, units, strict=False)  # there are no more than w has components
+        return [_direction(name, unit, spread, generator, how, {}) for name, unit in named]
     if how.method == "labels":
         if how.labels is None or not how.name:
             raise InputError("Labels need a file and a name.", "For example --labels ages.csv --name age")
         seeds, values = read_labels(how.labels)
         return [_learnt(how.name, draw(generator, seeds), values, spread, generator, how)]
     w, scores = score_faces(generator, how, show)
-    names = how.attributes or tuple(ATTRIBUTES)
-    return [_learnt(name, w, scores[name], spread, generator, how) for name in names]
+    return [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
 
 
 def score_faces(generator: Generator, how: Discovery, show: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:

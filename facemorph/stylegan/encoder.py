@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from facemorph.errors import InputError, OutputError
-from facemorph.files import write_atomically
+from facemorph.errors import InputError
+from facemorph.files import check_free, write_atomically
 from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.latents import fingerprint
 from facemorph.weights import cache_folder
@@ -125,8 +125,7 @@ def write_encoder(path: Path, encoder: Encoder, network: str, about: dict[str, A
     Raises:
         OutputError: it exists and may not be overwritten, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists.", "Choose another -o, or replace it with --overwrite.")
+    check_free(path, overwrite)
     header = {
         "kind": KIND, "network": network, "shape": json.dumps(asdict(encoder.shape)), "about": json.dumps(about)
     }  # fmt: skip

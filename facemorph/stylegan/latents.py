@@ -11,8 +11,8 @@ import safetensors
 import torch
 from safetensors.numpy import save
 
-from facemorph.errors import InputError, OutputError
-from facemorph.files import write_atomically
+from facemorph.errors import InputError
+from facemorph.files import check_free, write_atomically
 from facemorph.stylegan.generator import Generator
 
 KIND = "facemorph latent"
@@ -52,8 +52,7 @@ def write_latent(path: Path, latent: Latent, overwrite: bool = False) -> None:
     Raises:
         OutputError: it exists and may not be overwritten, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists.", "Choose another -o, or replace it with --overwrite.")
+    check_free(path, overwrite)
     header = {"kind": KIND, "space": latent.space, "network": latent.network, "about": json.dumps(latent.about)}
     arrays = {"w": latent.w, **latent.arrays}
     arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from facemorph.device import pick_device
-from facemorph.errors import InputError, OutputError
+from facemorph.errors import InputError
+from facemorph.files import check_free
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import bar
 from facemorph.stylegan.generator import OWN, Generator
@@ -89,8 +90,7 @@ def write_grid(
         InputError: the network makes no such pictures, the device is not there, or the grid is too large.
         OutputError: the grid's file exists and may not be overwritten, or cannot be written.
     """
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists.", "Choose another -o, or replace it with --overwrite.")
+    check_free(output, overwrite)
     generator = load_generator(find_network(network), pick_device(how.device))
     resolution = generator.architecture.resolution
     if len(seeds) * resolution**2 > MAX_GRID_PIXELS:

@@ -13,7 +13,7 @@ from facemorph.config import plain
 from facemorph.device import pick_device
 from facemorph.errors import InputError, OutputError, TrainingError, WeightsError
 from facemorph.faces.likeness import Likeness, likeness_of_aligned
-from facemorph.files import write_atomically
+from facemorph.files import check_free, write_atomically
 from facemorph.metrics.perceptual import Lpips, load_lpips
 from facemorph.metrics.pictures import psnr
 from facemorph.progress import bar
@@ -164,8 +164,7 @@ def teach(
     path = output or encoder_path(network_id)
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists.", "Choose another -o, or replace it with --overwrite.")
+    check_free(path, overwrite)
     school = School(generator, settings)
     checkpoint = path.with_suffix(".checkpoint.pt")
     key = {"network": network_id, "settings": plain(settings)}
