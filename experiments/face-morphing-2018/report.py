@@ -1,4 +1,4 @@
-"""The table of results: for each run its verdicts, losses and distances over the seeds, from lowest to highest."""
+"""The tables of results: for each run its verdicts, losses and distances over the seeds, from lowest to highest."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,12 +6,18 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+Columns = dict[str, tuple[Callable[[Row], float | None], int]]  # heading: value of a row, digits
 
 
-def frechet_of(row: Row, space: str) -> float:
+def distance_of(row: Row, space: str, kind: str = "frechet") -> float:
     """Over "descriptors" or "imagenet"; to all faces of the person where the run learnt from a share of them."""
     judged = row["evaluation"]
-    return (judged["against"] or judged)["distances"][space]["frechet"]["value"]
+    return (judged["against"] or judged)["distances"][space][kind]["value"]
+
+
+def diversity_of(row: Row, space: str) -> float:
+    """Over "descriptors" or "pixels", in percent of the data's."""
+    return 100 * row["evaluation"]["diversity"][space]["ratio"]
 
 
 def expressions_of(row: Row, kind: str) -> float | None:
@@ -27,20 +33,46 @@ def mirrored_of(row: Row) -> float | None:
     return 100 * judged["mirrored"]["samples"] if judged["samples_show"]["seen"] else None
 
 
-COLUMNS: dict[str, tuple[Callable[[Row], float | None], int]] = {  # heading: value of a row, digits
+COLUMNS: Columns = {
     "d-loss": (lambda row: row["d_loss"], 2),
     "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
     "g-loss": (lambda row: row["g_loss"], 1),
     "g-loss, wide": (lambda row: row["g_amplitude"], 2),
     "g-loss, change over the second half, %": (lambda row: 100 * row["g_rise"], 0),
-    "Frechet": (lambda row: frechet_of(row, "descriptors"), 2),
-    "over ImageNet": (lambda row: frechet_of(row, "imagenet"), 0),
+    "Frechet": (lambda row: distance_of(row, "descriptors"), 2),
+    "over ImageNet": (lambda row: distance_of(row, "imagenet"), 0),
     "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
-    "diversity, % of the data's": (lambda row: 100 * row["evaluation"]["diversity"]["descriptors"]["ratio"], 0),
+    "diversity, % of the data's": (lambda row: diversity_of(row, "descriptors"), 0),
     "mirrored, %": (mirrored_of, 0),
     "expressions covered, %": (lambda row: expressions_of(row, "expressions"), 0),
     "by those between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),
+}
+FEW_COLUMNS: Columns = {
+    "Frechet": (lambda row: distance_of(row, "descriptors"), 3),
+    "kernel": (lambda row: distance_of(row, "descriptors", "kernel"), 1),
+    "Frechet, ImageNet": (lambda row: distance_of(row, "imagenet"), 0),
+    "kernel, ImageNet": (lambda row: distance_of(row, "imagenet", "kernel"), 0),
+    "diversity, descriptors, %": (lambda row: diversity_of(row, "descriptors"), 0),
+    "pixels, %": (lambda row: diversity_of(row, "pixels"), 0),
+    "expressions, %": (lambda row: expressions_of(row, "expressions"), 0),
+    "mirrored, %": (mirrored_of, 0),
+    "copied, %": (lambda row: 100 * row["evaluation"]["memory"]["descriptors"]["nearer_share"], 0),
+}
+FEW = {  # run on 100 faces: its recipe, in the order of the table
+    "woman-100-paper": "the paper's recipe",
+    "few-ema": "+ averaged G",
+    "few-spectral-hinge": "spectral norm, hinge, averaged G",
+    "few-r1": "R1, averaged G",
+    "woman-100-ours": "color, shift, averaged G (mixed.yaml)",
+    "few-cutout": "+ cutout",
+    "few-adaptive": "their share follows D (ADA)",
+    "few-flipped": "mixed.yaml + flips of a quarter",
+    "few-half-flipped": "mixed.yaml + flips of half",
+    "few-half-flipped-cutout": "the same + cutout",
+    "few-half-flipped-adaptive": "the same, their share follows D (ADA)",
+    "few-half-flipped-spectral-hinge": "the same + spectral norm, hinge",
+    "few-half-flipped-r1": "the same + R1",
 }
 
 
@@ -53,14 +85,40 @@ def spread_of(rows: list[Row], value: Callable[[Row], float | None], digits: int
     return low if low == high else f"{low} to {high}"
 
 
-def write_table(rows: list[Row], path: Path) -> None:
-    """Write a Markdown table, one line a run, its seeds together."""
-    names = list(dict.fromkeys((row["figure"], row["name"], row["scale"]) for row in rows))
-    lines = [f"| figure | run | verdict | {' | '.join(COLUMNS)} |", "|---|---|---|" + "---|" * len(COLUMNS)]
-    for figure, name, scale in names:
-        own = [row for row in rows if (row["name"], row["scale"]) == (name, scale)]
-        verdicts = ", ".join(f"{verdict} {count}" for verdict, count in Counter(r["verdict"] for r in own).items())
-        cells = " | ".join(spread_of(own, value, digits) for value, digits in COLUMNS.values())
+def spreads_of(rows: list[Row], columns: Columns) -> list[str]:
+    return [spread_of(rows, value, digits) for value, digits in columns.values()]
+
+
+def verdicts_of(rows: list[Row]) -> str:
+    return ", ".join(f"{verdict} {count}" for verdict, count in Counter(row["verdict"] for row in rows).items())
+
+
+def back_of(row: Row) -> str:
+    """After which step d-loss was back for good, in words."""
+    return "not" if row["back_after"] is None else f"{row['back_after']:,}"
+
+
+def write_tables(rows: list[Row], folder: Path) -> None:
+    """Markdown, a line a run, its seeds together: table.md, all runs; few.md, the recipes for 100 faces; back.md, of
+    the runs whose d-loss went to 0, when it came back."""
+    seeds: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        seeds.setdefault((row["name"], row["scale"]), []).append(row)
+    table, back, few = [], [], []
+    for (name, scale), own in seeds.items():
+        own.sort(key=lambda row: row["seed"])
         label = name if scale == "small" else f"{name} ({scale})"
-        lines.append(f"| {figure} | {label} | {verdicts} | {cells} |")
-    path.write_text("\n".join(lines) + "\n")
+        table.append([own[0]["figure"], label, verdicts_of(own), *spreads_of(own, COLUMNS)])
+        if any(row["back_after"] != 0 for row in own):
+            faces = sum(own[0]["faces"].values())
+            back.append([label, f"{faces:,}", f"{own[0]['steps']:,}", ", ".join(map(back_of, own))])
+    for name, recipe in FEW.items():
+        if own := seeds.get((name, "small")):
+            few.append([recipe, verdicts_of(own), *spreads_of(own, FEW_COLUMNS)])
+    write_table(["figure", "run", "verdict", *COLUMNS], table, folder / "table.md")
+    write_table(["recipe", "verdict", *FEW_COLUMNS], few, folder / "few.md")
+    write_table(["run", "faces", "steps", "back after, a seed each"], back, folder / "back.md")
+
+
+def write_table(headings: list[str], lines: list[list[str]], path: Path) -> None:
+    path.write_text("".join(f"| {' | '.join(line)} |\n" for line in [headings, ["---"] * len(headings), *lines]))

@@ -6,8 +6,8 @@
     python experiments/face-morphing-2018/reproduce.py ... --scale paper  # 5,000 steps at full width, for a GPU
 
 All seeds of a run give its spread; every run with its first seed comes before any second seed. Leaves in the working
-folder runs/, results.jsonl (one row a run), table.md, curves.png, walks.json (figures 12, 13) and spread.json (figure
-11). It may be stopped and started again at any time.
+folder runs/, results.jsonl (one row a run), table.md, few.md and back.md, curves.png, walks.json (figures 12, 13) and
+spread.json (figure 11). It may be stopped and started again at any time.
 """
 
 import json
@@ -26,7 +26,7 @@ import material
 import numpy as np
 import scipy.stats
 import yaml
-from report import write_table
+from report import write_tables
 from runs import LONG, Planned, Sources, plan, prepare
 from walks import walk_all
 
@@ -40,6 +40,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "paper": {"training.steps": 5000},
 }
 SAMPLES = 500  # faces drawn to judge a run
+AT_ZERO = 0.1  # d-loss below which D tells every fake
 BLOCK = 20  # steps whose mean is one point of the line through g-loss
 
 
@@ -98,6 +99,7 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     slope, low, high = slope_of(losses["g_loss"])
     row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}
     row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds_of(losses["seconds"]))}
+    row |= {"steps": len(losses["step"]), "back_after": back_after(losses["d_loss"])}
     row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
     return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
 
@@ -142,6 +144,15 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
     error = float(np.sqrt(rest @ rest / max(count - 2, 1) / (x @ x)))
     student = float(scipy.stats.t.ppf(0.975, max(count - 2, 1)))
     return slope, slope - student * error, slope + student * error
+
+
+def back_after(d_loss: np.ndarray, window: int = 100) -> int | None:
+    """The step after which the mean of d-loss over `window` steps is never at 0 again; None where it is to the end."""
+    means = np.convolve(d_loss, np.full(window, 1 / window), "valid")
+    low = np.flatnonzero(means < AT_ZERO)
+    if not len(low):
+        return 0
+    return None if low[-1] == len(means) - 1 else int(low[-1]) + window
 
 
 @click.command()
@@ -203,12 +214,12 @@ def main(
                 known.append(row.result())
                 with results.open("a") as file:
                     file.write(json.dumps(known[-1]) + "\n")
-                write_table(known, work / "table.md")
+                write_tables(known, work)
                 click.echo(f"[{number} of {len(todo)}] {known[-1]['name']}, seed {known[-1]['seed']}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    write_table(known, work / "table.md")
+    write_tables(known, work)
     curves.draw(work, work / "curves.png", scale)
     write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
     click.echo(f"{len(known)} runs judged: {results}, {work / 'table.md'}")
