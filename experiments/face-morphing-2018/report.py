@@ -106,7 +106,6 @@ def write_tables(rows: list[Row], folder: Path) -> None:
         seeds.setdefault((row["name"], row["scale"]), []).append(row)
     table, back, few = [], [], []
     for (name, scale), own in seeds.items():
-        own.sort(key=lambda row: row["seed"])
         label = name if scale == "small" else f"{name} ({scale})"
         table.append([own[0]["figure"], label, verdicts_of(own), *spreads_of(own, COLUMNS)])
         if any(row["back_after"] != 0 for row in own):
@@ -121,4 +120,6 @@ def write_tables(rows: list[Row], folder: Path) -> None:
 
 
 def write_table(headings: list[str], lines: list[list[str]], path: Path) -> None:
-    path.write_text("".join(f"| {' | '.join(line)} |\n" for line in [headings, ["---"] * len(headings), *lines]))
+    if lines:
+        whole = [headings, ["---"] * len(headings), *lines]
+        path.write_text("".join(f"| {' | '.join(line)} |\n" for line in whole))

@@ -26,12 +26,12 @@ import material
 import numpy as np
 import scipy.stats
 import yaml
-from report import write_tables
+from report import Row, write_tables
 from runs import LONG, Planned, Sources, plan, prepare
 from walks import walk_all
 
 from facemorph.dcgan.run import Run
-from facemorph.files import sha256, write_json
+from facemorph.files import sha256, write_json, write_jsonl
 
 # Half the paper's width and few steps let two processor cores do all of it in hours.
 SCALES: dict[str, dict[str, Any]] = {
@@ -71,9 +71,9 @@ def dense_faces(sources: Sources) -> None:
         facemorph("align", "-q", folder / person, "-o", sources.work / "dense")
 
 
-def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, threads: int) -> dict[str, Any]:
-    """One row of results: the run's settings, verdict, figures and time."""
-    folder = sources.work / "runs" / scale / f"{planned.name}-{seed}"
+def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, threads: int) -> Row:
+    """One row of results: the run's settings, verdict, figures and time; what is done already is only read."""
+    folder = folder_of(planned, sources, scale, seed)
     faces = [str(path.resolve()) for path in planned.faces]
     settings = {**SCALES[scale], **planned.settings, "data.faces": faces, "training.seed": seed}
     settings = {**settings, "output.sample_every": 200, "training.steps": steps_of(planned, scale)}
@@ -82,15 +82,16 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
         section, _, name = key.partition(".")
         tree.setdefault(section, {})[name] = value
     folder.parent.mkdir(parents=True, exist_ok=True)
-    config = config_of(folder)
-    config.write_text(yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree}))
+    config, text = config_of(folder), yaml.safe_dump({"recipe": f"figure {planned.figure}: {planned.name}", **tree})
     before = folder.with_name(f"{planned.goes_on_from}-{seed}")
     if planned.goes_on_from and not folder.exists() and is_trained(before):
         copy = folder.with_name(f".{folder.name}")
         shutil.rmtree(copy, ignore_errors=True)  # what an interruption left
         shutil.copytree(before, copy, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
         copy.replace(folder)
-    facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
+    if not is_trained(folder) or config.read_text() != text:
+        config.write_text(text)
+        facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
     if not is_evaluated(run):
         whole = ["--against", planned.faces[0]] if "data.limit" in planned.settings else []  # a share was learnt
@@ -99,9 +100,13 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     slope, low, high = slope_of(losses["g_loss"])
     row = {"name": planned.name, "figure": planned.figure, "scale": scale, "seed": seed, **asdict(run.health())}
     row |= {"g_slope": slope, "g_slope_low": low, "g_slope_high": high, "seconds": round(seconds_of(losses["seconds"]))}
-    row |= {"steps": len(losses["step"]), "back_after": back_after(losses["d_loss"])}
-    row |= {"faces": run.about()["faces"], "evaluation": json.loads((folder / "evaluation.json").read_text())}
+    row |= {"back_after": back_after(losses["d_loss"]), "faces": run.about()["faces"]}
+    row |= {"evaluation": json.loads((folder / "evaluation.json").read_text())}
     return row | {"date": run.about()["begun"][:10], "commit": run.about().get("commit", "")}
+
+
+def folder_of(planned: Planned, sources: Sources, scale: str, seed: int) -> Path:
+    return sources.work / "runs" / scale / f"{planned.name}-{seed}"
 
 
 def config_of(folder: Path) -> Path:
@@ -121,10 +126,10 @@ def seconds_of(clock: np.ndarray) -> float:
 
 def is_trained(folder: Path) -> bool:
     """Has this run come to its last step?"""
-    config = config_of(folder)
-    if not (folder / "log.csv").exists() or not config.exists():
+    health, config = folder / "health.json", config_of(folder)
+    if not health.exists() or not config.exists():
         return False
-    return len(Run.open(folder).losses()["step"]) == yaml.safe_load(config.read_text())["training"]["steps"]
+    return json.loads(health.read_text())["steps"] == yaml.safe_load(config.read_text())["training"]["steps"]
 
 
 def is_evaluated(run: Run) -> bool:
@@ -191,38 +196,40 @@ def main(
         raise click.UsageError("Give --man and --woman, or --sample.")
     sources = Sources(man, woman, noise, work)
     frames_and_faces(sources)
-    chosen = [one for one in plan(sources) if not only or one.name.startswith(only)]
+    runs = plan(sources)
+    chosen = [one for one in runs if not only or one.name.startswith(only)]
     chosen = [one for one in chosen if not figures or any(map(one.is_behind, figures))]
     if not (work / "spread.json").exists():
         spreads = {one: material.spread(sources.frames(one), sources.faces(one)) for one in ("man", "woman")}
         write_json(work / "spread.json", spreads)
-    results = work / "results.jsonl"
-    known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    done = {(row["name"], row["scale"], row["seed"]) for row in known}
-    todo = [(seed, one) for seed in range(seeds) for one in chosen if (one.name, scale, seed) not in done]
-    if report:
-        todo = [(seed, one) for seed, one in todo if is_trained(work / "runs" / scale / f"{one.name}-{seed}")]
-    if any("dense" in one.name for _, one in todo):
+
+    every = [(one, size, seed) for size in SCALES for seed in range(seeds) for one in runs]
+    trained = [job for job in every if is_trained(folder_of(job[0], sources, *job[1:]))]
+    wanted = [] if report else [(one, scale, seed) for one, size, seed in every if size == scale and one in chosen]
+    missing = [job for job in wanted if job not in trained]
+    if any("dense" in one.name for one, _, _ in missing):
         dense_faces(sources)
-    for _, planned in todo:
-        prepare(sources, planned)
+    for one, _, _ in missing:
+        prepare(sources, one)
+    rows: list[Row] = []
+    order = [one.name for one in runs]
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
     with ThreadPoolExecutor(jobs) as pool:
-        rows = [pool.submit(train_and_judge, planned, sources, scale, seed, threads) for seed, planned in todo]
+        todo = [*trained, *missing]
+        found = [pool.submit(train_and_judge, one, sources, size, seed, threads) for one, size, seed in todo]
         try:
-            for number, row in enumerate(as_completed(rows), 1):
-                known.append(row.result())
-                with results.open("a") as file:
-                    file.write(json.dumps(known[-1]) + "\n")
-                write_tables(known, work)
-                click.echo(f"[{number} of {len(todo)}] {known[-1]['name']}, seed {known[-1]['seed']}")
+            for number, row in enumerate(as_completed(found), 1):
+                rows.append(row.result())
+                rows.sort(key=lambda row: (order.index(row["name"]), row["scale"], row["seed"]))
+                write_jsonl(work / "results.jsonl", rows)
+                write_tables(rows, work)
+                click.echo(f"[{number} of {len(todo)}] {row.result()['name']}, seed {row.result()['seed']}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    write_tables(known, work)
     curves.draw(work, work / "curves.png", scale)
     write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
-    click.echo(f"{len(known)} runs judged: {results}, {work / 'table.md'}")
+    click.echo(f"{len(rows)} runs judged: {work / 'results.jsonl'}, {work / 'table.md'}")
 
 
 if __name__ == "__main__":
