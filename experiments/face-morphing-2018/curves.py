@@ -1,4 +1,4 @@
-"""The curves of figures 7, 10, 15 and 17, all seeds: reproduce.py calls it, and it may be called alone.
+"""The curves of figures 7, 10, 15, 16 and 17, all seeds: reproduce.py calls it, and it may be called alone.
 
 python experiments/face-morphing-2018/curves.py work curves.png
 """
@@ -20,9 +20,9 @@ PANELS = {  # title: the runs that are laid over each other; a long one begins a
     "11, 12: aligned": [f"{person}-aligned-paper{long}" for person in PERSONS for long in ("", "-long")],
     "15: both": ("mixed-paper", "mixed-paper-long"),
     "15: both, our recipe": ("mixed-ours", "mixed-ours-long"),
-    "half flipped": ("heart-half-flipped", "heart-half-flipped-long"),
+    "16: 500 pictures": ("woman-500-paper",),
     "17: 100 pictures": ("woman-100-paper",),
-    "17: 100, our recipe": ("woman-100-ours",),
+    "16, 17: our recipe": ("woman-500-ours", "woman-100-ours"),
 }
 WINDOW = 20  # steps that a point averages
 
