@@ -89,7 +89,9 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
         shutil.rmtree(copy, ignore_errors=True)  # what an interruption left
         shutil.copytree(before, copy, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
         copy.replace(folder)
-    if not is_trained(folder) or config.read_text() != text:
+    if folder.exists() and config.exists() and config.read_text() != text:
+        raise SystemExit(f"{folder} was trained by another plan than today's {planned.name}: move it away.")
+    if not is_trained(folder):
         config.write_text(text)
         facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
