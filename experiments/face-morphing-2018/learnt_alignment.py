@@ -1,16 +1,18 @@
 """The paper's second limit, "alignment needs another learner": a first try at alignment learnt inside the training.
 
     python experiments/face-morphing-2018/learnt_alignment.py work            # after reproduce.py ... -o work
-    python experiments/face-morphing-2018/learnt_alignment.py work --strength 0.2 --way known --seed 1
+    python experiments/face-morphing-2018/learnt_alignment.py work --strength 0.2 --way known --seeds 1
 
 D sees faces that were shifted, turned and scaled at random (`jittered` in material.py). What G draws is moved as well
 before D sees it, so G need not draw misplaced faces: it may draw all of them at one place and leave the rest to the
-mover. `none` trains without a mover, `known` moves as the training faces were moved, `learnt` begins at an eighth of
-the limits and lets the gradient find how far. Written to work/learnt-alignment.jsonl, one row each: how far apart the
-eyes of G's own pictures lie (before the mover), how often a face is seen, the Frechet distance to aligned faces.
+mover. `none` trains without a mover (the settings are those of reproduce.py's jitter-*-ours, scale small), `known`
+moves as the training faces were moved, `learnt` begins at an eighth of the limits and lets the gradient find how far.
+Written to work/learnt-alignment.jsonl, one row each: how far G's own pictures (before the mover) differ from each
+other and their eyes lie apart, how often a face is seen and is one of the persons, Frechet distance to aligned faces.
 """
 
 import json
+from itertools import product
 from pathlib import Path
 
 import click
@@ -19,7 +21,7 @@ import torch
 from material import DEGREES, SCALE, SHIFT, jittered
 from PIL import Image
 from torch.nn.functional import affine_grid, grid_sample
-from tqdm import tqdm
+from tqdm import trange
 
 from facemorph.config import Config, Data, Network, Training
 from facemorph.dcgan.checkpoint import State, settled
@@ -27,12 +29,16 @@ from facemorph.dcgan.dataset import load_faces
 from facemorph.dcgan.health import judge
 from facemorph.dcgan.networks import draw_z
 from facemorph.dcgan.train import one_step
+from facemorph.evaluation.measures import Persons
+from facemorph.evaluation.study import Study
+from facemorph.faces.expression import expressions
 from facemorph.faces.identify import Studied, study_aligned
 from facemorph.faces.landmarks import LEFT_EYE, RIGHT_EYE
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.metrics.distributions import frechet
 
 PERSONS = ("man", "woman")
+WAYS = ("none", "known", "learnt")
 COUNT = 300  # pictures that are compared
 
 
@@ -54,8 +60,14 @@ class Mover(torch.nn.Module):
         return grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
 
 
-def eyes_apart(studied: Studied) -> float:
-    """Standard deviation of the middle of the eyes, both axes together, in distances between the eyes."""
+def as_study(studied: Studied) -> Study:
+    return Study(studied.descriptors, expressions(studied.points), studied.seen)
+
+
+def eyes_apart(studied: Studied) -> float | None:
+    """Standard deviation of the middle of the eyes, both axes together, in distances between them; None if unseen."""
+    if not studied.seen.any():
+        return None
     points = studied.points[studied.seen]
     eyes = np.stack([points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)])  # [2, N, 2]
     middle, between = eyes.mean(0), np.hypot(*(eyes[1] - eyes[0]).T).mean()
@@ -70,51 +82,53 @@ def deviation(pictures: np.ndarray) -> float:
     return float(pictures.astype(np.float32).std(0).mean())
 
 
-def some(folders: list[Path]) -> np.ndarray:
-    """COUNT pictures of the folders together, evenly chosen: [N, H, W, 3]."""
-    paths = [path for folder in folders for path in sorted(folder.glob("*.png"))]
-    chosen = np.linspace(0, len(paths) - 1, min(COUNT, len(paths))).astype(int)
-    return np.stack([np.asarray(Image.open(paths[index]).convert("RGB")) for index in chosen])
+def some(folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """COUNT pictures of the folders together, evenly chosen: [N, H, W, 3], and the number of their folder [N]."""
+    paths = [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.glob("*.png"))]
+    chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, min(COUNT, len(paths))).astype(int)]
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path, _ in chosen]
+    return np.stack(pictures), np.array([label for _, label in chosen])
 
 
 @click.command()
 @click.argument("work", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--strength", default=0.4, show_default=True, help="Of the jitter, 0 to 1.")
-@click.option("--way", "ways", multiple=True, type=click.Choice(["none", "known", "learnt"]), help="Default: all.")
-@click.option("--steps", default=400, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, seed: int) -> None:
+@click.option("--way", "ways", multiple=True, type=click.Choice(WAYS), help="Default: all.")
+@click.option("--steps", default=1000, show_default=True)
+@click.option("--seed", "first_seed", default=0, show_default=True, help="The first one.")
+@click.option("--seeds", default=3, show_default=True)
+def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_seed: int, seeds: int) -> None:
     """Train on misplaced faces with and without a mover behind G, and see where G draws its own."""
     folders = [work / "material" / f"{person}-jitter-{strength}" for person in PERSONS]
     for person, folder in zip(PERSONS, folders, strict=True):
         jittered(work / "frames" / person, work / "faces" / person, folder, strength)
-    reference, learnt_from = some([work / "faces" / person for person in PERSONS]), some(folders)
+    (reference, labels), (learnt_from, _) = some([work / "faces" / person for person in PERSONS]), some(folders)
     aligned, training = study_aligned(reference), study_aligned(learnt_from)
-    click.echo(f"eyes apart: aligned faces {eyes_apart(aligned):.3f}, training faces {eyes_apart(training):.3f}")
-    hyper = Training(steps=steps, augment=("color", "shift", "flip"), flip=0.5, ema=0.99, seed=seed)
-    config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
-    faces = load_faces(config.data, config.network.size_px, seed)
-    pictures, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
-    for way in ways or ("none", "known", "learnt"):
+    persons = Persons(as_study(aligned), labels, PERSONS)
+    about_data = {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
+    about_data |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
+    about_data |= {"deviation_aligned": deviation(reference), "deviation_training": deviation(learnt_from)}
+    for seed, way in product(range(first_seed, first_seed + seeds), ways or WAYS):
+        hyper = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
+        config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
+        faces = load_faces(config.data, config.network.size_px, seed)
+        pictures, numbers = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
         state = State(config, torch.device("cpu"))
         mover = Mover(strength if way == "known" else 0.125, way == "learnt")
         if way != "none":
             state.g.register_forward_hook(lambda _network, _z, drawn, move=mover: move(drawn))
         if way == "learnt":
             state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
-        rows = [one_step(state, pictures, labels, config, torch.float32) for _ in tqdm(range(steps), way)]
+        rows = [one_step(state, pictures, numbers, config, torch.float32) for _ in trange(steps, desc=f"{way} {seed}")]
         losses = torch.stack(rows).numpy()
         z = draw_z(COUNT, config.network, torch.Generator().manual_seed(seed))
         with torch.no_grad():
             drawn = to_uint8(settled(state, config)(z))  # a copy, without the mover
         studied, health = study_aligned(drawn), judge(losses[:, 0], losses[:, 3])
         row = {"way": way, "strength": strength, "steps": steps, "seed": seed, "verdict": health.verdict}
-        row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, "seen": float(studied.seen.mean())}
-        row |= {"eyes_apart": eyes_apart(studied), "frechet": frechet(studied.descriptors, aligned.descriptors)}
-        row |= {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
-        row |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
-        row |= {"deviation": deviation(drawn), "deviation_aligned": deviation(reference)}
-        row |= {"deviation_training": deviation(learnt_from)}
+        row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, **persons.shares(as_study(studied))}
+        row |= {"frechet": frechet(studied.descriptors, aligned.descriptors), "eyes_apart": eyes_apart(studied)}
+        row |= {"deviation": deviation(drawn), **about_data}
         row |= {"spread": [round(value, 3) for value in mover.spread.tolist()] if way != "none" else None}
         write_image(work / f"learnt-alignment-{way}-{strength}-{seed}.png", grid(drawn[:64]))
         with (work / "learnt-alignment.jsonl").open("a") as file:
