@@ -17,9 +17,9 @@ PERSONS = ("man", "woman")
 PANELS = {  # title: the runs that are laid over each other; a long one begins as the short one
     "6, 7: drones": ("noise-paper", "noise-paper-long"),
     "8-10: rectangle": [f"{person}-rectangle-paper{long}" for person in PERSONS for long in ("", "-long")],
-    "11, 12: aligned": [f"{person}-aligned-paper{long}" for person in PERSONS for long in ("", "-long")],
+    "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper", "woman-aligned-paper-long"),
     "15: both": ("mixed-paper", "mixed-paper-long"),
-    "15: both, our recipe": ("mixed-ours", "mixed-ours-long"),
+    "15: both, our recipe": ("mixed-ours",),
     "16: 500 pictures": ("woman-500-paper",),
     "17: 100 pictures": ("woman-100-paper",),
     "16, 17: our recipe": ("woman-500-ours", "woman-100-ours"),

@@ -69,10 +69,6 @@ FEW = {  # run on 100 faces: its recipe, in the order of the table
     "few-adaptive": "their share follows D (ADA)",
     "few-flipped": "mixed.yaml + flips of a quarter",
     "few-half-flipped": "mixed.yaml + flips of half",
-    "few-half-flipped-cutout": "the same + cutout",
-    "few-half-flipped-adaptive": "the same, their share follows D (ADA)",
-    "few-half-flipped-spectral-hinge": "the same + spectral norm, hinge",
-    "few-half-flipped-r1": "the same + R1",
 }
 
 
