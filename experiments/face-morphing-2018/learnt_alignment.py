@@ -5,7 +5,7 @@
 
 D sees faces that were shifted, turned and scaled at random (`jittered` in material.py). What G draws is moved as well
 before D sees it, so G need not draw misplaced faces: it may draw all of them at one place and leave the rest to the
-mover. `none` trains without a mover (the settings are those of reproduce.py's jitter-*-ours, scale small), `known`
+mover. `none` is without a mover: reproduce.py's run jitter-*-ours (small), with the settings of the others; `known`
 moves as the training faces were moved, `learnt` begins at an eighth of the limits and lets the gradient find how far.
 Written to work/learnt-alignment.jsonl, one row each: how far G's own pictures (before the mover) differ from each
 other and their eyes lie apart, how often a face is seen and is one of the persons, Frechet distance to aligned faces.
@@ -26,9 +26,11 @@ from tqdm import trange
 from facemorph.config import Config, Data, Network, Training
 from facemorph.dcgan.checkpoint import State, settled
 from facemorph.dcgan.dataset import load_faces
-from facemorph.dcgan.health import judge
-from facemorph.dcgan.networks import draw_z
+from facemorph.dcgan.health import Health, judge
+from facemorph.dcgan.networks import Generator, draw_z
+from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import one_step
+from facemorph.dcgan.walk import load_generator
 from facemorph.evaluation.measures import Persons
 from facemorph.evaluation.study import Study
 from facemorph.faces.expression import expressions
@@ -40,6 +42,7 @@ from facemorph.metrics.distributions import frechet
 PERSONS = ("man", "woman")
 WAYS = ("none", "known", "learnt")
 COUNT = 300  # pictures that are compared
+BEGIN = 0.125  # strength from which one is learnt
 
 
 class Mover(torch.nn.Module):
@@ -90,6 +93,22 @@ def some(folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pictures), np.array([label for _, label in chosen])
 
 
+def learn(folders: list[Path], strength: float | None, steps: int, seed: int) -> tuple[Generator, Health, list[float]]:
+    """Train with a mover behind G, of this strength or, with None, learnt: G without it, and where it ended."""
+    training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
+    config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=training)
+    faces = load_faces(config.data, config.network.size_px, seed)
+    pictures, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
+    state = State(config, torch.device("cpu"))
+    mover = Mover(strength or BEGIN, strength is None)
+    state.g.register_forward_hook(lambda _network, _z, drawn: mover(drawn))
+    if strength is None:
+        state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
+    losses = np.stack([one_step(state, pictures, labels, config, torch.float32).numpy() for _ in trange(steps)])
+    spread = [round(value, 3) for value in mover.spread.tolist()]
+    return settled(state, config), judge(losses[:, 0], losses[:, 3]), spread  # settled: a copy, without the mover
+
+
 @click.command()
 @click.argument("work", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--strength", default=0.4, show_default=True, help="Of the jitter, 0 to 1.")
@@ -109,27 +128,19 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_s
     about_data |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
     about_data |= {"deviation_aligned": deviation(reference), "deviation_training": deviation(learnt_from)}
     for seed, way in product(range(first_seed, first_seed + seeds), ways or WAYS):
-        hyper = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
-        config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=hyper)
-        faces = load_faces(config.data, config.network.size_px, seed)
-        pictures, numbers = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
-        state = State(config, torch.device("cpu"))
-        mover = Mover(strength if way == "known" else 0.125, way == "learnt")
-        if way != "none":
-            state.g.register_forward_hook(lambda _network, _z, drawn, move=mover: move(drawn))
-        if way == "learnt":
-            state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
-        rows = [one_step(state, pictures, numbers, config, torch.float32) for _ in trange(steps, desc=f"{way} {seed}")]
-        losses = torch.stack(rows).numpy()
-        z = draw_z(COUNT, config.network, torch.Generator().manual_seed(seed))
+        z = draw_z(COUNT, Network(), torch.Generator().manual_seed(seed))
+        if way == "none":
+            run = Run.open(work / "runs" / "small" / f"jitter-{strength}-ours-{seed}")
+            network, health, spread = load_generator(run).network, run.health(), None
+        else:
+            network, health, spread = learn(folders, strength if way == "known" else None, steps, seed)
         with torch.no_grad():
-            drawn = to_uint8(settled(state, config)(z))  # a copy, without the mover
-        studied, health = study_aligned(drawn), judge(losses[:, 0], losses[:, 3])
-        row = {"way": way, "strength": strength, "steps": steps, "seed": seed, "verdict": health.verdict}
+            drawn = to_uint8(network(z))
+        studied = study_aligned(drawn)
+        row = {"way": way, "strength": strength, "steps": health.steps, "seed": seed, "verdict": health.verdict}
         row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, **persons.shares(as_study(studied))}
         row |= {"frechet": frechet(studied.descriptors, aligned.descriptors), "eyes_apart": eyes_apart(studied)}
-        row |= {"deviation": deviation(drawn), **about_data}
-        row |= {"spread": [round(value, 3) for value in mover.spread.tolist()] if way != "none" else None}
+        row |= {"deviation": deviation(drawn), **about_data, "spread": spread}
         write_image(work / f"learnt-alignment-{way}-{strength}-{seed}.png", grid(drawn[:64]))
         with (work / "learnt-alignment.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
