@@ -104,7 +104,8 @@ def learn(folders: list[Path], strength: float | None, steps: int, seed: int) ->
     state.g.register_forward_hook(lambda _network, _z, drawn: mover(drawn))
     if strength is None:
         state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
-    losses = np.stack([one_step(state, pictures, labels, config, torch.float32).numpy() for _ in trange(steps)])
+    rows = [one_step(state, pictures, labels, config, torch.float32) for _ in trange(steps, unit=" steps")]
+    losses = torch.stack(rows).numpy()
     spread = [round(value, 3) for value in mover.spread.tolist()]
     return settled(state, config), judge(losses[:, 0], losses[:, 3]), spread  # settled: a copy, without the mover
 
@@ -118,6 +119,12 @@ def learn(folders: list[Path], strength: float | None, steps: int, seed: int) ->
 @click.option("--seeds", default=3, show_default=True)
 def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_seed: int, seeds: int) -> None:
     """Train on misplaced faces with and without a mover behind G, and see where G draws its own."""
+    ways = ways or WAYS
+    runs = work / "runs" / "small"
+    trained = {seed: runs / f"jitter-{strength}-ours-{seed}" for seed in range(first_seed, first_seed + seeds)}
+    missing = [str(run) for run in trained.values() if not (run / "generator.safetensors").exists()]
+    if "none" in ways and missing:
+        raise click.UsageError(f"Not there: {', '.join(missing)}. Run reproduce.py ... --only jitter, or give --way.")
     folders = [work / "material" / f"{person}-jitter-{strength}" for person in PERSONS]
     for person, folder in zip(PERSONS, folders, strict=True):
         jittered(work / "frames" / person, work / "faces" / person, folder, strength)
@@ -127,10 +134,11 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_s
     about_data = {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
     about_data |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
     about_data |= {"deviation_aligned": deviation(reference), "deviation_training": deviation(learnt_from)}
-    for seed, way in product(range(first_seed, first_seed + seeds), ways or WAYS):
+    for seed, way in product(trained, ways):
+        click.echo(f"{way}, seed {seed}")
         z = draw_z(COUNT, Network(), torch.Generator().manual_seed(seed))
         if way == "none":
-            run = Run.open(work / "runs" / "small" / f"jitter-{strength}-ours-{seed}")
+            run = Run.open(trained[seed])
             network, health, spread = load_generator(run).network, run.health(), None
         else:
             network, health, spread = learn(folders, strength if way == "known" else None, steps, seed)

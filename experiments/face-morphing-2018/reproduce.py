@@ -112,7 +112,7 @@ def folder_of(planned: Planned, sources: Sources, scale: str, seed: int) -> Path
 
 
 def config_of(folder: Path) -> Path:
-    """Beside the run's folder, whose name may have a dot in it (jitter-0.1-paper-0)."""
+    """Beside the run's folder, whose name may have a dot in it (jitter-0.2-ours-0)."""
     return folder.with_name(f"{folder.name}.yaml")
 
 
