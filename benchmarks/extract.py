@@ -38,7 +38,7 @@ def main(clip: Path, rounds: int, format: str) -> None:
         bare = time.perf_counter() - started
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            video.extract(video.find_people([clip]), Path(folder), video.Settings(format=format))
+            video.extract(video.find_people([clip]), Path(folder), video.ExtractSettings(format=format))
             ours = time.perf_counter() - started
         ratios.append(ours / bare)
         click.echo(

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facemorph.faces.morph import DETAIL, Face, Morph, Settings, common_frame, locate, write_morph
+from facemorph.faces.locate import locate_face
+from facemorph.faces.morph import DETAIL, Face, LandmarkMorphSettings, Morph, common_frame, write_morph
 from facemorph.faces.warp import signed_areas
 from facemorph.images import read_image, write_image
 
@@ -34,13 +35,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         first, second = options.pictures or portraits(Path(scratch))
         start = time.perf_counter()
-        write_morph(first, second, Path(scratch) / "out", Settings(size_px=options.size, frames=options.frames))
+        write_morph(
+            first, second, Path(scratch) / "out", LandmarkMorphSettings(size_px=options.size, frames=options.frames)
+        )
         whole = time.perf_counter() - start
 
         located = []
         for path in (first, second):
             image = read_image(path)
-            located.append((image, locate(image, path.name)[1]))
+            located.append((image, locate_face(image, path.name).landmarks))
         faces = common_frame(located[0], located[1], options.size)
         morph = Morph(*faces)
 

@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from generator import reference_maker  # the neighbour in this folder
 
-from facemorph.metrics.perceptual import Lpips
-from facemorph.stylegan.description import Architecture, Description
-from facemorph.stylegan.generator import Generator
+from facemorph.metrics.lpips import Lpips
 from facemorph.stylegan.load import build_description, load_generator
-from facemorph.stylegan.projection import Projection, Search, Terms, load_projection
-from facemorph.stylegan.projector import Projector
-from facemorph.stylegan.report import peak_memory_mib
-from facemorph.stylegan.search import repeat, search
+from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import ProjectionConfig, ProjectionTerms, SearchConfig, load_projection_config
+from facemorph.stylegan.projection.optimize import broadcast_w, optimize_latents
+from facemorph.stylegan.projection.projector import Projector
+from facemorph.stylegan.projection.report import peak_memory_mib
 
 SEED = 11  # of the picture that is looked for
 
@@ -116,20 +116,25 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     ours = load_generator(path, options.device)
     lpips = random_lpips(options.device)
     with torch.no_grad():
-        pictures = [ours.synthesize(repeat(ours.map(ours.latents_of_seeds([seed])), ours)) for seed in (SEED, SEED + 1)]
+        pictures = [
+            ours.synthesize(broadcast_w(ours.map(ours.z_from_seeds([seed])), ours)) for seed in (SEED, SEED + 1)
+        ]
         features = (
             Features(random_lpips(options.device)).requires_grad_(False).to(memory_format=torch.contiguous_format)
         )  # type: ignore[call-overload]
         first, second = (features((x + 1) * 127.5) for x in pictures)
         apart = float((first - second).square().sum()), float(lpips(*pictures))
     print(f"LPIPS of two pictures: reference {apart[0]:.6f}, ours {apart[1]:.6f}")
-    alike = Projection(
-        search=Search(space="w", noise_maps=True, precision="float32"), terms=Terms(pixels=1e-9, ms_ssim=0, prior=0)
+    alike = ProjectionConfig(
+        search=SearchConfig(space="w", noise_maps=True, precision="float32"),
+        terms=ProjectionTerms(pixels=1e-9, ms_ssim=0, prior=0),
     )
     runs = {
         "reference": Reference(theirs, features, pictures[0]),
         "ours, the same terms": Ours(ours, lpips, pictures[0], alike),
-        "ours, balanced": Ours(ours, lpips, pictures[0], load_projection("balanced", ["search.precision=float32"])),
+        "ours, balanced": Ours(
+            ours, lpips, pictures[0], load_projection_config("balanced", ["search.precision=float32"])
+        ),
     }
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.size} px")
     seconds = []  # a step
@@ -213,7 +218,7 @@ class ListeningLpips:
 class Ours:
     """Our search with these settings."""
 
-    def __init__(self, generator: Generator, lpips: Lpips, target: torch.Tensor, settings: Projection) -> None:
+    def __init__(self, generator: Generator, lpips: Lpips, target: torch.Tensor, settings: ProjectionConfig) -> None:
         self.generator, self.lpips, self.target, self.settings = generator, lpips, target, settings
 
     def __call__(self, steps: int) -> tuple[Marks, float]:
@@ -226,7 +231,7 @@ class Ours:
         objective = projector.objective(self.target)
         start = projector.start(self.target, objective)
         listening.began = clock(device)
-        search(self.generator, objective, start, projector.settings)
+        optimize_latents(self.generator, objective, start, projector.settings)
         return listening.marks, listening.began - began
 
 
@@ -250,7 +255,7 @@ def random_lpips(device: str) -> Lpips:
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def official(generation: int) -> Description:
+def official(generation: int) -> GeneratorWeights:
     """A 1024-px generator of the published sizes, with random weights."""
     top = 16384 if generation == 1 else 32768  # halved with each doubling of the side
     channels = tuple(min(512, top >> level + 2) for level in range(9))
@@ -261,16 +266,16 @@ def official(generation: int) -> Description:
         name: numbers.normal(size=shape, scale=max(1, int(np.prod(shape[1:]))) ** -0.5).astype(np.float32)
         for name, shape in architecture.shapes().items()
     }
-    return Description(architecture, arrays, {})
+    return GeneratorWeights(architecture, arrays, {})
 
 
 def peak_memory(generation: int, device: str) -> None:
     """Of this process, after three steps at 1024 px with every network of the official size."""
     start = peak_memory_mib(torch.device(device))
     generator, lpips = build_description(official(generation), device), random_lpips(device)
-    settings = load_projection("balanced", ["schedule.steps=3", "search.samples=1"])
+    settings = load_projection_config("balanced", ["schedule.steps=3", "search.samples=1"])
     with torch.no_grad():
-        target = generator.synthesize(repeat(generator.map(generator.latents_of_seeds([SEED])), generator))
+        target = generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds([SEED])), generator))
     Projector(generator, settings, lpips)(target)
     peak = peak_memory_mib(target.device)
     print(f"StyleGAN {generation}, 1024 px, balanced, {device}: peak {peak} MiB, {start} MiB of them after the imports")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from facemorph import figures
-from facemorph.config import from_dict
+from facemorph import plots as figures
+from facemorph.dcgan.config import config_from_dict
 from facemorph.dcgan.health import smooth
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train as our_training
@@ -43,7 +43,7 @@ def main() -> None:
     device = pick_device()
     curves: dict[tuple[str, int], np.ndarray] = {}  # each [steps, 2]
     for seed in range(options.seeds):
-        config = from_dict(
+        config = config_from_dict(
             {
                 "data": {"faces": [str(options.faces)]},
                 "network": {"channels": options.channels, "z": "normal"},

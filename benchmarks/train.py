@@ -37,9 +37,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from facemorph.config import Config, Data, Network, from_dict
 from facemorph.dcgan import train as training
 from facemorph.dcgan.checkpoint import State, save
+from facemorph.dcgan.config import Config, Data, Network, config_from_dict
 from facemorph.dcgan.dataset import find_persons, load_faces
 from facemorph.dcgan.networks import Discriminator, Generator, stages
 from facemorph.dcgan.precision import pick_precision
@@ -87,8 +87,8 @@ def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[t
     torch.manual_seed(config.training.seed)
     g, d = Generator(config.network).to(device), Discriminator(config.network).to(device)
     rate = config.training.learning_rate
-    optimise_d = torch.optim.Adam(d.parameters(), rate, (0.5, 0.999))
-    optimise_g = torch.optim.Adam(g.parameters(), rate, (0.5, 0.999))
+    optimize_d = torch.optim.Adam(d.parameters(), rate, (0.5, 0.999))
+    optimize_g = torch.optim.Adam(g.parameters(), rate, (0.5, 0.999))
     judge = nn.BCELoss()
     size = config.training.batch_size
     loader = DataLoader(Pictures(config.data, config.network.size_px), size, True, num_workers=workers, drop_last=True)
@@ -106,12 +106,12 @@ def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[t
             loss_fake = judge(out, zeros)
             loss_fake.backward()
             of_fake = out.mean().item()
-            optimise_d.step()
+            optimize_d.step()
             g.zero_grad()
             out = d(fake).sigmoid()
             loss_g = judge(out, ones)
             loss_g.backward()
-            optimise_g.step()
+            optimize_g.step()
             _ = of_real, of_fake, out.mean().item()
             yield (loss_real + loss_fake).item(), loss_g.item()
 
@@ -127,7 +127,7 @@ def our_loop(config: Config, device: torch.device, compiled: bool = False) -> It
     dtype = pick_precision(config.training.precision, device)
     pending = []
     while True:
-        pending.append(training.one_step(state, pictures, labels, config, dtype))
+        pending.append(training.train_step(state, pictures, labels, config, dtype))
         if len(pending) == training.FLUSH_EVERY:
             torch.stack(pending).cpu()
             pending.clear()
@@ -195,7 +195,7 @@ def main() -> None:
     device = pick_device(options.device)
 
     def configured(**values: Any) -> Config:
-        return from_dict(
+        return config_from_dict(
             {
                 "data": {"faces": [str(options.faces)]},
                 "network": {"channels": options.channels, "size_px": options.size},

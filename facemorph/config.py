@@ -1,11 +1,16 @@
-"""YAML -> frozen dataclasses. An unknown key names the nearest known; all is checked before anything slow starts."""
+"""YAML -> frozen dataclasses whose fields carry range, choices and meaning.
+
+A settings class declares its fields with `setting` and calls `check_settings` when it is made, so that a wrong value is
+refused from YAML, from `--set` and from Python alike. An unknown key names the nearest known one.
+"""
 
 import dataclasses
 import difflib
 import math
 import types
 import typing
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,133 +22,154 @@ _PACKAGE = Path(__file__).resolve().parent
 # In an installed package the shipped configs lie inside it; in a checkout at the top.
 SHIPPED = next((d for d in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if d.is_dir()), _PACKAGE / "configs")
 
-
-@dataclass(frozen=True)
-class Data:
-    """Which faces are learnt."""
-
-    faces: tuple[str, ...] = ("faces",)  # folders of a person each, or a folder of such folders
-    persons: tuple[str, ...] = ()  # only these; all of them when empty
-    limit: int = 0  # at most so many faces a person, chosen by the seed; 0 takes all
-
-    def check(self) -> None:
-        _require(bool(self.faces), "data.faces", "at least one folder", self.faces)
-        _require(self.limit >= 0, "data.limit", "0 (all) or more", self.limit)
-
-
-@dataclass(frozen=True)
-class Network:
-    """The two networks (Radford et al. 2016; 2018 paper, figure 4)."""
-
-    size_px: int = 64
-    z_dim: int = 100
-    z: str = "uniform"  # in -1..1, as TensorFlow DCGAN; or uniform01, or normal
-    channels: int = 64  # of the widest layers; doubled at each halving of the side
-    kernel_px: int = 4  # 5 as in TensorFlow DCGAN
-    first_layer: str = "conv"  # of G, and the last of D: "dense" as in TensorFlow DCGAN
-    d_norm: str = "batch"  # in D; or spectral (Miyato et al. 2018), or none
-    conditional: bool = False  # both networks are told the person, so that the mix can be chosen
-
-    def check(self) -> None:
-        good = self.size_px >= 16 and self.size_px & (self.size_px - 1) == 0 and self.size_px <= 512
-        _require(good, "network.size_px", "a power of two from 16 to 512", self.size_px)
-        _require(self.z_dim >= 1, "network.z_dim", "1 or more", self.z_dim)
-        _choice(self.z, "network.z", ("uniform", "uniform01", "normal"))
-        _require(self.channels >= 4, "network.channels", "4 or more", self.channels)
-        _require(self.kernel_px in (4, 5), "network.kernel_px", "4 or 5", self.kernel_px)
-        _choice(self.first_layer, "network.first_layer", ("conv", "dense"))
-        _choice(self.d_norm, "network.d_norm", ("batch", "spectral", "none"))
+# What other tools call our settings: a field's name, or what to say where there is no such field.
+USUAL_NAMES = {
+    "lr": "learning_rate", "learningrate": "learning_rate", "lr_g": "learning_rate", "lr_d": "learning_rate",
+    "epochs": "steps", "n_epochs": "steps", "num_epochs": "steps", "iterations": "steps", "num_iterations": "steps",
+    "niter": "steps", "max_steps": "steps", "num_steps": "steps", "kimg": "steps",
+    "batch": "batch_size", "bs": "batch_size", "batchsize": "batch_size",
+    "beta_1": "beta1", "betas": "beta1", "beta2": "It is fixed at 0.999.",
+    "image_size": "size_px", "img_size": "size_px", "resolution": "size_px", "size": "size_px",
+    "nz": "z_dim", "latent_dim": "z_dim", "latent_size": "z_dim", "ngf": "channels", "ndf": "channels",
+    "ema_decay": "ema", "gamma": "r1", "r1_gamma": "r1", "label_smoothing": "real_label", "noise": "instance_noise",
+    "dataset": "faces", "data_dir": "faces", "dataroot": "faces", "amp": "precision", "dtype": "precision",
+    "lpips_weight": "lpips", "mse": "pixels", "l2": "pixels", "id": "identity", "optimizer": "It is Adam.",
+}  # fmt: skip
+EPOCHS = ("epochs", "n_epochs", "num_epochs")
 
 
 @dataclass(frozen=True)
-class Training:
-    """How they learn."""
+class Rule:
+    """What a setting may be.
 
-    steps: int = 1500
-    batch_size: int = 64
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    generator_steps: int = 1  # for each step of D; TensorFlow DCGAN takes 2 "so that d-loss does not go to zero"
-    real_label: float = 1.0  # below 1 is one-sided label smoothing, and puts a floor under d-loss
-    instance_noise: float = 0.0  # standard deviation on what D sees at the start; falls to 0 at the end
-    loss: str = "cross-entropy"  # or hinge (Lim and Ye 2017); the log says cross-entropy for both
-    r1: float = 0.0  # weight of D's squared gradient at real pictures (Mescheder et al. 2018); wants d_norm none
-    r1_every: int = 16  # steps between penalties, each so many times as heavy (Karras et al. 2020, section 3.1)
-    augment: tuple[str, ...] = ()  # of color, shift, flip, cutout: on both real and fake pictures before D
-    shift: float = 0.25  # largest shift, as a share of the side
-    flip: float = 0.25  # share of mirrored pictures; at 0.5 nothing tells G which way round its faces should be
-    cutout: float = 0.5  # side of the square cut out, as a share of the picture's
-    adaptive: float = (
-        0.0  # target of ADA's r_t, 0.6 in its paper, by which the share of augmented pictures moves; 0: all
-    )
-    adaptive_images: int = 100_000  # real pictures seen while that share moves from 0 to 1; 500,000 in ADA's paper
-    ema: float = 0.0  # share that the averaged generator keeps at each step; 0 draws with the last weights
-    precision: str = "auto"  # or float32, bfloat16; what auto takes: see dcgan/precision.py
-    sync_batch_norm: bool = False  # under torchrun: batch statistics over all processes' pictures
-    seed: int = 0
+    Attributes:
+        meaning: in words, for `--list-settings`.
+        low, high: bounds, included; `above`, `below`: bounds, not included; None for no bound.
+        choices: the words allowed; of a tuple, for each of its items.
+    """
 
-    def check(self) -> None:
-        _require(self.steps >= 1, "training.steps", "1 or more", self.steps)
-        _require(self.batch_size >= 2, "training.batch_size", "2 or more (batch norm)", self.batch_size)
-        _require(0 < self.learning_rate < 1, "training.learning_rate", "between 0 and 1", self.learning_rate)
-        _require(0 <= self.beta1 < 1, "training.beta1", "from 0 to below 1", self.beta1)
-        _require(1 <= self.generator_steps <= 10, "training.generator_steps", "from 1 to 10", self.generator_steps)
-        _require(0.5 < self.real_label <= 1, "training.real_label", "above 0.5, at most 1", self.real_label)
-        _require(self.instance_noise >= 0, "training.instance_noise", "0 or more", self.instance_noise)
-        _choice(self.loss, "training.loss", ("cross-entropy", "hinge"))
-        _require(self.r1 >= 0, "training.r1", "0 or more", self.r1)
-        _require(self.r1_every >= 1, "training.r1_every", "1 or more", self.r1_every)
-        for name in self.augment:
-            _choice(name, "training.augment", ("color", "shift", "flip", "cutout"))
-        _require(0 < self.shift <= 0.5, "training.shift", "above 0, at most 0.5", self.shift)
-        _require(0 < self.flip <= 0.5, "training.flip", "above 0, at most 0.5", self.flip)
-        _require(0 < self.cutout <= 0.75, "training.cutout", "above 0, at most 0.75", self.cutout)
-        _require(0 <= self.adaptive < 1, "training.adaptive", "from 0 (off) to below 1", self.adaptive)
-        _require(self.adaptive_images >= 1, "training.adaptive_images", "1 or more", self.adaptive_images)
-        if self.adaptive and not self.augment:
-            raise ConfigError("training.adaptive needs something to adapt.", "Name it in training.augment.")
-        _require(0 <= self.ema < 1, "training.ema", "from 0 to below 1", self.ema)
-        _choice(self.precision, "training.precision", ("auto", "float32", "bfloat16"))
-        _require(self.seed >= 0, "training.seed", "0 or more", self.seed)
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
 
+    @property
+    def allowed(self) -> str:
+        """The rule in words, such as "from 0 to 1"; empty where anything goes."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        low, high, above, below = (
+            None if bound is None else f"{bound:.15g}" for bound in (self.low, self.high, self.above, self.below)
+        )
+        if low is not None and high is not None:
+            return f"from {low} to {high}"
+        lower = f"{low} or more" if low is not None else f"above {above}" if above is not None else ""
+        upper = f"at most {high}" if high is not None else f"below {below}" if below is not None else ""
+        if low is not None and below is not None:
+            return f"from {low} to below {below}"
+        if above is not None and below is not None:
+            return f"between {above} and {below}"
+        return ", ".join(part for part in (lower, upper) if part)
 
-@dataclass(frozen=True)
-class Output:
-    """What a run leaves behind on its way."""
-
-    sample_every: int = 100  # steps between grids of 64 from fixed z
-    checkpoint_every: int = 250  # steps between checkpoints
-
-    def check(self) -> None:
-        _require(self.sample_every >= 1, "output.sample_every", "1 or more", self.sample_every)
-        _require(self.checkpoint_every >= 1, "output.checkpoint_every", "1 or more", self.checkpoint_every)
+    def holds(self, value: object) -> bool:
+        """Whether a value, or each item of a tuple, obeys the rule."""
+        if isinstance(value, tuple):
+            return all(map(self.holds, value))
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
 
 
-@dataclass(frozen=True)
-class Config:
-    """One experiment."""
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a settings class: its default, what it means, and what it may be (see `Rule`)."""
+    return dataclasses.field(default=default, metadata={"rule": Rule(meaning, low, high, above, below, choices)})
 
-    recipe: str = ""  # in words, repeated by the run
-    data: Data = field(default_factory=Data)
-    network: Network = field(default_factory=Network)
-    training: Training = field(default_factory=Training)
-    output: Output = field(default_factory=Output)
+
+def check_settings(section: Any, name: str) -> None:
+    """Refuse what the fields of a settings object may not be; `name` is the section's, for messages.
+
+    Raises:
+        ConfigError: a value of the wrong kind, out of range, or none of the choices.
+    """
+    hints = typing.get_type_hints(type(section))
+    for field in dataclasses.fields(section):
+        rule, value, key = field.metadata.get("rule"), getattr(section, field.name), f"{name}.{field.name}"
+        fitted = _fitted(hints[field.name], value, key)
+        if type(fitted) is not type(value):  # 1 for 1.0, a list for a tuple
+            object.__setattr__(section, field.name, fitted)
+        if rule is not None and not rule.holds(fitted):
+            shown = ", ".join(map(str, fitted)) if isinstance(fitted, tuple) else f"{fitted}"
+            raise ConfigError(f"{key} should be {rule.allowed}, not {shown}.")
+
+
+def choices_of(kind: Any, name: str) -> tuple[str, ...]:
+    """The choices of a field, for a command's option."""
+    return next(field.metadata["rule"].choices for field in dataclasses.fields(kind) if field.name == name)
+
+
+def list_settings(kind: Any, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Key, default, what is allowed, and meaning of every setting in a tree of settings classes."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        inner, rule = hints[field.name], field.metadata.get("rule")
+        if dataclasses.is_dataclass(inner):
+            yield from list_settings(inner, f"{prefix}{field.name}.")
+        elif rule is not None:
+            default = yaml.safe_dump(_as_yaml(field.default), default_flow_style=True).strip().removesuffix("\n...")
+            kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+            allowed = rule.allowed or kinds.get(inner, "a list of words")
+            yield f"{prefix}{field.name}", default or "''", allowed, rule.meaning
 
 
 Kind = typing.TypeVar("Kind")
 
 
-def load(name: str | Path, overrides: typing.Sequence[str] = (), kind: type[Kind] = Config) -> Kind:
-    """The experiment in a YAML file, or in the shipped config of that name; `overrides` are `section.key=value`.
+class _OnceEach(yaml.SafeLoader):
+    """YAML in which a key may stand once: PyYAML would take the last silently."""
 
-    `kind` is the dataclass of sections that the file fills: `Config`, or a part of the package's own.
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        double = next((key for key in keys if keys.count(key) > 1), None)
+        if double is not None:
+            line = node.start_mark.line + 1
+            raise ConfigError(f"the key {double} stands twice in the mapping that begins in line {line}")
+        return super().construct_mapping(node, deep)
+
+
+def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
+    """The settings in a YAML file, or in the shipped config of that name; `overrides` are `section.key=value`.
+
+    Args:
+        kind: the dataclass of sections that the file fills.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, or a value of the wrong kind or out of range.
+        ConfigError: no such file, not YAML, a key that is unknown or stands twice, or a value of the wrong kind or
+            out of range.
     """
     path = find(name)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.problem}.", "Join the two, or delete one.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}.", "See the shipped configs for the form.") from None
     if values is None:
@@ -171,7 +197,7 @@ def find(name: str | Path) -> Path:
     raise ConfigError(f"No such config: {name}.", f"Give a path, or one of the shipped: {shipped}.")
 
 
-def from_dict(values: Any, where: str = "config", kind: type[Kind] = Config) -> Kind:
+def from_dict(values: Any, where: str, kind: type[Kind]) -> Kind:
     """A checked `kind` from plain values, as YAML or JSON gives them.
 
     Raises:
@@ -187,38 +213,62 @@ def to_yaml(config: Any) -> str:
 def plain(config: Any) -> dict[str, Any]:
     """The config as YAML would give it: lists, no tuples."""
     return {
-        key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()} if isinstance(value, dict) else value
+        key: {k: _as_yaml(v) for k, v in value.items()} if isinstance(value, dict) else value
         for key, value in dataclasses.asdict(config).items()
     }
+
+
+def _as_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: {prefix or 'the file'} should be keys with values, not {values!r}.")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
+    fields = [field.name for field in dataclasses.fields(kind)]
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, 1, 0.5)
-            raise ConfigError(
-                f"{where}: unknown key {prefix}{key}." + (f" Did you mean {prefix}{near[0]}?" if near else ""),
-                f"Known: {', '.join(fields)}.",
-            )
-    built = kind(**{key: _value(hints[key], value, where, f"{prefix}{key}") for key, value in values.items()})
-    if hasattr(built, "check"):
-        try:
-            built.check()
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error.problem}", error.hint) from None
-    return built
+            raise _unknown(str(key), fields, where, prefix)
+    try:
+        return kind(**{key: _value(hints[key], value, where, f"{prefix}{key}") for key, value in values.items()})
+    except ConfigError as error:
+        if error.problem.startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error.problem}", error.hint) from None
+
+
+def _unknown(key: str, fields: list[str], where: str, prefix: str) -> ConfigError:
+    usual = USUAL_NAMES.get(key.lower(), "")
+    near = [usual] if usual in fields else difflib.get_close_matches(key, fields, 1, 0.5)
+    said = f"{where}: unknown key {prefix}{key}."
+    if usual and " " in usual and prefix:
+        said += f" {usual}"
+    elif near:
+        said += f" Did you mean {prefix}{near[0]}?"
+        if key in EPOCHS:
+            said += " An epoch is as many steps as there are faces over training.batch_size."
+    return ConfigError(said, f"Known: {', '.join(fields)}. --list-settings says what they mean.")
 
 
 def _value(kind: Any, value: Any, where: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(kind, {} if value is None else value, where, f"{key}.")
+    try:
+        return _fitted(kind, value, key)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.problem}", error.hint) from None
+
+
+def _fitted(kind: Any, value: Any, key: str) -> Any:
+    """A value as a field of this kind holds it. Raises ConfigError where it is of another kind."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, kind):
+            return value
+        raise ConfigError(f"{key} should be a {kind.__name__}, not {value!r}.")
     if isinstance(kind, types.GenericAlias):  # tuple[str, ...]
         items = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-        return tuple(_value(str, item, where, key) for item in items)
+        return tuple(_fitted(str, item, key) for item in items)
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:  # YAML 1.1 reads 2e-4 as a string
             number = float(value)
@@ -226,16 +276,7 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
             number = math.nan
         if math.isfinite(number):
             return number
-    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    elif isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    wanted = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
-    raise ConfigError(f"{where}: {key} should be {wanted}, not {value!r}.")
-
-
-def _require(good: bool, key: str, wanted: str, value: object) -> None:
-    if not good:
-        raise ConfigError(f"{key} should be {wanted}, not {value}.")
-
-
-def _choice(value: str, key: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, key, "one of " + ", ".join(choices), value)
+    expected = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}[kind]
+    raise ConfigError(f"{key} should be {expected}, not {value!r}.")

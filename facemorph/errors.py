@@ -53,3 +53,10 @@ class OutputError(FacemorphError):
 
 class WeightsError(FacemorphError):
     """Published weights that cannot be had, are not what they should be, or ask for what is not allowed."""
+
+
+class RefusedFile(Exception):
+    """Inside the readers of network files: what a file asks for is not allowed, or it is damaged.
+
+    The text completes "FILE is refused: it ..."; `facemorph.stylegan.formats` turns it into a `WeightsError`.
+    """

@@ -1,12 +1,10 @@
-"""Read, write and arrange pictures. The only home of pixel ranges.
+"""Read, write and arrange still images.
 
 A picture is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
 """
 
-import itertools
 import warnings
-from collections.abc import Iterable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-SEQUENCE = (".png", ".gif", ".mp4")  # what `write_sequence` writes
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; a bigger claim is a mistake or a decompression bomb
 
 
@@ -82,39 +79,6 @@ def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) 
         picture.save(temporary, **options)
 
 
-def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
-    """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    octrees = [picture.quantize(256, Image.Quantize.FASTOCTREE) for picture in pictures]  # median cut loses red lips
-    there = [picture.quantize(palette=octree) for picture, octree in zip(pictures, octrees, strict=True)]
-    duration = round(1000 * seconds_per_frame)
-    with replacing(path) as temporary:
-        there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
-
-
-def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None:
-    """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column.
-
-    `frames` (equal-sized, at least one) are taken one at a time, so a generator of any length needs little memory.
-    """
-    import av
-
-    frames = iter(frames)
-    first = next(frames)
-    height, width = (side - side % 2 for side in first.shape[:2])
-    options = {"crf": "16", "preset": "veryfast"}
-    with (
-        replacing(path) as temporary,
-        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out,
-    ):
-        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for frame in itertools.chain([first], frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode())
-
-
 def resize(image: np.ndarray, size_px: int) -> np.ndarray:
     """A square picture of `size_px`, by Lanczos."""
     if image.shape[:2] == (size_px, size_px):
@@ -163,22 +127,3 @@ def to_uint8(images: "torch.Tensor") -> np.ndarray:
 
     levels = torch.add(torch.tensor(128.0), images.float(), alpha=127.5)  # half a level up: .to() cuts off
     return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def write_sequence(
-    stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]
-) -> list[Path]:
-    """A change in pictures: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
-
-    Returns the paths written.
-    """
-    columns = max(len(strip) for strip in strips)
-    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
-    side = frames[0].shape[0]
-    if side < 256:  # players blur small films
-        frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
-    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in SEQUENCE)
-    write_image(png, grid([image for strip in strips for image in strip], columns))
-    write_gif(gif, frames)
-    write_mp4(mp4, [*frames, *frames[::-1]])
-    return [png, gif, mp4]

@@ -15,8 +15,8 @@ from PIL import Image
 
 from facemorph.errors import InputError, VideoError
 from facemorph.files import read_jsonl, replacing, sha256, write_jsonl
+from facemorph.frame_sampling import NonAdjacentReservoir
 from facemorph.progress import bar
-from facemorph.sampling import NonAdjacentReservoir
 
 log = logging.getLogger("facemorph")
 
@@ -40,7 +40,7 @@ JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExtractSettings:
     """What decides which frames are taken and how they are stored."""
 
     per_second: int = 4
@@ -111,7 +111,7 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
     return found
 
 
-def sample_frames(path: Path, settings: Settings, report: ClipReport, key: str = "") -> Iterator[Sampled]:
+def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key: str = "") -> Iterator[Sampled]:
     """Decode a clip once and yield the chosen frames in order; `report` is filled on the way.
 
     In each second of presentation time, counted from the first frame, `per_second` frames are taken with no two
@@ -272,7 +272,7 @@ def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) 
 
 
 def extract(
-    people: list[Person], output: Path, settings: Settings, *, show: bool = False
+    people: list[Person], output: Path, settings: ExtractSettings, *, show: bool = False
 ) -> dict[str, list[ClipReport]]:
     """Write the chosen frames of every clip to `output`/<person>/<clip>-<index>.<format>, with a manifest.jsonl.
 
@@ -311,7 +311,7 @@ def extract(
     return reports
 
 
-def _finished(folder: Path, settings: Settings) -> dict[tuple[str, str], ClipReport]:
+def _finished(folder: Path, settings: ExtractSettings) -> dict[tuple[str, str], ClipReport]:
     """The clips whose frames lie complete in `folder`, by name and hash."""
     done = {}
     for row in read_jsonl(folder / "manifest.jsonl"):
@@ -338,7 +338,7 @@ def _expected_frames(clip: Path) -> int:
 
 
 def _extract_clip(
-    clip: Path, digest: str, folder: Path, settings: Settings, advance: Callable[[int], object]
+    clip: Path, digest: str, folder: Path, settings: ExtractSettings, advance: Callable[[int], object]
 ) -> ClipReport:
     report = ClipReport()
     with _open(clip) as container:

@@ -10,7 +10,7 @@ from typing import Any
 from hostile_files import HOSTILE
 
 from facemorph.errors import WeightsError
-from facemorph.stylegan.published import read_published
+from facemorph.stylegan.formats.published import read_published
 
 MAX_MEMORY_BYTES, MAX_SECONDS = 2 << 30, 10
 

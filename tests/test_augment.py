@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from facemorph.config import Training
-from facemorph.dcgan.augment import Chance, augment
+from facemorph.dcgan.augment import AugmentSampler, augment
+from facemorph.dcgan.config import Training
 
 
 def changed_by(images: torch.Tensor, seed: int, *names: str, strength: float | None = None) -> torch.Tensor:
-    chance = Chance(torch.Generator().manual_seed(seed), len(images))
+    chance = AugmentSampler(torch.Generator().manual_seed(seed), len(images))
     if strength is not None:
         chance = replace(chance, strength=torch.tensor(strength))
     return augment(images, Training(augment=names), chance)
@@ -76,7 +76,7 @@ def test_a_part_of_a_batch_is_changed_as_within_the_whole() -> None:
     whole, parts = (
         torch.cat(
             [
-                augment(images[p], hyper, Chance(torch.Generator().manual_seed(1), 8, p, torch.tensor(0.7)))
+                augment(images[p], hyper, AugmentSampler(torch.Generator().manual_seed(1), 8, p, torch.tensor(0.7)))
                 for p in split
             ]
         )

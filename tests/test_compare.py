@@ -94,16 +94,14 @@ def test_wrong_usage_ends_with_2(pictures: Path) -> None:
 
 @pytest.mark.slow
 def test_portraits_of_one_person_are_nearer_than_those_of_different_persons(shared: Path) -> None:
-    from facemorph.faces.compare import describe_pictures
-    from facemorph.faces.detect import make_detector
+    from facemorph.faces.compare import describe_images
 
     london = shared / "data" / "portraits" / "london"
     neutral = sorted(london.glob("*_neutral.jpg"))
     smiling = sorted(london.glob("*_smiling.jpg"))
     assert len(neutral) == len(smiling) == 24
-    detector = make_detector("cnn")
-    one = np.array([face.descriptor for face in describe_pictures(neutral, detector)])
-    other = np.array([face.descriptor for face in describe_pictures(smiling, detector)])
+    one = np.array([face.descriptor for face in describe_images(neutral)])
+    other = np.array([face.descriptor for face in describe_images(smiling)])
     distances = np.linalg.norm(one[:, None] - other[None], axis=2)  # [24, 24]
     assert (np.diag(distances) < 0.6).all()
     assert (distances.argmin(1) == np.arange(24)).all(), "the nearest smiling portrait is the same person's"

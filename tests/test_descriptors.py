@@ -10,9 +10,8 @@ from skimage import data
 
 from facemorph.errors import InputError
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.dlibfile import parse_mmod, parse_resnet
+from facemorph.faces.dlib_models import DESCRIPTOR, model_path, parse_mmod, parse_resnet
 from facemorph.faces.landmarks import landmarks
-from facemorph.faces.models import DESCRIPTOR, model_path
 
 BOX = (180, 60, 270, 150)  # the face in scikit-image's portrait
 

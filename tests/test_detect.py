@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from facemorph.errors import ConfigError, InputError
 from facemorph.faces.detect import Detector, MmodDetector, make_detector
-from facemorph.faces.dlibfile import parse_mmod
+from facemorph.faces.dlib_models import DETECTOR, model_path, parse_mmod
 from facemorph.faces.mmod import Window, without_overlaps
-from facemorph.faces.models import DETECTOR, model_path
 from facemorph.faces.pyramid import Pyramid, down, lay_tiles, up
 from facemorph.faces.track import Tracker
 from facemorph.images import read_image

@@ -12,11 +12,11 @@ from published_files import dumps, stylegan1, stylegan2
 from facemorph.cli import main
 from facemorph.errors import InputError, OutputError
 from facemorph.faces.expression import ATTRIBUTES, measure_expression
-from facemorph.faces.morph import locate
+from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
-from facemorph.stylegan import directions as library
-from facemorph.stylegan.generator import Generator
+from facemorph.stylegan.editing import directions as library
 from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.networks.generator import Generator
 
 
 @pytest.fixture(params=["stylegan1", "stylegan2"])
@@ -65,7 +65,7 @@ def test_factorisation_gives_what_changes_the_styles_most(generator: Generator) 
     weights = library.styles(generator)
     count = sum(1 for name, _ in generator.named_parameters() if name.endswith(("style.weight", "affine.weight")))
     assert count >= generator.architecture.num_layers - 1 and weights.shape[1] == generator.architecture.w_size
-    found = library.factorise(generator, 3)
+    found = library.sefa(generator, 3)
     _, singular, vectors = np.linalg.svd(weights, full_matrices=False)
     for unit, expected, strength in zip(found, vectors, singular, strict=False):
         assert abs(unit @ expected) == pytest.approx(1, abs=1e-6)
@@ -76,9 +76,9 @@ def test_principal_directions_are_those_of_the_decomposition() -> None:
     random = np.random.default_rng(1)
     w = random.normal(size=(500, 6)) * [5, 3, 2, 1, 1, 0.5] @ np.linalg.qr(random.normal(size=(6, 6)))[0] + 4
     _, _, vectors = np.linalg.svd(w - w.mean(0), full_matrices=False)
-    for unit, expected in zip(library.principal(w, 3), vectors, strict=False):
+    for unit, expected in zip(library.ganspace_pca(w, 3), vectors, strict=False):
         assert abs(unit @ expected) == pytest.approx(1, abs=1e-9)
-    assert library.calibrated(vectors[0], w) == pytest.approx(vectors[0] * (w @ vectors[0]).std())
+    assert library.scale_to_std(vectors[0], w) == pytest.approx(vectors[0] * (w @ vectors[0]).std())
 
 
 @pytest.mark.parametrize("labels", ["numbers", "classes"])
@@ -89,12 +89,12 @@ def test_regression_recovers_a_known_direction_and_tells_noise_from_it(labels: s
     true /= np.linalg.norm(true)
     values = w @ true + 0.3 * random.normal(size=3000)
     values = values if labels == "numbers" else (values > 0).astype(float)
-    unit, correlation = library.regress(w, values)
+    unit, correlation = library.ridge_direction(w, values)
     assert unit @ true > (0.99 if labels == "numbers" else 0.98)
     assert correlation > 0.75
-    assert abs(library.regress(w, random.permutation(values))[1]) < 0.1
+    assert abs(library.ridge_direction(w, random.permutation(values))[1]) < 0.1
     with pytest.raises(InputError, match="too few"):
-        library.regress(w, np.ones(3000))
+        library.ridge_direction(w, np.ones(3000))
 
 
 def test_found_directions_are_written_read_and_kept_apart_by_network(generator: Generator, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def face(**changes: float) -> np.ndarray:
     """The portrait's own landmarks [1, 68, 2]."""
     from skimage import data
 
-    return locate(data.astronaut(), "astronaut")[1][None]
+    return locate_face(data.astronaut(), "astronaut").landmarks[None]
 
 
 def test_expression_does_not_depend_on_place_size_and_turn() -> None:
@@ -165,7 +165,7 @@ def test_expression_goes_the_right_way() -> None:
 def test_smiles_of_portraits_are_seen(shared: Path) -> None:
     found = {}
     for path in sorted((shared / "data" / "portraits" / "london").glob("*.jpg")):
-        found[path.stem] = float(ATTRIBUTES["smile"](locate(read_image(path), path.name)[1][None])[0])
+        found[path.stem] = float(ATTRIBUTES["smile"](locate_face(read_image(path), path.name).landmarks[None])[0])
     people = [name.removesuffix("_neutral") for name in found if name.endswith("_neutral")]
     assert len(people) == 24
     assert sum(found[f"{one}_smiling"] > found[f"{one}_neutral"] for one in people) >= 23
@@ -200,7 +200,7 @@ def test_the_command_learns_from_labels(tmp_path: Path) -> None:
     network, labels = tmp_path / "network.pkl", tmp_path / "labels.csv"
     network.write_bytes(dumps(stylegan1()))
     generator = load_generator(network)
-    w = library.draw(generator, range(200))
+    w = library.w_from_seeds(generator, range(200))
     labels.write_text("seed,size\n" + "".join(f"{seed},{row[0]}\n" for seed, row in enumerate(w)))
     result = run("--network", network, "--method", "labels", "--labels", labels, "--name", "size", "-o", tmp_path / "o")
     assert result.exit_code == 0, result.output

@@ -6,7 +6,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facemorph.metrics.distributions import compare, floor, frechet, kernel_distance, scaled
+from facemorph.metrics.distributions import compare, floor, frechet, kernel_distance, standardized
 from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
 
 
@@ -73,9 +73,9 @@ def test_the_kernel_distance_of_equal_distributions_is_0_on_average_even_with_fe
 def test_the_scale_is_that_of_the_other_set() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(5, 0.01, size=(300, 8))
-    assert (scaled(rows, rows) ** 2).mean() == pytest.approx(1)
-    np.testing.assert_allclose(scaled(rows, 3 * rows + 1), scaled(9 * rows + 2, 27 * rows + 11), atol=1e-9)
-    assert np.isfinite(scaled(rows, np.ones((5, 8)))).all()
+    assert (standardized(rows, rows) ** 2).mean() == pytest.approx(1)
+    np.testing.assert_allclose(standardized(rows, 3 * rows + 1), standardized(9 * rows + 2, 27 * rows + 11), atol=1e-9)
+    assert np.isfinite(standardized(rows, np.ones((5, 8)))).all()
 
 
 def test_the_intervals_are_as_wide_as_repetitions_differ() -> None:
@@ -102,7 +102,7 @@ def test_the_floor_is_near_0_and_repeats_by_its_seed() -> None:
     (low, kernel), again = floor(rows, 3), floor(rows, 3)
     assert (low, kernel) == again
     assert low < 0.05 * frechet(rows, other)
-    assert abs(kernel) < 0.05 * kernel_distance(scaled(other, rows), scaled(rows, rows))
+    assert abs(kernel) < 0.05 * kernel_distance(standardized(other, rows), standardized(rows, rows))
 
 
 def test_too_few_or_unequal_features_are_refused() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from file_host import CONTENT, QUOTA_PAGE, Host, sha
 
-from facemorph import download as download_module
-from facemorph.download import download
 from facemorph.errors import WeightsError
+from facemorph.weights import download as download_module
+from facemorph.weights.download import download
 
 
 def fetch(host: Host, target: Path, **known: Any) -> None:

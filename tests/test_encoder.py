@@ -13,18 +13,25 @@ from random_vgg import write_random_vgg
 from facemorph.cli import main
 from facemorph.errors import ConfigError, InputError, OutputError
 from facemorph.images import read_image, to_uint8, write_image
-from facemorph.metrics.perceptual import load_lpips
-from facemorph.stylegan.encoder import encoder_path, new_encoder, read_encoder, write_encoder
-from facemorph.stylegan.generator import Generator
+from facemorph.metrics.lpips import load_lpips
 from facemorph.stylegan.latents import fingerprint, read_latent
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.projection import Projection, Schedule, Search
-from facemorph.stylegan.projector import Projector, make_projector
-from facemorph.stylegan.search import repeat
-from facemorph.stylegan.teach import School, teach
-from facemorph.stylegan.teaching import Lesson, Teaching, Terms, load_teaching
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import (
+    EncoderConfig,
+    EncoderTerms,
+    EncoderTraining,
+    ProjectionConfig,
+    ScheduleConfig,
+    SearchConfig,
+    load_encoder_config,
+)
+from facemorph.stylegan.projection.encoder import encoder_path, new_encoder, read_encoder, write_encoder
+from facemorph.stylegan.projection.encoder_training import EncoderTrainer, train_encoder
+from facemorph.stylegan.projection.optimize import broadcast_w
+from facemorph.stylegan.projection.projector import Projector, make_projector
 
-SHORT = Teaching(lesson=Lesson(steps=6, batch_size=4, width=4, checkpoint_every=3, pictures_every=2))
+SHORT = EncoderConfig(lesson=EncoderTraining(steps=6, batch_size=4, width=4, checkpoint_every=3, pictures_every=2))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +49,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pictures(generator: Generator, *seeds: int) -> torch.Tensor:
     with torch.no_grad():
-        return generator.synthesize(repeat(generator.map(generator.latents_of_seeds(seeds)), generator))
+        return generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds(seeds)), generator))
 
 
 def test_an_untaught_encoder_gives_about_the_mean_whatever_the_size(network: Path) -> None:
@@ -56,8 +63,10 @@ def test_an_untaught_encoder_gives_about_the_mean_whatever_the_size(network: Pat
 
 
 def test_it_learns_the_latents_of_pictures_it_has_not_seen(network: Path, tmp_path: Path) -> None:
-    settings = Teaching(lesson=Lesson(steps=80, batch_size=16, width=8, mixing=0), terms=Terms(lpips=0))
-    school = School(load_generator(network), settings)
+    settings = EncoderConfig(
+        lesson=EncoderTraining(steps=80, batch_size=16, width=8, mixing=0), terms=EncoderTerms(lpips=0)
+    )
+    school = EncoderTrainer(load_generator(network), settings)
     before = school.examine()
     for _ in range(settings.lesson.steps):
         school.learn()
@@ -70,11 +79,11 @@ def test_it_learns_the_latents_of_pictures_it_has_not_seen(network: Path, tmp_pa
 def test_mixed_samples_have_two_latents_and_the_picture_belongs_to_them(network: Path) -> None:
     generator = load_generator(network)
     settings = replace(SHORT, lesson=replace(SHORT.lesson, mixing=1.0))
-    latents, made = School(generator, settings).samples(5, torch.Generator().manual_seed(0))
+    latents, made = EncoderTrainer(generator, settings).samples(5, torch.Generator().manual_seed(0))
     assert all(len(torch.unique(one, dim=0)) == 2 for one in latents)
     with torch.no_grad():
         assert torch.allclose(generator.synthesize(latents), made, atol=1e-5)
-    plain = School(generator, replace(SHORT, lesson=replace(SHORT.lesson, mixing=0.0)))
+    plain = EncoderTrainer(generator, replace(SHORT, lesson=replace(SHORT.lesson, mixing=0.0)))
     latents, _ = plain.samples(5, torch.Generator().manual_seed(0))
     assert all(len(torch.unique(one, dim=0)) == 1 for one in latents)
 
@@ -82,30 +91,30 @@ def test_mixed_samples_have_two_latents_and_the_picture_belongs_to_them(network:
 def test_an_interrupted_lesson_goes_on_to_the_same_numbers(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = teach(network, SHORT, tmp_path / "whole.safetensors")
-    learn, output = School.learn, tmp_path / "parts.safetensors"
+    whole, _ = train_encoder(network, SHORT, tmp_path / "whole.safetensors")
+    learn, output = EncoderTrainer.learn, tmp_path / "parts.safetensors"
 
-    def interrupted(school: School) -> float:
+    def interrupted(school: EncoderTrainer) -> float:
         if school.step == 4:
             raise KeyboardInterrupt
         return learn(school)
 
-    monkeypatch.setattr(School, "learn", interrupted)
+    monkeypatch.setattr(EncoderTrainer, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        teach(network, SHORT, output)
+        train_encoder(network, SHORT, output)
     monkeypatch.undo()
     checkpoint = tmp_path / "parts.checkpoint.pt"
     assert checkpoint.exists() and not output.exists()
     with pytest.raises(InputError, match="another settings"):
-        teach(network, replace(SHORT, lesson=replace(SHORT.lesson, seed=1)), output)
-    teach(network, SHORT, output)
+        train_encoder(network, replace(SHORT, lesson=replace(SHORT.lesson, seed=1)), output)
+    train_encoder(network, SHORT, output)
     assert not checkpoint.exists()
     generator = load_generator(network)
     first, second = (read_encoder(path, generator).state_dict() for path in (whole, output))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["stem.0.weight"], new_encoder(generator, 4).state_dict()["stem.0.weight"])
     with pytest.raises(OutputError, match="exists"):
-        teach(network, SHORT, output)
+        train_encoder(network, SHORT, output)
 
 
 def test_it_is_found_in_the_cache_by_its_network_and_used(network: Path, cache: Path, tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_it_is_found_in_the_cache_by_its_network_and_used(network: Path, cache: 
     generator = load_generator(network)
     path = encoder_path(fingerprint(generator))
     assert path.is_file() and path.parent == cache / "encoders" and str(path) in result.output
-    how = Projection(search=Search(loss="pixel", samples=2), schedule=Schedule(steps=3))
+    how = ProjectionConfig(search=SearchConfig(loss="pixel", samples=2), schedule=ScheduleConfig(steps=3))
     projector = make_projector(network, how)
     assert projector.encoder is not None and projector.start_name == "encoder"
     target = pictures(generator, 1)
@@ -137,7 +146,7 @@ def test_an_encoder_of_another_network_and_other_files_are_refused(network: Path
     generator = load_generator(network)
     path = tmp_path / "encoder.safetensors"
     write_encoder(path, new_encoder(generator, 4), "0" * 64, {})
-    how = Projection(search=Search(loss="pixel", start="encoder"))
+    how = ProjectionConfig(search=SearchConfig(loss="pixel", start="encoder"))
     for chosen, text in ((path, "another network"), (network, "is no encoder"), (None, "No such encoder")):
         with pytest.raises(InputError, match=text) as error:
             make_projector(network, how, encoder=chosen)
@@ -145,16 +154,20 @@ def test_an_encoder_of_another_network_and_other_files_are_refused(network: Path
     with pytest.raises(OutputError, match="exists"):
         write_encoder(path, new_encoder(generator, 4), "0" * 64, {})
     with pytest.raises(OutputError, match=r"ends in \.safetensors"):
-        teach(network, SHORT, tmp_path / "encoder.pt")
+        train_encoder(network, SHORT, tmp_path / "encoder.pt")
 
 
 def test_perceptual_and_identity_terms_count_where_their_weights_are(tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(dumps(stylegan2(128, 4)))
-    lesson = Lesson(steps=2, batch_size=2, width=4)
+    lesson = EncoderTraining(steps=2, batch_size=2, width=4)
     losses = {}
-    for name, terms in (("pixels", Terms(lpips=0, identity=0)), ("identity", Terms(lpips=0)), ("all", Terms())):
-        school = School(load_generator(path), Teaching(lesson=lesson, terms=terms))
+    for name, terms in (
+        ("pixels", EncoderTerms(lpips=0, identity=0)),
+        ("identity", EncoderTerms(lpips=0)),
+        ("all", EncoderTerms()),
+    ):
+        school = EncoderTrainer(load_generator(path), EncoderConfig(lesson=lesson, terms=terms))
         assert school.lpips is None  # nothing is in the cache
         if name == "all":
             school.lpips = load_lpips(*write_random_vgg(tmp_path))
@@ -163,19 +176,19 @@ def test_perceptual_and_identity_terms_count_where_their_weights_are(tmp_path: P
 
 
 def test_settings_that_cannot_be_are_told() -> None:
-    assert load_teaching().lesson.steps == 20_000
+    assert load_encoder_config().lesson.steps == 20_000
     with pytest.raises(ConfigError, match=r"lesson\.batch_size should be from 2"):
-        load_teaching("encoder", ["lesson.batch_size=1"])
+        load_encoder_config("encoder", ["lesson.batch_size=1"])
     with pytest.raises(ConfigError, match="should not all be 0"):
-        load_teaching("encoder", ["terms.latent=0", "terms.pixels=0", "terms.lpips=0"])
+        load_encoder_config("encoder", ["terms.latent=0", "terms.pixels=0", "terms.lpips=0"])
 
 
 @pytest.fixture(scope="module")
 def taught(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A 64-px network and its encoder, after four minutes of one core."""
     network = shared / "fixtures" / "stylegan" / "stylegan1-64-random.pkl"
-    settings = Teaching(lesson=Lesson(steps=500, batch_size=32, width=16), terms=Terms(lpips=0))
-    return network, teach(network, settings, tmp_path_factory.mktemp("taught") / "encoder.safetensors")[0]
+    settings = EncoderConfig(lesson=EncoderTraining(steps=500, batch_size=32, width=16), terms=EncoderTerms(lpips=0))
+    return network, train_encoder(network, settings, tmp_path_factory.mktemp("taught") / "encoder.safetensors")[0]
 
 
 @pytest.mark.slow
@@ -187,7 +200,7 @@ def test_an_encoder_cuts_the_steps_to_the_same_loss_by_half(taught: tuple[Path, 
     target = pictures(generator, *range(50, 58))
     curves = {}
     for start in ("mean", "samples", "encoder"):
-        how = Projection(search=Search(space=space, loss="pixel", start=start))
+        how = ProjectionConfig(search=SearchConfig(space=space, loss="pixel", start=start))
         projector = Projector(generator, how, encoder=encoder if start == "encoder" else None)
         curves[start] = np.minimum.accumulate(projector(target).history["loss"], 0)  # [steps, N]
     for start in ("mean", "samples"):

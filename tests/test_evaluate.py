@@ -14,19 +14,20 @@ from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image
 
-from facemorph import config as configs
 from facemorph.cli import main
+from facemorph.dcgan.config import config_from_dict
+from facemorph.dcgan.dataset import Faces
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
 from facemorph.evaluation import evaluate_run, measures
-from facemorph.evaluation.real import RealFaces, learnt_faces
-from facemorph.evaluation.study import Study, imagenet_features, study
+from facemorph.evaluation.cached_features import face_features, imagenet_features
+from facemorph.evaluation.real import training_faces
 from facemorph.faces.crop import cut, paper_quad
 from facemorph.faces.expression import EXPRESSIONS, expressions
-from facemorph.faces.identify import landmarks_of_aligned
-from facemorph.figures import plot_evaluation
+from facemorph.faces.features import FaceFeatures, PersonCentroids, features_of_aligned
 from facemorph.images import read_image
 from facemorph.metrics.distributions import frechet
+from facemorph.plots import plot_evaluation
 
 CROP_PX, SIDE_PX = 230, 64
 EACH = 36  # faces of each person
@@ -75,7 +76,7 @@ def faces(sample: Any, puppets: dict[str, Any], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def trained(faces: Path) -> Path:
     """A run that has learnt for 60 steps, beside the faces that its configuration names relatively."""
-    config = configs.from_dict(
+    config = config_from_dict(
         {
             "data": {"faces": [str(faces)]},
             "network": {"channels": 8, "z_dim": 16},
@@ -103,13 +104,13 @@ def invoke(*words: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def real(trained: Path) -> RealFaces:
-    return learnt_faces(Run.open(trained))
+def real(trained: Path) -> Faces:
+    return training_faces(Run.open(trained))
 
 
 @pytest.fixture
-def known(real: RealFaces, own_cache: Path) -> Study:
-    return study(real.images, own_cache / "studies")
+def known(real: Faces, own_cache: Path) -> FaceFeatures:
+    return face_features(real.rgb, own_cache / "studies")
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +172,13 @@ def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_colla
 def test_faces_that_changed_are_not_taken_for_those_that_were_learnt(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(trained.parent / "faces", tmp_path / "faces")
-    assert learnt_faces(Run.open(tmp_path / "run")).all_of_them
+    assert training_faces(Run.open(tmp_path / "run")).complete
     (tmp_path / "faces" / "grace_hopper" / "000.png").unlink()
-    assert not learnt_faces(Run.open(tmp_path / "run")).all_of_them
+    assert not training_faces(Run.open(tmp_path / "run")).complete
 
 
-def test_samples_that_are_training_pictures_are_called_memorised(real: RealFaces, known: Study) -> None:
-    report, arrays = evaluate_run.compare_faces(real, real.images, known, known, seed=0)
+def test_samples_that_are_training_pictures_are_called_memorised(real: Faces, known: FaceFeatures) -> None:
+    report, arrays = evaluate_run.compare_faces(real, real.rgb, known, known, seed=0)
     assert report["distances"]["descriptors"]["frechet"]["value"] < 1e-6
     assert report["distances"]["descriptors"]["kernel"]["value"] < 0
     for space in ("descriptors", "pixels"):
@@ -188,12 +189,12 @@ def test_samples_that_are_training_pictures_are_called_memorised(real: RealFaces
 
 
 def test_other_faces_of_the_same_persons_are_neither_memorised_nor_collapsed(
-    sample: Any, puppets: dict[str, Any], real: RealFaces, known: Study, own_cache: Path
+    sample: Any, puppets: dict[str, Any], real: Faces, known: FaceFeatures, own_cache: Path
 ) -> None:
     pose = sample["make_clips"].act(4 * EACH, np.random.default_rng(7))  # another performance
     pose = {key: values[::4] for key, values in pose.items()}
     fresh = np.concatenate([crops(puppets[name], pose) for name in real.persons])
-    drawn = study(fresh, own_cache / "studies")
+    drawn = face_features(fresh, own_cache / "studies")
     report, _ = evaluate_run.compare_faces(real, fresh, known, drawn, seed=0)
     assert [remark for remark in report["remarks"] if "few" not in remark] == []
     assert report["memory"]["descriptors"]["nearer_share"] < 0.25
@@ -204,9 +205,11 @@ def test_other_faces_of_the_same_persons_are_neither_memorised_nor_collapsed(
     assert min(covered["range"].values()) > 0.6
 
 
-def test_faces_that_are_the_wrong_way_round_are_called_mirrored(real: RealFaces, known: Study, own_cache: Path) -> None:
-    turned = np.ascontiguousarray(real.images[:, :, ::-1])
-    drawn = study(turned, own_cache / "studies")
+def test_faces_that_are_the_wrong_way_round_are_called_mirrored(
+    real: Faces, known: FaceFeatures, own_cache: Path
+) -> None:
+    turned = np.ascontiguousarray(real.rgb[:, :, ::-1])
+    drawn = face_features(turned, own_cache / "studies")
     report, _ = evaluate_run.compare_faces(real, turned, known, drawn, seed=0)
     assert report["mirrored"]["samples"] == 1
     assert report["mirrored"]["data"] < 0.1
@@ -217,17 +220,19 @@ def test_faces_between_two_persons_are_counted_as_such() -> None:
     a, b = np.zeros(128), np.eye(128)[0]
     rng = np.random.default_rng(0)
 
-    def faces(rows: np.ndarray, seen: bool = True) -> Study:
-        return Study(rows, np.zeros((len(rows), 4)), np.full(len(rows), seen))
+    def faces(rows: np.ndarray, seen: bool = True) -> FaceFeatures:
+        return FaceFeatures(rows, np.zeros((len(rows), 68, 2)), np.full(len(rows), seen))
 
     own = faces(np.concatenate([np.tile(a, (20, 1)), np.tile(b, (20, 1))]) + rng.normal(0, 0.01, (40, 128)))
-    persons = measures.Persons(own, np.repeat([0, 1], 20), ("a", "b"))
+    persons = PersonCentroids.of(own, np.repeat([0, 1], 20), ("a", "b"))
     way = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 1.0])
     mixed = faces(a + way[:, None] * (b - a))
-    np.testing.assert_array_equal(persons.between(mixed), [False, False, False, True, True, True, False, False])
-    assert not persons.between(faces(mixed.descriptors, seen=False)).any()
-    assert persons.shares(own)["between_persons"] == 0
-    assert not measures.Persons(own, np.zeros(40, int), ("a",)).between(mixed).any()
+    np.testing.assert_array_equal(
+        measures.between_persons(persons, mixed), [False, False, False, True, True, True, False, False]
+    )
+    assert not measures.between_persons(persons, faces(mixed.descriptors, seen=False)).any()
+    assert measures.person_fractions(persons, own)["between_persons"] == 0
+    assert not measures.between_persons(PersonCentroids.of(own, np.zeros(40, int), ("a",)), mixed).any()
 
 
 def test_an_even_walk_is_told_from_one_that_jumps() -> None:
@@ -243,14 +248,17 @@ def test_an_even_walk_is_told_from_one_that_jumps() -> None:
 def test_the_landmarks_of_small_aligned_faces_are_where_they_were_put(puppets: dict[str, Any], sample: Any) -> None:
     for puppet in puppets.values():
         pose = {name: np.zeros(1) for name in sample["puppet"].PARAMETERS}
-        points, seen = landmarks_of_aligned(crops(puppet, pose))
+        found = features_of_aligned(crops(puppet, pose))
+        points, seen = found.points, found.detected
         assert points.shape == (1, 68, 2) and seen.all()
         truth = puppet.neutral[:68]
         corner = truth.mean(0) - CROP_PX / 2
         expected = (truth - corner) * SIDE_PX / CROP_PX - 0.5
         apart = (points[0] - expected)[17:]  # without the jaw line, along which points slide
         assert np.median(np.linalg.norm(apart, axis=1)) < 1.3 and np.abs(apart.mean(0)).max() < 1
-    assert not landmarks_of_aligned(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8))[1].any()
+    assert not features_of_aligned(
+        np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    ).detected.any()
 
 
 @pytest.mark.parametrize(
@@ -268,7 +276,7 @@ def test_an_expression_that_is_made_is_measured_on_64_pixels(
     column = EXPRESSIONS.index(name)
     for who, puppet in puppets.items():
         pose = {key: np.array([less.get(key, 0.0), more.get(key, 0.0)]) for key in sample["puppet"].PARAMETERS}
-        low, high = expressions(landmarks_of_aligned(crops(puppet, pose))[0])[:, column]
+        low, high = expressions(features_of_aligned(crops(puppet, pose)).points)[:, column]
         assert high > low + 0.03, (who, low, high)
 
 
@@ -285,15 +293,15 @@ def test_expressions_do_not_depend_on_place_size_or_tilt_and_yaw_has_a_side(pupp
 
 def test_what_was_kept_is_made_anew_where_it_is_damaged(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
-    first = study(images, tmp_path)
+    first = face_features(images, tmp_path)
     (path,) = tmp_path.iterdir()
     for spoilt in (b"", path.read_bytes()[:-200], b"PK" + path.read_bytes()[2:900]):
         path.write_bytes(spoilt)
-        np.testing.assert_array_equal(study(images, tmp_path).descriptors, first.descriptors)
+        np.testing.assert_array_equal(face_features(images, tmp_path).descriptors, first.descriptors)
     before = path.stat().st_mtime_ns
-    study(images, tmp_path)
+    face_features(images, tmp_path)
     assert path.stat().st_mtime_ns == before
-    study(images[:1], tmp_path)
+    face_features(images[:1], tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -335,7 +343,7 @@ def test_imagenet_features_are_those_of_the_published_network() -> None:
     import efficientnet_lite_pytorch
 
     from facemorph.files import find_in_package
-    from facemorph.metrics.imagenet import FILE, PACKAGE, SHA256, load_efficientnet
+    from facemorph.metrics.imagenet_features import FILE, PACKAGE, SHA256, load_efficientnet
 
     published = efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0").eval()
     published.load_state_dict(torch.load(find_in_package(PACKAGE, FILE, SHA256), weights_only=True))
@@ -350,8 +358,8 @@ def test_imagenet_features_are_those_of_the_published_network() -> None:
     np.testing.assert_allclose(found, x.mean((2, 3)), atol=1e-4 * float(x.abs().max()))
 
 
-def test_imagenet_features_tell_persons_apart(real: RealFaces, own_cache: Path) -> None:
-    features = imagenet_features(real.images, own_cache / "studies")
+def test_imagenet_features_tell_persons_apart(real: Faces, own_cache: Path) -> None:
+    features = imagenet_features(real.rgb, own_cache / "studies")
     first, second = features[real.labels == 0], features[real.labels == 1]
     between, within = frechet(first, second), frechet(first[::2], first[1::2])
     assert between > 5 * within

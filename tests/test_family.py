@@ -12,24 +12,22 @@ from skimage import data
 
 from facemorph.cli import main
 from facemorph.cli.evaluate_morph import evaluate_morph as evaluate_command
-from facemorph.config import from_dict
-from facemorph.dcgan.morph import Settings as Through
-from facemorph.dcgan.morph import invert
+from facemorph.dcgan.config import config_from_dict
+from facemorph.dcgan.projection import RunMorphSettings, invert
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
 from facemorph.dcgan.walk import load_generator as load_run
 from facemorph.errors import InputError
 from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
-from facemorph.faces.morph import Settings, write_morph
+from facemorph.faces.morph import LandmarkMorphSettings, write_morph
 from facemorph.files import read_jsonl
 from facemorph.images import read_image, write_image
-from facemorph.stylegan.directions import Direction
-from facemorph.stylegan.family import Family, children_of
+from facemorph.stylegan.editing.children import ChildrenConfig, make_children
+from facemorph.stylegan.editing.directions import Direction
+from facemorph.stylegan.editing.mixing import slerp
+from facemorph.stylegan.editing.morph import LatentMorphSettings, latents_of_way
 from facemorph.stylegan.latents import Latent, fingerprint, read_latent, write_latent
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.mixing import slerp
-from facemorph.stylegan.morph import Settings as Way
-from facemorph.stylegan.morph import latents_of_way
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def test_a_morph_of_latents_takes_the_way_it_says(home: Path) -> None:
 
 def test_layers_that_are_not_named_stay_the_first_ones() -> None:
     first, second = np.zeros((12, 3)), np.ones((12, 3))
-    (last,) = latents_of_way(first, second, [1.0], Way(layers=("middle",)), np.zeros(3))
+    (last,) = latents_of_way(first, second, [1.0], LatentMorphSettings(layers=("middle",)), np.zeros(3))
     np.testing.assert_array_equal(last[:, 0], [0] * 4 + [1] * 4 + [0] * 4)
 
 
@@ -79,10 +77,10 @@ def test_a_run_gives_back_its_own_pictures_and_walks_between_them(home: Path) ->
     faces = home / "faces" / "one"
     for number in range(8):
         write_image(faces / f"{number}.png", np.full((16, 16, 3), 20 * number, np.uint8))
-    train(from_dict({"network": network, "training": training}), home / "run")
+    train(config_from_dict({"network": network, "training": training}), home / "run")
     trained = load_run(Run.open(home / "run"))
     drawn = trained.pictures(trained.draw(2, seed=5))
-    z, distances = invert(trained, drawn, Through(search_steps=200))
+    z, distances = invert(trained, drawn, RunMorphSettings(search_steps=200))
     again = trained.pictures(z)
     apart = np.abs(again.astype(float) - drawn).mean()
     random = np.abs(trained.pictures(trained.draw(2, seed=6)).astype(float) - drawn).mean()
@@ -132,7 +130,7 @@ def test_children_are_drawn_written_and_explained(home: Path) -> None:
     family = json.loads((folder / "family.json").read_text())
     assert family["parents"] == ["ann", "bob"] and len(family["children"]) == 3
     ann, bob = (read_latent(home / f"{name}.safetensors").w for name in ("ann", "bob"))
-    expected = children_of(ann, bob, Family(children=3, seed=7), {})
+    expected = make_children(ann, bob, ChildrenConfig(children=3, seed=7), {})
     for row, child in zip(family["children"], expected, strict=True):
         np.testing.assert_allclose(read_latent(folder / row["latent"]).w, child.w, rtol=1e-5)
         assert (folder / row["picture"]).exists()
@@ -147,8 +145,8 @@ def test_ages_and_gender_move_the_first_layers_by_the_published_strengths() -> N
     mother, father = np.zeros((10, 4)), np.ones((10, 4))
     age = Direction("age", np.full((10, 4), 0.5, np.float32), 8, {})
     gender = Direction("gender", np.full((10, 4), 0.25, np.float32), 8, {})
-    family = Family(mix="even", share=0.5, ages=(10, 50), gender=-1)
-    young, old = children_of(mother, father, family, {"age": age, "gender": gender})
+    family = ChildrenConfig(mix="even", share=0.5, ages=(10, 50), gender=-1)
+    young, old = make_children(mother, father, family, {"age": age, "gender": gender})
     assert (young.name, old.name) == ("child_1_10_years", "child_1_50_years")
     np.testing.assert_allclose(young.w[:8], 0.5 + 4 * 0.5 - 2 * 0.25)
     np.testing.assert_allclose(old.w[:8], 0.5 - 4 * 0.5 - 2 * 0.25)
@@ -202,7 +200,7 @@ def morphed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("morph")
     write_image(folder / "a.png", data.astronaut())
     shutil.copy(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))), folder / "b.jpg")
-    write_morph(folder / "a.png", folder / "b.jpg", folder / "out", Settings(256, 5, 2))
+    write_morph(folder / "a.png", folder / "b.jpg", folder / "out", LandmarkMorphSettings(256, 5, 2))
     return folder / "out"
 
 

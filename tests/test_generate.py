@@ -40,7 +40,7 @@ def test_a_converted_network_makes_the_same_pictures_to_the_bit(kind: str, tmp_p
     convert(published, converted, card="a card")
     first, second = load_generator(published), load_generator(converted)
     assert first.architecture == second.architecture
-    z, label = first.latents_of_seeds([0, 1]), torch.eye(2) if first.architecture.label_size else None
+    z, label = first.z_from_seeds([0, 1]), torch.eye(2) if first.architecture.label_size else None
     with torch.inference_mode():
         assert torch.equal(first(z, label), second(z, label))
     noted = json.loads((tmp_path / "network.json").read_text())["origin"]
@@ -48,7 +48,7 @@ def test_a_converted_network_makes_the_same_pictures_to_the_bit(kind: str, tmp_p
 
 
 def test_latents_of_a_seed_are_those_of_nvidias_tools(pickle_: Path) -> None:
-    z = load_generator(pickle_).latents_of_seeds([7, 8])
+    z = load_generator(pickle_).z_from_seeds([7, 8])
     assert np.allclose(z[1], np.random.RandomState(8).randn(16))
 
 
@@ -121,7 +121,7 @@ def test_a_grid_shows_each_seed_at_its_place(pickle_: Path) -> None:
     assert sheet.shape == (2 + 2 * 18, 2 + 2 * 18, 3)
     generator = load_generator(pickle_)
     with torch.inference_mode():
-        image = generator(generator.latents_of_seeds([6]), psi=0.5)[0]
+        image = generator(generator.z_from_seeds([6]), psi=0.5)[0]
     expected = (image * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     assert np.array_equal(sheet[20:36, 2:18], expected)
     assert (sheet[20:36, 20:36] == 255).all()
@@ -181,6 +181,6 @@ def test_an_official_file_of_1024_px_is_converted_loaded_and_run(tmp_path: Path)
     assert sum(parameter.numel() for parameter in generator.parameters()) == 26_219_627
     assert (generator.architecture.num_layers, generator.architecture.w_size) == (18, 512)
     with torch.inference_mode():
-        image = generator(generator.latents_of_seeds([0]))
+        image = generator(generator.z_from_seeds([0]))
     assert image.shape == (1, 3, 1024, 1024) and image.dtype == torch.float32
     assert image.isfinite().all() and 0.1 < image.std() < 10

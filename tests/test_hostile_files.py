@@ -14,7 +14,7 @@ from hostile_files import HOSTILE
 from published_files import ada_from, ada_snapshot, dumps, stylegan1, stylegan2
 
 from facemorph.errors import WeightsError
-from facemorph.stylegan.published import read_published
+from facemorph.stylegan.formats.published import read_published
 
 # What reading a file has no business doing, by Python's audit events.
 FORBIDDEN = (

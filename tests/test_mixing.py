@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from facemorph.stylegan.mixing import add, by_layers, by_ranges, inherit, lerp, siblings, slerp, way
+from facemorph.stylegan.editing.mixing import (
+    add,
+    babygan_mix,
+    by_ranges,
+    interpolate,
+    lerp,
+    sample_child,
+    siblings,
+    slerp,
+)
 
 RANDOM = np.random.default_rng(0)
 MOTHER, FATHER = RANDOM.normal(size=(18, 6)), RANDOM.normal(size=(18, 6))
@@ -18,7 +27,7 @@ def test_the_global_share_is_babygans() -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_the_share_by_layers_is_babygans(share: float, mirrored: bool) -> None:
-    found = by_layers(MOTHER, FATHER, share, mirrored=mirrored)
+    found = babygan_mix(MOTHER, FATHER, share, mirrored=mirrored)
     for layer in range(18):
         rate = ((layer + 1) / 18) ** share
         one, other = (MOTHER, FATHER) if mirrored else (FATHER, MOTHER)
@@ -68,8 +77,8 @@ def test_a_child_lies_between_its_parents_in_every_layer_with_the_share_on_avera
         assert parts.mean() == pytest.approx(share, abs=0.02)
         assert parts.var() > 0.3 * share * (1 - share), "layers are mostly one parent's"
     random = np.random.default_rng(0)
-    np.testing.assert_array_equal(inherit(MOTHER, FATHER, 0, random), MOTHER)
-    np.testing.assert_array_equal(inherit(MOTHER, FATHER, 1, random), FATHER)
+    np.testing.assert_array_equal(sample_child(MOTHER, FATHER, 0, random), MOTHER)
+    np.testing.assert_array_equal(sample_child(MOTHER, FATHER, 1, random), FATHER)
 
 
 def test_a_direction_moves_its_layers_alone_and_leaves_the_latent_it_was_given() -> None:
@@ -82,6 +91,6 @@ def test_a_direction_moves_its_layers_alone_and_leaves_the_latent_it_was_given()
 
 @pytest.mark.parametrize("kind", ["lerp", "slerp"])
 def test_a_way_begins_and_ends_where_it_should(kind: str) -> None:
-    latents = way(MOTHER, FATHER, [0, 0.5, 1], kind, CENTRE)
+    latents = interpolate(MOTHER, FATHER, [0, 0.5, 1], kind, CENTRE)
     assert latents.shape == (3, 18, 6)
     np.testing.assert_allclose(latents[[0, -1]], [MOTHER, FATHER])

@@ -10,19 +10,19 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from facemorph import sequence
+from facemorph import animation
 from facemorph.cli import main
 from facemorph.errors import FaceError, OutputError
 from facemorph.faces import morph as library
 from facemorph.faces.landmarks import landmarks, steady_landmarks
+from facemorph.faces.locate import locate_face
 from facemorph.faces.morph import (
     DETAIL,
     Face,
+    LandmarkMorphSettings,
     Morph,
-    Settings,
     common_frame,
     face_mask,
-    locate,
     similarity,
     write_morph,
 )
@@ -38,13 +38,13 @@ def grace() -> Located:
     from matplotlib.cbook import get_sample_data
 
     image = read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
-    return image, locate(image, "grace")[1]
+    return image, locate_face(image, "grace").landmarks
 
 
 @pytest.fixture(scope="module")
 def eileen() -> Located:
     image = pytest.importorskip("skimage.data").astronaut()
-    return image, locate(image, "eileen")[1]
+    return image, locate_face(image, "eileen").landmarks
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None
     slope = first.points[42:48].mean(0) - first.points[36:42].mean(0)
     assert abs(slope[1] / slope[0]) < 0.05  # level
     for face in pair:  # the landmarks are where the frame shows the face
-        again = steady_landmarks(face.image, library.locate(face.image, "frame")[0])
+        again = steady_landmarks(face.image, locate_face(face.image, "frame").box)
         error = np.linalg.norm((again + 0.5) / DETAIL - 0.5 - face.points, axis=1).mean()
         assert error < 0.05 * unit(face.points)
 
@@ -111,7 +111,7 @@ def test_the_ends_of_a_morph_are_the_two_pictures(pair: tuple[Face, Face]) -> No
 def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> None:
     middle = Morph(*pair).at(0.5)
     large = np.asarray(Image.fromarray(middle).resize((512, 512), Image.Resampling.BICUBIC))
-    found = (locate(large, "middle")[1] + 0.5) * SIZE / 512 - 0.5
+    found = (locate_face(large, "middle").landmarks + 0.5) * SIZE / 512 - 0.5
     between = (pair[0].points + pair[1].points) / 2
     errors = [np.linalg.norm(found - points, axis=1).mean() for points in (between, pair[0].points, pair[1].points)]
     assert errors[0] < 0.04 * unit(between)
@@ -218,7 +218,7 @@ def test_what_reaches_the_edge_is_not_taken_for_an_outline() -> None:
 
 def test_landmarks_that_hardly_depend_on_the_box(grace: Located) -> None:
     image, points = grace
-    left, top, right, bottom = locate(image, "grace")[0]
+    left, top, right, bottom = locate_face(image, "grace").box
     side = right - left
     boxes = [(left + x * side, top + y * side, right + x * side, bottom + y * side) for x, y in ((0.08, 0), (0, -0.08))]
     boxes.append((left - 0.06 * side, top - 0.06 * side, right + 0.06 * side, bottom + 0.06 * side))
@@ -243,7 +243,7 @@ def test_landmarks_of_dark_and_light_portraits_alike(shared: Path) -> None:
 
 def test_no_face_is_said_with_the_name_of_the_picture() -> None:
     with pytest.raises(FaceError, match=r"No face was found in lake\.jpg\.\nA face seen from the front") as caught:
-        locate(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), "lake.jpg")
+        locate_face(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), "lake.jpg")
     assert "--detector hog" in caught.value.hint
 
 
@@ -251,7 +251,7 @@ def test_no_face_is_said_with_the_name_of_the_picture() -> None:
 def test_a_picture_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
     tiny = np.asarray(Image.fromarray(grace[0]).resize((side, side)))
     with pytest.raises(FaceError, match=r"No face was found in tiny\.png"):
-        locate(tiny, "tiny.png")
+        locate_face(tiny, "tiny.png")
 
 
 def test_the_largest_of_several_faces_is_taken_and_said(
@@ -262,7 +262,8 @@ def test_the_largest_of_several_faces_is_taken_and_said(
     group[88:, 512:] = eileen[0]
     logging.getLogger("facemorph").propagate = True
     with caplog.at_level(logging.INFO, "facemorph"):
-        box, points = locate(group, "group.png")
+        face = locate_face(group, "group.png")
+        box, points = face.box, face.landmarks
     assert box[2] < 512 and points[:, 0].max() < 512  # Grace's face is the larger
     assert "group.png: 2 faces, of which the largest is taken." in caplog.text
 
@@ -270,23 +271,25 @@ def test_the_largest_of_several_faces_is_taken_and_said(
 def test_a_small_picture_is_searched_again_enlarged(grace: Located) -> None:
     scale = 0.2
     small = np.asarray(Image.fromarray(grace[0]).resize((102, 120), Image.Resampling.LANCZOS))
-    _, points = locate(small, "small.png")
+    points = locate_face(small, "small.png").landmarks
     assert np.linalg.norm(points - grace[1] * scale, axis=1).mean() < 0.1 * unit(grace[1] * scale)
 
 
 def test_a_4k_picture_gives_the_landmarks_of_its_small_copy(grace: Located) -> None:
     factor = 3840 / 600
     large = np.asarray(Image.fromarray(grace[0]).resize((round(512 * factor), 3840), Image.Resampling.BICUBIC))
-    _, points = locate(large, "large.png")
+    points = locate_face(large, "large.png").landmarks
     assert np.linalg.norm(points / factor - grace[1], axis=1).mean() < 0.03 * unit(grace[1])
 
 
 @pytest.fixture
-def quick() -> Settings:
-    return Settings(size_px=64, steps=3, frames=4)
+def quick() -> LandmarkMorphSettings:
+    return LandmarkMorphSettings(size_px=64, steps=3, frames=4)
 
 
-def test_everything_is_written_with_a_manifest(files: tuple[Path, Path], quick: Settings, tmp_path: Path) -> None:
+def test_everything_is_written_with_a_manifest(
+    files: tuple[Path, Path], quick: LandmarkMorphSettings, tmp_path: Path
+) -> None:
     import av
 
     folder = tmp_path / "a" / "b"
@@ -298,7 +301,7 @@ def test_everything_is_written_with_a_manifest(files: tuple[Path, Path], quick: 
     with Image.open(folder / "morph.gif") as gif:
         assert (gif.size, getattr(gif, "n_frames", 1), gif.info["loop"]) == ((64, 64), 4 + 2, 0)  # there and back
     with av.open(str(folder / "morph.mp4")) as clip:
-        assert len(list(clip.decode(video=0))) == 4 + 2 * (sequence.HOLD_FRAMES - 1)
+        assert len(list(clip.decode(video=0))) == 4 + 2 * (animation.HOLD_FRAMES - 1)
     head, first, second = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     assert head["settings"] == {"size_px": 64, "steps": 3, "frames": 4, "face_only": False, "detector": "cnn"}
     assert [first["source"], second["source"]] == ["grace.png", "eileen.png"]
@@ -308,7 +311,7 @@ def test_everything_is_written_with_a_manifest(files: tuple[Path, Path], quick: 
 
 
 def test_a_folder_with_something_in_it_is_only_replaced_when_told(
-    files: tuple[Path, Path], quick: Settings, tmp_path: Path
+    files: tuple[Path, Path], quick: LandmarkMorphSettings, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "step_7.jpg").write_text("of an earlier morph with more steps")
@@ -323,18 +326,20 @@ def test_a_folder_with_something_in_it_is_only_replaced_when_told(
 
 
 def test_a_failure_on_the_way_leaves_nothing(
-    files: tuple[Path, Path], quick: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: tuple[Path, Path], quick: LandmarkMorphSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sequence, "write_gif", full)
+    monkeypatch.setattr(animation, "write_gif", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write_morph(*files, tmp_path / "out", quick)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_said(files: tuple[Path, Path], quick: Settings, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_said(
+    files: tuple[Path, Path], quick: LandmarkMorphSettings, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"Cannot write .*out"):
         write_morph(*files, tmp_path / "file" / "out", quick)

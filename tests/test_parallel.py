@@ -12,13 +12,12 @@ from conftest import ROOT
 from PIL import Image
 from tiny_runs import log_without_time, make_faces, tiny
 
-from facemorph import config as configs
-from facemorph.config import Config
-from facemorph.dcgan.parallel import Group
+from facemorph.config import to_yaml
+from facemorph.dcgan.config import Config
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
+from facemorph.distributed import ProcessGroup, Shard, shard_from_environment
 from facemorph.errors import InputError
-from facemorph.faces.share import Share, share_from_environment
 from facemorph.files import read_jsonl
 
 
@@ -37,7 +36,7 @@ def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
 
 def train_by_two(config: Config, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     path = folder.with_suffix(".yaml")
-    path.write_text(configs.to_yaml(config))
+    path.write_text(to_yaml(config))
     return torchrun("train", "-q", "--config", str(path), "-o", str(folder), *more)
 
 
@@ -82,20 +81,20 @@ def test_what_the_first_may_not_do_ends_all(faces: Path, tmp_path: Path) -> None
 
 
 def test_each_takes_its_part_and_together_they_take_all() -> None:
-    parts = [list(range(12))[Group(rank, 3).part(12)] for rank in range(3)]
+    parts = [list(range(12))[ProcessGroup(rank, 3).part(12)] for rank in range(3)]
     assert [n for part in parts for n in part] == list(range(12))
     assert {len(part) for part in parts} == {4}
     paths = [Path(str(n)) for n in range(7)]
-    assert sorted(path for rank in range(3) for path in Share(rank, 3).mine(paths)) == paths
+    assert sorted(path for rank in range(3) for path in Shard(rank, 3).mine(paths)) == paths
 
 
 def test_ranks_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert share_from_environment() == Share(0, 1)
+    assert shard_from_environment() == Shard(0, 1)
     for rank, world in (("2", "2"), ("x", "2"), ("-1", "2"), ("0", "0")):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("WORLD_SIZE", world)
         with pytest.raises(InputError, match="do not fit"):
-            share_from_environment()
+            shard_from_environment()
 
 
 def test_two_processes_align_a_folder_as_one_does(shared: Path, tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_two_processes_align_a_folder_as_one_does(shared: Path, tmp_path: Path) 
 
 def test_shares_that_were_killed_are_completed_by_one(tmp_path: Path) -> None:
     """A part of the manifest that lies there counts, and is merged."""
-    from facemorph.faces.align import Settings, align
+    from facemorph.faces.align import AlignSettings, align
 
     source, output = tmp_path / "frames", tmp_path / "faces"
     for folder in (source, output):
@@ -135,7 +134,7 @@ def test_shares_that_were_killed_are_completed_by_one(tmp_path: Path) -> None:
     head = {"settings": {"crop": "eyes", "size_px": 64}}
     row = {"source": "a.png", "status": "accepted", "file": "a.png", "score": 1.0, "by": "another"}
     (output / ".manifest-1.jsonl").write_text(f'{json.dumps(head)}\n{json.dumps(row)}\n{{"source": "b.p')
-    rows = align(source, output, Settings(), jobs=1)
+    rows = align(source, output, AlignSettings(), jobs=1)
     assert [r["status"] for r in rows] == ["accepted", "rejected"]
     assert read_jsonl(output / "manifest.jsonl")[1] == row
     assert not list(output.glob(".manifest-*"))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from random_vgg import write_random_vgg
 
-from facemorph import weights
 from facemorph.errors import WeightsError
 from facemorph.files import sha256
-from facemorph.metrics import perceptual
-from facemorph.metrics.perceptual import load_lpips
+from facemorph.metrics import lpips as perceptual
+from facemorph.metrics.lpips import load_lpips
+from facemorph.weights.cards import card
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def test_lpips_heads_of_the_package_are_found_and_are_the_published_ones(monkeyp
     pytest.importorskip("lpips", reason="the package lpips is not installed")
     monkeypatch.setenv("FACEMORPH_CACHE", "/nowhere")
     path = perceptual.find_heads()
-    assert sha256(path) == weights.card("lpips-vgg").sha256
+    assert sha256(path) == card("lpips-vgg").sha256
 
 
 def test_lpips_by_hand_on_one_stage(random_files: tuple[Path, Path]) -> None:

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import correlate1d
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from facemorph.metrics.pictures import SCALE_WEIGHTS, ms_ssim, num_scales, psnr, ssim
+from facemorph.metrics.image_quality import SCALE_WEIGHTS, ms_ssim, num_scales, psnr, ssim
 
 
 def pair(side_px: int, seed: int = 0, noise: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:

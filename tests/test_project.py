@@ -12,24 +12,30 @@ from random_vgg import write_random_vgg
 from skimage.metrics import peak_signal_noise_ratio
 
 from facemorph.cli import main
+from facemorph.distributed import Shard
 from facemorph.errors import FaceError, InputError, OutputError, WeightsError
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.likeness import likeness_at
-from facemorph.faces.morph import locate
-from facemorph.faces.share import Share
+from facemorph.faces.locate import locate_face
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
-from facemorph.metrics.perceptual import load_lpips
-from facemorph.metrics.pictures import ms_ssim
+from facemorph.metrics.image_quality import ms_ssim
+from facemorph.metrics.lpips import load_lpips
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.portrait import face_mask, misalignment, read_portrait
-from facemorph.stylegan.project import project_files
-from facemorph.stylegan.projection import Projection, Schedule, Search, Terms, Tuning
-from facemorph.stylegan.projector import Projector, make_projector
-from facemorph.stylegan.search import repeat
+from facemorph.stylegan.projection.config import (
+    ProjectionConfig,
+    ProjectionTerms,
+    ScheduleConfig,
+    SearchConfig,
+    TuningConfig,
+)
+from facemorph.stylegan.projection.optimize import broadcast_w
+from facemorph.stylegan.projection.portrait import face_mask, misalignment, read_portrait
+from facemorph.stylegan.projection.project_images import project_files
+from facemorph.stylegan.projection.projector import Projector, make_projector
 
-QUICK = Projection(search=Search(loss="pixel", samples=4), schedule=Schedule(steps=6))
+QUICK = ProjectionConfig(search=SearchConfig(loss="pixel", samples=4), schedule=ScheduleConfig(steps=6))
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +123,7 @@ def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) 
     assert [path.parent.name for path in latents] == [path.stem for path in pictures]
     for path, picture in zip(latents, pictures, strict=True):
         report = holds_together(path.parent, network, picture)
-        assert misalignment(locate(read_image(path.parent / "aligned.png"), "it")[1], 256) < 0.02
+        assert misalignment(locate_face(read_image(path.parent / "aligned.png"), "it").landmarks, 256) < 0.02
         assert report["descriptor_distance"] is not None or "no face" in report["descriptor_reason"]
 
 
@@ -136,7 +142,7 @@ def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(peo
     with pytest.raises(InputError, match="aligned pictures are square"):
         read_portrait(people / "grace.jpg", 64, aligned=True)
     aligned = tmp_path / "aligned.png"
-    write_image(aligned, cut(image, ffhq_quad(locate(image, "it")[1]), 256))
+    write_image(aligned, cut(image, ffhq_quad(locate_face(image, "it").landmarks), 256))
     found = read_portrait(aligned, 64, aligned=True)
     assert found.image.shape == (64, 64, 3) and found.points is not None and not found.remarks
     again = read_portrait(people / "eileen.png", 64)
@@ -146,7 +152,7 @@ def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(peo
 def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network: Path, tmp_path: Path) -> None:
     generator, picture = load_generator(network), tmp_path / "nonsense.png"
     with torch.no_grad():
-        write_image(picture, to_uint8(generator(generator.latents_of_seeds([3])))[0])
+        write_image(picture, to_uint8(generator(generator.z_from_seeds([3])))[0])
     with pytest.raises(FaceError, match="No face was found"):
         read_portrait(picture, 64)
     (latent,) = project_files([picture], tmp_path / "out", network, QUICK, aligned=True)
@@ -166,7 +172,7 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
     ):
         assert part in result.output
     with pytest.raises(WeightsError, match="vgg16") as error:
-        make_projector(network, Projection())
+        make_projector(network, ProjectionConfig())
     assert "--loss pixel" in str(error.value)
 
 
@@ -187,7 +193,9 @@ def test_labelled_networks_are_refused(tmp_path: Path) -> None:
 def test_tuning_brings_the_picture_nearer_and_leaves_a_network_that_makes_it(
     people: Path, network: Path, tmp_path: Path
 ) -> None:
-    how = Projection(search=QUICK.search, schedule=QUICK.schedule, tuning=Tuning(steps=40, learning_rate=3e-3))
+    how = ProjectionConfig(
+        search=QUICK.search, schedule=QUICK.schedule, tuning=TuningConfig(steps=40, learning_rate=3e-3)
+    )
     (plain,) = project_files([people / "eileen.png"], tmp_path / "plain", network, QUICK)
     (path,) = project_files([people / "eileen.png"], tmp_path / "best", network, how)
     before, after = (json.loads((one.parent / "report.json").read_text()) for one in (plain, path))
@@ -209,9 +217,11 @@ def test_the_perceptual_term_leads_the_search(network: Path, tmp_path: Path) -> 
     """With random weights of VGG16: what is lowered is LPIPS itself."""
     lpips, generator = load_lpips(*write_random_vgg(tmp_path)), load_generator(network)
     with torch.no_grad():
-        target = generator.synthesize(repeat(generator.map(generator.latents_of_seeds([1])), generator))
-    how = Projection(
-        search=Search(space="w", samples=4), terms=Terms(pixels=1e-6, ms_ssim=0), schedule=Schedule(steps=25)
+        target = generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds([1])), generator))
+    how = ProjectionConfig(
+        search=SearchConfig(space="w", samples=4),
+        terms=ProjectionTerms(pixels=1e-6, ms_ssim=0),
+        schedule=ScheduleConfig(steps=25),
     )
     found = Projector(generator, how, lpips)(target)
     with torch.no_grad():
@@ -231,12 +241,12 @@ def test_the_identity_term_is_dlibs_distance_and_has_a_gradient(people: Path) ->
     found.square().sum().backward()
     assert x.grad is not None and torch.isfinite(x.grad).all() and float(x.grad.abs().max()) > 0
     other = read_image(people / "grace.jpg")
-    there = describe([face_chip(other, locate(other, "her")[1])])[0]
+    there = describe([face_chip(other, locate_face(other, "her").landmarks)])[0]
     assert np.linalg.norm(found.detach().numpy()[0] - there) > 0.4
 
 
 def test_the_identity_term_takes_part(people: Path, network: Path, tmp_path: Path) -> None:
-    how = Projection(search=QUICK.search, schedule=QUICK.schedule, terms=Terms(identity=1.0))
+    how = ProjectionConfig(search=QUICK.search, schedule=QUICK.schedule, terms=ProjectionTerms(identity=1.0))
     (path,) = project_files([people / "eileen.png"], tmp_path, network, how)
     rows = read_latent(path).arrays["loss.identity"]
     assert len(rows) == 6 and np.isfinite(rows).all() and rows.min() > 0
@@ -258,7 +268,7 @@ def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, t
     path = tmp_path / "network.pkl"
     path.write_bytes(dumps(stylegan1(32)))
     pictures = [people / "eileen.png", people / "grace.jpg"]
-    together = Projection(search=Search(loss="pixel", samples=4, batch_size=2), schedule=QUICK.schedule)
+    together = ProjectionConfig(search=SearchConfig(loss="pixel", samples=4, batch_size=2), schedule=QUICK.schedule)
     one = project_files(pictures, tmp_path / "one", path, QUICK)
     two = project_files(pictures, tmp_path / "two", path, together)
     for first, second in zip(one, two, strict=True):
@@ -272,9 +282,9 @@ def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
     pictures = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     project_files(pictures, alone, network, QUICK)
-    first = project_files(pictures, shared, network, QUICK, share=Share(0, 2))
+    first = project_files(pictures, shared, network, QUICK, share=Shard(0, 2))
     assert not (shared / "manifest.jsonl").exists()
-    assert project_files(pictures, shared, network, QUICK, share=Share(1, 2)) == []  # only the torn one: no error
+    assert project_files(pictures, shared, network, QUICK, share=Shard(1, 2)) == []  # only the torn one: no error
     assert first == [shared / "eileen" / "latent.safetensors", shared / "grace" / "latent.safetensors"]
     assert (shared / "manifest.jsonl").read_text() == (alone / "manifest.jsonl").read_text()
     assert not list(shared.glob(".manifest-*"))

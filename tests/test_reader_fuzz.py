@@ -28,8 +28,8 @@ from published_files import (
 from test_hostile_files import nothing_happens
 
 from facemorph.errors import WeightsError
-from facemorph.stylegan.description import Description
-from facemorph.stylegan.published import read_published
+from facemorph.stylegan.formats.published import read_published
+from facemorph.stylegan.networks.architecture import GeneratorWeights
 
 QUICK = settings(
     max_examples=120,
@@ -75,7 +75,7 @@ def holds(folder: Path, content: bytes) -> None:
     start = time.process_time()
     with nothing_happens():
         try:
-            assert isinstance(read_published(path), Description)
+            assert isinstance(read_published(path), GeneratorWeights)
         except WeightsError as error:
             assert error.problem and error.hint
     assert time.process_time() - start < 10

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from facemorph.sampling import NonAdjacentReservoir, count_choices
+from facemorph.frame_sampling import NonAdjacentReservoir, count_choices
 
 
 def allowed(n: int, k: int) -> list[tuple[int, ...]]:

@@ -9,19 +9,30 @@ import torch
 from published_files import dumps, stylegan1, stylegan2
 
 from facemorph.errors import ConfigError, InputError
-from facemorph.metrics.pictures import psnr
-from facemorph.stylegan.generator import Generator
+from facemorph.metrics.image_quality import psnr
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.objective import Objective, log_cosh, noise_correlation
-from facemorph.stylegan.projection import PRESETS, Projection, Schedule, Search, Terms, load_projection
-from facemorph.stylegan.projector import Projector
-from facemorph.stylegan.search import learning_rate, repeat, search, synthesize
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import (
+    PRESETS,
+    ProjectionConfig,
+    ProjectionTerms,
+    ScheduleConfig,
+    SearchConfig,
+    load_projection_config,
+)
+from facemorph.stylegan.projection.loss import ProjectionLoss, log_cosh, noise_correlation
+from facemorph.stylegan.projection.optimize import broadcast_w, learning_rate, optimize_latents, synthesize
+from facemorph.stylegan.projection.projector import Projector
 
 STEPS = 300
 
 
-def settings(space: str = "w", steps: int = STEPS, **terms: float) -> Projection:
-    return Projection(search=Search(space=space, loss="pixel"), terms=Terms(**terms), schedule=Schedule(steps=steps))
+def settings(space: str = "w", steps: int = STEPS, **terms: float) -> ProjectionConfig:
+    return ProjectionConfig(
+        search=SearchConfig(space=space, loss="pixel"),
+        terms=ProjectionTerms(**terms),
+        schedule=ScheduleConfig(steps=steps),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +45,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Generator:
 def of_seed(generator: Generator, *seeds: int) -> torch.Tensor:
     """Pictures [N, 3, R, R] and nothing else of them."""
     with torch.no_grad():
-        return generator.synthesize(repeat(generator.map(generator.latents_of_seeds(seeds)), generator))
+        return generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds(seeds)), generator))
 
 
-def recovered(generator: Generator, how: Projection, seed: int = 0) -> float:
+def recovered(generator: Generator, how: ProjectionConfig, seed: int = 0) -> float:
     target = of_seed(generator, seed)
     found = Projector(generator, how)(target)
     assert found.steps <= STEPS
@@ -73,13 +84,15 @@ def test_pictures_searched_for_together_are_found_as_each_alone(small: Generator
 
 
 def test_the_best_latent_is_kept_and_its_loss_is_the_least_of_the_history(small: Generator) -> None:
-    how = Projection(search=Search(space="w", loss="pixel"), schedule=Schedule(steps=25, learning_rate=5.0))  # wild
+    how = ProjectionConfig(
+        search=SearchConfig(space="w", loss="pixel"), schedule=ScheduleConfig(steps=25, learning_rate=5.0)
+    )  # wild
     projector, target = Projector(small, how), of_seed(small, 3)
     found = projector(target)
     history = found.history["loss"][:, 0]
     assert history[-1] > history.min() and np.isclose(float(found.loss[0]), history.min())
     with torch.no_grad():
-        parts = projector.objective(target).terms_of(small.synthesize(found.latents))
+        parts = projector.objective(target).weighted_terms(small.synthesize(found.latents))
     mean, spread = small.latent_statistics()
     prior = how.terms.prior * float((found.latents[0, 0] - mean).square().sum()) / spread**2
     assert np.isclose(sum(float(part[0]) for part in parts.values()) + prior, history.min(), rtol=1e-4)
@@ -88,13 +101,15 @@ def test_the_best_latent_is_kept_and_its_loss_is_the_least_of_the_history(small:
 
 def test_patience_ends_a_search_early_with_the_whole_fall_of_the_learning_rate(small: Generator) -> None:
     target = of_seed(small, 1)
-    schedule = Schedule(steps=200, patience=3, gain=0.9, ramp_down=0.1)  # no search gains 90 % in 3 steps for long
-    found = Projector(small, Projection(search=Search(loss="pixel"), schedule=schedule))(target)
+    schedule = ScheduleConfig(
+        steps=200, patience=3, gain=0.9, ramp_down=0.1
+    )  # no search gains 90 % in 3 steps for long
+    found = Projector(small, ProjectionConfig(search=SearchConfig(loss="pixel"), schedule=schedule))(target)
     assert 20 + 3 <= found.steps < 80
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nothing() -> None:
-    schedule = Schedule(steps=100, ramp_up=0.1, ramp_down=0.2)
+    schedule = ScheduleConfig(steps=100, ramp_up=0.1, ramp_down=0.2)
     rates = [learning_rate(schedule, step, 80) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9:81] == pytest.approx([1.0] * 72)
     assert all(a > b for a, b in itertools.pairwise(rates[80:])) and rates[99] < 0.01
@@ -108,7 +123,9 @@ def test_log_cosh_is_what_it_says() -> None:
 
 def test_noise_maps_are_optimised_kept_regular_and_needed_for_the_reconstruction(small: Generator) -> None:
     target = of_seed(small, 1)
-    how = Projection(search=Search(space="w", loss="pixel", noise_maps=True), schedule=Schedule(steps=40))
+    how = ProjectionConfig(
+        search=SearchConfig(space="w", loss="pixel", noise_maps=True), schedule=ScheduleConfig(steps=40)
+    )
     projector = Projector(small, how)
     found = projector(target, seed=1)
     assert len(found.noise) == 7  # two a resolution, one at 4 px
@@ -116,7 +133,7 @@ def test_noise_maps_are_optimised_kept_regular_and_needed_for_the_reconstruction
         assert abs(float(plane.mean())) < 1e-5 and abs(float(plane.std()) - 1) < 0.05
     with torch.no_grad():
         made, plain = synthesize(small, found.latents, found.noise), small.synthesize(found.latents)
-        loss = sum(float(part[0]) for part in projector.objective(target).terms_of(made).values())
+        loss = sum(float(part[0]) for part in projector.objective(target).weighted_terms(made).values())
     assert not torch.allclose(made, plain)
     assert loss < float(found.loss[0])  # the rest is the prior and the noise's regularity
     regularity = found.history["noise"][:, 0]
@@ -136,16 +153,22 @@ def test_what_the_mask_leaves_out_changes_no_term() -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24] = 1
     outside = torch.where(mask > 0, target, other)
-    assert all(float(part) < 1e-6 for part in Objective(target, Terms(), 32, mask).terms_of(outside).values())
-    assert all(float(part) > 1e-3 for part in Objective(target, Terms(), 32, mask).terms_of(other).values())
+    assert all(
+        float(part) < 1e-6
+        for part in ProjectionLoss(target, ProjectionTerms(), 32, mask).weighted_terms(outside).values()
+    )
+    assert all(
+        float(part) > 1e-3
+        for part in ProjectionLoss(target, ProjectionTerms(), 32, mask).weighted_terms(other).values()
+    )
 
 
 def test_pictures_are_compared_at_the_size_that_was_asked_for() -> None:
     target = torch.rand(1, 3, 64, 64) * 2 - 1
-    objective = Objective(target, Terms(), 16)
+    objective = ProjectionLoss(target, ProjectionTerms(), 16)
     assert objective.targets.shape == (1, 3, 16, 16)
     checkerboard = torch.tensor([1.0, -1.0]).repeat(32)[:, None] * torch.tensor([1.0, -1.0]).repeat(32)
-    assert all(float(part.abs()) < 1e-6 for part in objective.terms_of(target + 0.3 * checkerboard).values())
+    assert all(float(part.abs()) < 1e-6 for part in objective.weighted_terms(target + 0.3 * checkerboard).values())
 
 
 def test_the_prior_holds_the_latent_near_the_mean(small: Generator) -> None:
@@ -167,12 +190,12 @@ def test_a_network_without_finite_pictures_is_told(small: Generator) -> None:
     objective = Projector(small, settings(steps=2)).objective(of_seed(small, 0))
     start = torch.full((1, small.architecture.num_layers, small.architecture.w_size), torch.nan)
     with pytest.raises(InputError, match="not finite"):
-        search(small, objective, start, settings(steps=2))
+        optimize_latents(small, objective, start, settings(steps=2))
 
 
 def test_presets_load_and_wrong_settings_are_told() -> None:
-    assert [load_projection(name).schedule.steps for name in PRESETS] == [100, 300, 450]
-    assert load_projection("best").tuning.steps and load_projection("fast").search.size_px == 128
+    assert [load_projection_config(name).schedule.steps for name in PRESETS] == [100, 300, 450]
+    assert load_projection_config("best").tuning.steps and load_projection_config("fast").search.size_px == 128
     for override, text in (
         ("search.space=z", "search.space should be one of w, w\\+"),
         ("schedule.steps=0", "schedule.steps should be from 1"),
@@ -180,6 +203,6 @@ def test_presets_load_and_wrong_settings_are_told() -> None:
         ("search.noise_maps=3", "search.noise_maps should be true or false"),
     ):
         with pytest.raises(ConfigError, match=text):
-            load_projection("fast", [override])
+            load_projection_config("fast", [override])
     with pytest.raises(ConfigError, match="should not both be 0"):
-        load_projection("fast", ["terms.pixels=0", "terms.ms_ssim=0"])
+        load_projection_config("fast", ["terms.pixels=0", "terms.ms_ssim=0"])

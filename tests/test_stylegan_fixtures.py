@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.load import load_generator
-from facemorph.stylegan.noise import Noise
-from facemorph.stylegan.ops import depthwise, doubling_kernel, kernel_2d, normalize, up_convolve, upsample
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.networks.ops import (
+    Noise,
+    depthwise,
+    doubling_kernel,
+    kernel_2d,
+    normalize,
+    up_convolve,
+    upsample,
+)
 
 # max abs, relative L2
 LIMITS = {"stylegan1-64": (5e-5, 1e-5), "stylegan1-256": (5e-4, 2e-5)}

@@ -20,9 +20,9 @@ from published_files import (
 from stylegan_truth import mapping, synthesis1, synthesis2
 
 from facemorph.errors import InputError
-from facemorph.stylegan.description import Architecture
-from facemorph.stylegan.generator import Generator
 from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.networks.architecture import Architecture
+from facemorph.stylegan.networks.generator import Generator
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_runs import PEOPLE, make_faces
 
-from facemorph import config as configs
 from facemorph.cli import main
-from facemorph.config import Config, Network
+from facemorph.config import to_yaml
 from facemorph.dcgan import train as training
+from facemorph.dcgan.config import Config, Network, config_from_dict, load_config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import along_component, between, diagonal, load_generator
@@ -34,7 +34,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(faces: Path, **training_values: object) -> Config:
-    return configs.from_dict(
+    return config_from_dict(
         {
             "data": {"faces": [str(faces)]},
             "network": {"size_px": 16, "z_dim": 8, "channels": 8},
@@ -120,7 +120,7 @@ def test_it_learns_the_two_colours(faces: Path, tmp_path: Path) -> None:
 def test_a_run_folder_explains_itself(faces: Path, tmp_path: Path) -> None:
     run, config = tmp_path / "run", small(faces)
     training.train(config, run)
-    assert configs.load(run / "config.yaml") == config
+    assert load_config(run / "config.yaml") == config
     about = json.loads((run / "run.json").read_text())
     assert about["faces"] == {"anna": 24, "ben": 24}
     assert about["precision"] == "float32"
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_is_refused(faces: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None:
     config = tmp_path / "long.yaml"
-    config.write_text(configs.to_yaml(small(faces, steps=100_000)))
+    config.write_text(to_yaml(small(faces, steps=100_000)))
     command = [sys.executable, "-m", "facemorph", "train", "--config", str(config), "-o", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.csv"

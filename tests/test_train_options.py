@@ -9,15 +9,14 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from facemorph import config as configs
 from facemorph.cli import main
-from facemorph.config import Config, Network, Training
 from facemorph.dcgan import train as training
 from facemorph.dcgan.augment import adapt
 from facemorph.dcgan.checkpoint import State
+from facemorph.dcgan.config import Config, Network, Training, config_from_dict
 from facemorph.dcgan.networks import Discriminator, Generator, with_label
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.step import squared_gradient, take_step
+from facemorph.dcgan.step import squared_gradient, train_on_batch
 from facemorph.dcgan.walk import load_generator
 from facemorph.errors import ConfigError, InputError, RunError
 from facemorph.images import read_image
@@ -39,7 +38,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(faces: Path, network: dict[str, object] | None = None, **training_values: object) -> Config:
-    return configs.from_dict(
+    return config_from_dict(
         {
             "data": {"faces": [str(faces)]},
             "network": {"size_px": 16, "z_dim": 8, "channels": 8, **(network or {})},
@@ -110,7 +109,9 @@ def test_the_hinge_has_no_gradient_where_d_is_sure(faces: Path) -> None:
     bias = state.d.layers[-2].bias
     with torch.no_grad():
         bias.fill_(50.0)  # every picture looks real: only the fakes have something to say
-    take_step(state, torch.zeros(16, 3, 16, 16), torch.zeros(16, dtype=torch.long), config, torch.float32, seeded())
+    train_on_batch(
+        state, torch.zeros(16, 3, 16, 16), torch.zeros(16, dtype=torch.long), config, torch.float32, seeded()
+    )
     assert bias.grad.item() == pytest.approx(1.0)  # of relu(1 + D(G(z))) alone
 
 
@@ -216,4 +217,4 @@ def test_options_that_make_no_sense_are_refused(faces: Path, tmp_path: Path) -> 
         ({"training": {"cutout": 1.0}}, "training.cutout should be above 0, at most 0.75"),
     ):
         with pytest.raises(ConfigError, match=text):
-            configs.from_dict(values)
+            config_from_dict(values)

@@ -20,12 +20,12 @@ from click.testing import CliRunner
 from conftest import ROOT
 from tiny_runs import KILLS, STEPS, log_without_time, make_faces, tiny
 
-from facemorph import config as configs
 from facemorph.cli import main
+from facemorph.config import to_yaml
 from facemorph.dcgan.checkpoint import State, save
+from facemorph.dcgan.health import SURE_STEPS, TrainingMonitor, spread
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
-from facemorph.dcgan.watch import SURE_STEPS, Watch, spread
 from facemorph.errors import OutputError, RunError, TrainingError
 
 
@@ -151,7 +151,7 @@ def test_a_folder_that_may_not_be_written(faces: Path) -> None:
 
 def test_the_second_process_on_a_folder_refuses_and_the_first_goes_on(faces: Path, tmp_path: Path) -> None:
     config, run = tmp_path / "long.yaml", tmp_path / "run"
-    config.write_text(configs.to_yaml(tiny(faces, every=10, steps=1_000_000)))
+    config.write_text(to_yaml(tiny(faces, every=10, steps=1_000_000)))
     command = [sys.executable, "-m", "facemorph", "train", "-q", "--config", str(config), "-o", str(run)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -221,7 +221,7 @@ def test_collapse_and_a_d_that_wins_are_said_while_they_happen(
 
 
 def test_it_is_said_once_and_again_after_it_was_better(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch(1.0, 50.0)
+    watch = TrainingMonitor(1.0, 50.0)
     with caplog.at_level(logging.INFO, "facemorph"):
         for real, fake, steps in ((0.99, 0.01, 3 * SURE_STEPS), (0.6, 0.4, SURE_STEPS), (0.99, 0.01, SURE_STEPS)):
             for step in range(0, steps, 25):
@@ -242,29 +242,29 @@ def test_one_person_s_collapse_is_seen_beside_the_other_s_variety() -> None:
 def test_d_s_batch_statistics_and_weights_are_those_of_separate_passes(faces: Path, dtype: torch.dtype) -> None:
     """Real and fake pictures have statistics of their own, and a pass never sees weights from before a step."""
     from facemorph.dcgan.networks import draw_z
-    from facemorph.dcgan.step import take_step
+    from facemorph.dcgan.step import train_on_batch
 
     config = tiny(faces, batch_size=16)
     state, plain = (State(config, torch.device("cpu")) for _ in range(2))
     real = torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
     labels = torch.zeros(16, dtype=torch.long)
     for seed in range(3):
-        told = take_step(state, real, labels, config, dtype, torch.Generator().manual_seed(seed))
+        told = train_on_batch(state, real, labels, config, dtype, torch.Generator().manual_seed(seed))
         random = torch.Generator().manual_seed(seed)
         g, d, loss = plain.g, plain.d, torch.nn.functional.binary_cross_entropy_with_logits
         z = draw_z(16, config.network, random)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32, cache_enabled=False):
-            plain.optimise_d.zero_grad()
+            plain.optimize_d.zero_grad()
             d_loss = loss(d(real).float(), torch.ones(16))
             d_loss.backward()
             fake = g(z)
             fake_loss = loss(d(fake.detach()).float(), torch.zeros(16))
             fake_loss.backward()
-            plain.optimise_d.step()
-            plain.optimise_g.zero_grad()
+            plain.optimize_d.step()
+            plain.optimize_g.zero_grad()
             g_loss = loss(d(fake).float(), torch.ones(16))
             g_loss.backward()
-            plain.optimise_g.step()
+            plain.optimize_g.step()
         expected = torch.stack([d_loss + fake_loss, d_loss, fake_loss, g_loss])
         tolerance = 1e-4 if dtype == torch.float32 else 0.05
         torch.testing.assert_close(told[:4], expected.detach(), atol=tolerance, rtol=tolerance)

@@ -62,7 +62,7 @@ def even(seconds: float, fps: float, start: float = 0.0) -> list[float]:
 
 def run(clip: Path, output: Path, **settings: int | str) -> list[dict]:
     """Rows of the pictures that extract makes of one clip, after checking each against its picture."""
-    options = video.Settings(**{"format": "png", **settings})  # type: ignore[arg-type]
+    options = video.ExtractSettings(**{"format": "png", **settings})  # type: ignore[arg-type]
     video.extract(video.find_people([clip]), output, options)
     rows = [row for row in read_jsonl(output / clip.stem / "manifest.jsonl") if "file" in row]
     for row in rows:
@@ -126,7 +126,7 @@ def test_too_few_frames_a_second_are_said_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_the_rotation_flag_is_obeyed(tmp_path: Path, rotation: int) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(1, 24), rotation=rotation, corner=True)
-    video.extract(video.find_people([clip]), tmp_path / "out", video.Settings(format="png"))
+    video.extract(video.find_people([clip]), tmp_path / "out", video.ExtractSettings(format="png"))
     image = read_image(next((tmp_path / "out" / "a").glob("*.png"))).astype(int)
     # Phones write a matrix that turns the stored picture counter-clockwise by the angle.
     expected = np.rot90(numbered(0, corner=True), rotation // 90)
@@ -137,7 +137,7 @@ def test_the_rotation_flag_is_obeyed(tmp_path: Path, rotation: int) -> None:
 
 def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(1, 24), aspect=Fraction(3, 2))
-    video.extract(video.find_people([clip]), tmp_path / "out", video.Settings())
+    video.extract(video.find_people([clip]), tmp_path / "out", video.ExtractSettings())
     assert read_image(next((tmp_path / "out" / "a").glob("*.jpg"))).shape == (64, 192, 3)
 
 
@@ -232,7 +232,7 @@ def test_other_settings_or_another_clip_of_the_name_do_not_mix(tmp_path: Path) -
 def test_clips_of_one_person_share_a_folder(tmp_path: Path) -> None:
     one, two = (make_clip(tmp_path / name, even(2, 24)) for name in ("one.mp4", "two.mp4"))
     people = video.find_people([one, two], "anna")
-    reports = video.extract(people, tmp_path / "out", video.Settings())
+    reports = video.extract(people, tmp_path / "out", video.ExtractSettings())
     assert [report.frames_taken for report in reports["anna"]] == [8, 8]
     assert len(list((tmp_path / "out" / "anna").glob("*.jpg"))) == 16
 
@@ -241,12 +241,12 @@ def test_an_unwritable_folder_is_said(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(1, 24))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FacemorphError, match="Cannot write"):
-        video.extract(video.find_people([clip]), tmp_path / "file", video.Settings())
+        video.extract(video.find_people([clip]), tmp_path / "file", video.ExtractSettings())
 
 
 def test_real_clips_decode_to_the_expected_counts(shared: Path, tmp_path: Path) -> None:
     clips = shared / "data" / "clips" / "man_m030"
-    reports = video.extract(video.find_people([clips]), tmp_path, video.Settings())["man_m030"]
+    reports = video.extract(video.find_people([clips]), tmp_path, video.ExtractSettings())["man_m030"]
     assert [r.frames_decoded for r in reports] == [98, 94, 91, 101, 94, 94, 95, 94]
     # 25 a second: four seconds of four frames, and of the one of 101 frames also the first of the fifth, or not
     assert [r.frames_taken - 16 for r in reports] in ([0] * 8, [0, 0, 0, 1, 0, 0, 0, 0])
@@ -255,4 +255,4 @@ def test_real_clips_decode_to_the_expected_counts(shared: Path, tmp_path: Path) 
 
 def test_nothing_to_decode_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such clip"):
-        list(video.sample_frames(tmp_path / "none.mp4", video.Settings(), video.ClipReport()))
+        list(video.sample_frames(tmp_path / "none.mp4", video.ExtractSettings(), video.ClipReport()))

@@ -10,25 +10,26 @@ from click.testing import CliRunner, Result
 from file_host import CONTENT, QUOTA_PAGE, Host, sha
 from published_files import ada_from, ada_snapshot, dumps, stylegan1, stylegan2
 
-from facemorph import weights
 from facemorph.cli import main
 from facemorph.errors import WeightsError
 from facemorph.files import find_in_package
+from facemorph.stylegan.load import find_network
+from facemorph.weights import cache, cards
 
 # Cards and the cache
 
 
 def test_every_card_is_complete() -> None:
-    cards = weights.cards()
-    assert {"stylegan1-ffhq-1024", "stylegan2-ffhq-1024", "stylegan2-ada-ffhq-1024"} <= set(cards)
-    for card in cards.values():
-        assert card.kind in weights.KINDS
+    known = cards.cards()
+    assert {"stylegan1-ffhq-1024", "stylegan2-ffhq-1024", "stylegan2-ada-ffhq-1024"} <= set(known)
+    for card in known.values():
+        assert card.kind in ("generator", "file")
         assert card.url.startswith("https://")
         assert card.sha256 is None or len(bytes.fromhex(card.sha256)) == 32
         assert card.licence and card.use and card.title and card.page
         assert (card.kind == "generator") == (card.resolution is not None)
         assert f"--name {card.name}" in card.by_hand
-    assert len({card.file for card in cards.values()}) == len(cards)
+    assert len({card.file for card in known.values()}) == len(known)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_the_cache_folder_is_the_platforms(
     for name, value in {"HOME": str(tmp_path), **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    assert weights.cache_folder() == Path(expected.replace("HOME", str(tmp_path)))
+    assert cache.cache_folder() == Path(expected.replace("HOME", str(tmp_path)))
 
 
 # The command
@@ -63,7 +64,7 @@ def shelf(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder and cards whose files the local server has."""
     host.content = dumps(stylegan1(8))
     common = {"url": host.url, "page": "https://example.org/page", "licence": "CC0", "use": "tests"}
-    cards = {
+    known = {
         "tiny": {**common, "title": "Tiny", "kind": "generator", "file": "tiny.pkl", "resolution": 8,
                  "sha256": sha(host.content), "size_bytes": len(host.content)},
         "unhashed": {**common, "title": "Unhashed", "kind": "generator", "file": "unhashed.pkl", "resolution": 8,
@@ -71,8 +72,8 @@ def shelf(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "plain": {**common, "title": "Plain", "kind": "file", "file": "plain.pth", "resolution": None,
                   "sha256": sha(CONTENT), "size_bytes": None},
     }  # fmt: skip
-    (tmp_path / "cards.yaml").write_text(yaml.safe_dump(cards, sort_keys=False))
-    monkeypatch.setattr(weights, "CARDS_FILE", tmp_path / "cards.yaml")
+    (tmp_path / "cards.yaml").write_text(yaml.safe_dump(known, sort_keys=False))
+    monkeypatch.setattr(cards, "CARDS_FILE", tmp_path / "cards.yaml")
     monkeypatch.setenv("FACEMORPH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "cache" / "weights"
@@ -141,7 +142,7 @@ def test_add_by_name_and_its_refusals(shelf: Path, tmp_path: Path) -> None:
     assert "No such file" in run("weights", "add", tmp_path / "nothing").output
     assert not shelf.exists()
     assert run("weights", "add", mine, "--name", "unhashed", "-q").exit_code == 0
-    assert weights.find_network("unhashed") == shelf / "unhashed.safetensors"
+    assert find_network("unhashed") == shelf / "unhashed.safetensors"
 
 
 def test_verify_finds_what_was_changed(shelf: Path) -> None:
@@ -172,7 +173,7 @@ def test_convert_writes_beside_and_never_over(shelf: Path, tmp_path: Path) -> No
 
 def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.pkl").write_bytes(b"x")
-    assert weights.find_network("mine.pkl") == Path("mine.pkl")
+    assert find_network("mine.pkl") == Path("mine.pkl")
     for name, says in (
         ("tiny", "are not here yet"),
         ("plain", "is no generator"),
@@ -180,12 +181,12 @@ def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None
         ("tyny", "No card is called"),
     ):
         with pytest.raises(WeightsError, match=says):
-            weights.find_network(name)
+            find_network(name)
     shelf.mkdir(parents=True)
     (shelf / "tiny.pkl").write_bytes(dumps(stylegan1(8)))  # downloaded by an earlier run that was stopped
-    assert weights.find_network("tiny") == shelf / "tiny.safetensors"
+    assert find_network("tiny") == shelf / "tiny.safetensors"
     (shelf / "plain.pth").write_bytes(CONTENT)
-    assert weights.find_file("plain") == shelf / "plain.pth"
+    assert cache.find_file("plain") == shelf / "plain.pth"
 
 
 def test_a_package_without_its_weights_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

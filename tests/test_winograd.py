@@ -10,18 +10,19 @@ from PIL import Image
 from torch.nn.functional import conv2d, conv_transpose2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from facemorph import config as configs
-from facemorph.config import Config, Training
 from facemorph.dcgan import winograd
 from facemorph.dcgan.checkpoint import State
+from facemorph.dcgan.config import Config, Training, config_from_dict
 from facemorph.dcgan.precision import describe_precision, takes_winograd
-from facemorph.dcgan.train import one_step, train
-from facemorph.dcgan.winograd import Doubling, Halving
+from facemorph.dcgan.train import train, train_step
+from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
 CPU = torch.device("cpu")
 
 
-def layer_pair(kind: type[Halving] | type[Doubling], channels: tuple[int, int], bias: bool) -> tuple:
+def layer_pair(
+    kind: type[WinogradConv2d] | type[WinogradConvTranspose2d], channels: tuple[int, int], bias: bool
+) -> tuple:
     """The same layer twice, in float64: quick and direct."""
     quick, direct = (kind(*channels, 4, 2, 1, bias=bias).double() for _ in range(2))
     direct.load_state_dict(quick.state_dict())
@@ -32,13 +33,13 @@ def layer_pair(kind: type[Halving] | type[Doubling], channels: tuple[int, int], 
 @pytest.mark.parametrize("chunk_bytes", [1, 1 << 20], ids=["many chunks", "one chunk"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 32), (24, 8)])
-@pytest.mark.parametrize("kind", [Halving, Doubling])
+@pytest.mark.parametrize("kind", [WinogradConv2d, WinogradConvTranspose2d])
 def test_values_and_gradients_are_those_of_torch(
     kind: type, height: int, width: int, layout: torch.memory_format, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "CHUNK_BYTES", chunk_bytes)
     random = torch.Generator().manual_seed(height + width)
-    halves = kind is Halving
+    halves = kind is WinogradConv2d
     quick, direct = layer_pair(kind, (32, 40) if halves else (40, 32), bias=False)
     sides = (height, width) if halves else (height // 2, width // 2)
     images = torch.randn(32, 32 if halves else 40, *sides, generator=random, dtype=torch.float64)
@@ -75,14 +76,14 @@ def test_in_float32_it_errs_by_rounding_alone() -> None:
 
 
 def test_a_bias_is_added() -> None:
-    quick, direct = layer_pair(Halving, (32, 8), bias=True)
+    quick, direct = layer_pair(WinogradConv2d, (32, 8), bias=True)
     wide = torch.randn(32, 32, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(quick(wide), direct(wide))
 
 
 @pytest.mark.parametrize(("count", "channels", "side"), [(31, 32, 8), (32, 31, 8), (32, 32, 12)])
 def test_where_it_does_not_pay_it_is_the_direct_one(count: int, channels: int, side: int) -> None:
-    quick, direct = layer_pair(Halving, (channels, 8), bias=False)
+    quick, direct = layer_pair(WinogradConv2d, (channels, 8), bias=False)
     wide = torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.equal(quick(wide), direct(wide))
 
@@ -124,7 +125,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(faces: Path, **training: object) -> Config:
-    return configs.from_dict(
+    return config_from_dict(
         {
             "data": {"faces": [str(faces)]},
             "network": {"size_px": 32, "z_dim": 8, "channels": 32},
@@ -142,16 +143,16 @@ def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
     pictures = torch.randint(0, 255, (FACES, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     told = {}
     for precision in ("auto", "float32"):
-        config = configs.from_dict(
+        config = config_from_dict(
             {
                 "network": {"size_px": 32, "channels": 32, "d_norm": d_norm},
                 "training": {"batch_size": 32, "precision": precision},
             }
         )
         state = State(config, CPU)
-        quick = [layer.winograd for layer in state.d.modules() if isinstance(layer, Halving)]
+        quick = [layer.winograd for layer in state.d.modules() if isinstance(layer, WinogradConv2d)]
         assert quick == [precision == "auto"] * 3
-        log = one_step(state, pictures, torch.zeros(FACES, dtype=torch.long), config, torch.float32)
+        log = train_step(state, pictures, torch.zeros(FACES, dtype=torch.long), config, torch.float32)
         gradients = [torch.cat([p.grad.flatten() for p in part.parameters()]) for part in (state.d, state.g)]
         told[precision] = [log[:3], *gradients]
     for ours, direct, share in zip(told["auto"], told["float32"], (1e-5, 0.01, 0.03), strict=True):

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facemorph import config as configs
-from facemorph.config import Config
+from facemorph.dcgan.config import Config, config_from_dict
 
 PEOPLE = {"anna": (220, 60, 60), "ben": (60, 60, 220)}
 KILLS, STEPS = 16, 300
@@ -35,7 +34,7 @@ def make_faces(folder: Path) -> Path:
 
 
 def tiny(faces: Path, *, every: int = 4, **training_values: object) -> Config:
-    return configs.from_dict(
+    return config_from_dict(
         {
             "data": {"faces": [str(faces)]},
             "network": {"size_px": 16, "z_dim": 8, "channels": 4},

@@ -9,7 +9,7 @@ import click
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from facemorph import figures
+from facemorph import plots as figures
 from facemorph.dcgan.health import BAND, smooth
 from facemorph.dcgan.run import Run
 

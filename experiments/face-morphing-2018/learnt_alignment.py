@@ -23,18 +23,16 @@ from PIL import Image
 from torch.nn.functional import affine_grid, grid_sample
 from tqdm import trange
 
-from facemorph.config import Config, Data, Network, Training
-from facemorph.dcgan.checkpoint import State, settled
+from facemorph.dcgan.checkpoint import State, inference_copy
+from facemorph.dcgan.config import Config, Data, Network, Training
 from facemorph.dcgan.dataset import load_faces
 from facemorph.dcgan.health import Health, judge
 from facemorph.dcgan.networks import Generator, draw_z
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.train import one_step
+from facemorph.dcgan.train import train_step
 from facemorph.dcgan.walk import load_generator
-from facemorph.evaluation.measures import Persons
-from facemorph.evaluation.study import Study
-from facemorph.faces.expression import expressions
-from facemorph.faces.identify import Studied, study_aligned
+from facemorph.evaluation.measures import person_fractions
+from facemorph.faces.features import FaceFeatures, PersonCentroids, features_of_aligned
 from facemorph.faces.landmarks import LEFT_EYE, RIGHT_EYE
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.metrics.distributions import frechet
@@ -63,15 +61,11 @@ class Mover(torch.nn.Module):
         return grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
 
 
-def as_study(studied: Studied) -> Study:
-    return Study(studied.descriptors, expressions(studied.points), studied.seen)
-
-
-def eyes_apart(studied: Studied) -> float | None:
+def eyes_apart(studied: FaceFeatures) -> float | None:
     """Standard deviation of the middle of the eyes, both axes together, in distances between them; None if unseen."""
-    if not studied.seen.any():
+    if not studied.detected.any():
         return None
-    points = studied.points[studied.seen]
+    points = studied.points[studied.detected]
     eyes = np.stack([points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)])  # [2, N, 2]
     middle, between = eyes.mean(0), np.hypot(*(eyes[1] - eyes[0]).T).mean()
     return float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))
@@ -103,11 +97,15 @@ def learn(folders: list[Path], strength: float | None, steps: int, seed: int) ->
     mover = Mover(strength or BEGIN, strength is None)
     state.g.register_forward_hook(lambda _network, _z, drawn: mover(drawn))
     if strength is None:
-        state.optimise_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
-    rows = [one_step(state, pictures, labels, config, torch.float32) for _ in trange(steps, unit=" steps")]
+        state.optimize_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
+    rows = [train_step(state, pictures, labels, config, torch.float32) for _ in trange(steps, unit=" steps")]
     losses = torch.stack(rows).numpy()
     spread = [round(value, 3) for value in mover.spread.tolist()]
-    return settled(state, config), judge(losses[:, 0], losses[:, 3]), spread  # settled: a copy, without the mover
+    return (
+        inference_copy(state, config),
+        judge(losses[:, 0], losses[:, 3]),
+        spread,
+    )  # settled: a copy, without the mover
 
 
 @click.command()
@@ -129,8 +127,8 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_s
     for person, folder in zip(PERSONS, folders, strict=True):
         jittered(work / "frames" / person, work / "faces" / person, folder, strength)
     (reference, labels), (learnt_from, _) = some([work / "faces" / person for person in PERSONS]), some(folders)
-    aligned, training = study_aligned(reference), study_aligned(learnt_from)
-    persons = Persons(as_study(aligned), labels, PERSONS)
+    aligned, training = features_of_aligned(reference), features_of_aligned(learnt_from)
+    persons = PersonCentroids.of(aligned, labels, PERSONS)
     about_data = {"eyes_apart_aligned": eyes_apart(aligned), "eyes_apart_training": eyes_apart(training)}
     about_data |= {"frechet_training": frechet(training.descriptors, aligned.descriptors)}
     about_data |= {"deviation_aligned": deviation(reference), "deviation_training": deviation(learnt_from)}
@@ -144,9 +142,9 @@ def main(work: Path, strength: float, ways: tuple[str, ...], steps: int, first_s
             network, health, spread = learn(folders, strength if way == "known" else None, steps, seed)
         with torch.no_grad():
             drawn = to_uint8(network(z))
-        studied = study_aligned(drawn)
+        studied = features_of_aligned(drawn)
         row = {"way": way, "strength": strength, "steps": health.steps, "seed": seed, "verdict": health.verdict}
-        row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, **persons.shares(as_study(studied))}
+        row |= {"d_loss": health.d_loss, "g_loss": health.g_loss, **person_fractions(persons, studied)}
         row |= {"frechet": frechet(studied.descriptors, aligned.descriptors), "eyes_apart": eyes_apart(studied)}
         row |= {"deviation": deviation(drawn), **about_data, "spread": spread}
         write_image(work / f"learnt-alignment-{way}-{strength}-{seed}.png", grid(drawn[:64]))

@@ -95,7 +95,7 @@ def spread(frames: Path, faces: Path) -> dict[str, float]:
     `before`: standard deviation of the middle of the eyes in the frame, both axes together, about its mean in frames of
     one size. `after`: the same in the crop, from landmarks found anew in it.
     """
-    from facemorph.faces.identify import landmarks_of_aligned
+    from facemorph.faces.features import features_of_aligned
 
     found: dict[tuple[int, ...], list[np.ndarray]] = {}
     for name, points in accepted(faces):
@@ -108,7 +108,8 @@ def spread(frames: Path, faces: Path) -> dict[str, float]:
         deviations.append((table[:, :2] - table[:, :2].mean(0)) / unit)
     before = float(np.sqrt((np.concatenate(deviations) ** 2).sum(1).mean()))
     images = np.stack([read_image(path) for path in sorted(faces.glob("*.png"))])
-    points, seen = landmarks_of_aligned(images)
+    features = features_of_aligned(images)
+    points, seen = features.points, features.detected
     eyes = np.stack([points[seen][:, LEFT_EYE].mean(1), points[seen][:, RIGHT_EYE].mean(1)])  # [2, N, 2]
     middle, between = eyes.mean(0), np.hypot(*(eyes[1] - eyes[0]).T).mean()
     after = float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))

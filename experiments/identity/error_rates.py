@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facemorph.faces.compare import describe_pictures
+from facemorph.faces.compare import describe_images
 from facemorph.faces.descriptors import SAME_PERSON
-from facemorph.faces.detect import KINDS, make_detector
+from facemorph.faces.detect import KINDS
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("--detector", choices=KINDS, default="cnn")
     options = parser.parse_args()
-    faces = describe_pictures(options.pictures, make_detector(options.detector))
+    faces = describe_images(options.pictures, options.detector)
 
     kinds: dict[str, list[float]] = {"one person": [], "different, like sex": [], "different, unlike sex": []}
     for one, other in itertools.combinations(faces, 2):

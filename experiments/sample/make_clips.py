@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 from puppet import Portrait, Pose, Puppet
 
+from facemorph.animation import write_mp4
 from facemorph.errors import InputError
 from facemorph.faces.landmarks import steady_landmarks
-from facemorph.images import read_image, write_mp4
+from facemorph.images import read_image
 
 FPS = 25
 SIZE_PX, MARGIN_PX, DETAIL = 360, 48, 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, verbosity
+from facemorph.cli.options import PATH, output_option, verbosity
 
 
 @click.command(short_help="Frames to aligned faces, every frame accounted for.")
@@ -60,11 +60,11 @@ def align(
     facemorph align frames/man --person man.jpg --detector hog
     torchrun --nproc-per-node 4 -m facemorph align frames/man frames/woman
     """
+    from facemorph.distributed import shard_from_environment
     from facemorph.faces import align as library
-    from facemorph.faces.share import share_from_environment
 
-    share = share_from_environment()
-    settings = library.Settings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
+    share = shard_from_environment()
+    settings = library.AlignSettings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
     for folder in library.find_folders(list(folders)):
         target = output / folder.resolve().name

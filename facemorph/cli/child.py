@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from facemorph.cli.common import PATH, network_option, output_option, seed_option, verbosity
-from facemorph.cli.projecting import name_of, projecting
+from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.projection_options import name_of, projecting
 
 
 @click.command(short_help="Faces that two people's children might have, by a StyleGAN.")
@@ -42,18 +42,18 @@ def child(
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
     from facemorph.files import check_free
-    from facemorph.stylegan.directions import find_directions
-    from facemorph.stylegan.family import Family, check_wanted, write_family
-    from facemorph.stylegan.parents import find_parents
+    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, write_children
+    from facemorph.stylegan.editing.directions import find_directions
+    from facemorph.stylegan.editing.resolve import resolve_latents
 
     target = output or Path("children", f"{name_of(mother)}-{name_of(father)}")
     check_free(target, overwrite)
-    family = Family(ages=ages, **how)
-    generator, latents = find_parents(
+    family = ChildrenConfig(ages=ages, **how)
+    generator, latents = resolve_latents(
         [mother, father], network, search.settings, show=show, **search.where,
-        check=lambda generator: check_wanted(family, find_directions(folder, generator)),
+        check=lambda generator: check_directions(family, find_directions(folder, generator)),
     )  # fmt: skip
     parents = list(zip(map(name_of, (mother, father)), latents, strict=True))
     known = find_directions(folder, generator)
-    written = write_family(target, generator, parents, family, known, overwrite=overwrite, show=show)
+    written = write_children(target, generator, parents, family, known, overwrite=overwrite, show=show)
     click.echo(f"{written[0]}\n{target}: {len(written) - 1} children as pictures and latents, and family.json")

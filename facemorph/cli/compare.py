@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, verbosity
+from facemorph.cli.options import PATH, verbosity
 
 DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.common import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
@@ -44,16 +44,15 @@ def directions(
     from facemorph.faces.expression import ATTRIBUTES
     from facemorph.files import check_free
     from facemorph.images import write_image
-    from facemorph.stylegan import directions as library
-    from facemorph.stylegan.discovery import Discovery, direction_sheet, discover
+    from facemorph.stylegan.editing import directions as library
+    from facemorph.stylegan.editing.find_directions import DirectionSearch, direction_sheet, find_new_directions
     from facemorph.stylegan.latents import check_network, read_latent
-    from facemorph.stylegan.load import load_generator
-    from facemorph.stylegan.projector import find_face_network
+    from facemorph.stylegan.load import find_face_network, load_generator
 
     unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]
     if unknown:
         raise click.UsageError(f"There is no attribute {unknown[0]!r}. Known are {', '.join(ATTRIBUTES)}.")
-    discovery = Discovery(**how)
+    discovery = DirectionSearch(**how)
     if not existing:
         for name in discovery.names:
             check_free(library.direction_path(output, name), overwrite)
@@ -64,7 +63,7 @@ def directions(
     if existing:
         found = list(library.read_directions(existing, generator).values())
     else:
-        found = discover(generator, discovery, show)
+        found = find_new_directions(generator, discovery, show)
         library.write_directions(output, found, generator, overwrite)
     write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, show))
     for one in found:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, verbosity
+from facemorph.cli.options import PATH, verbosity
 
 
 @click.command("morph", short_help="Figures of a morph or of a family, step by step.")
@@ -22,10 +22,10 @@ def evaluate_morph(folder: Path, network: Path | None, show: bool) -> None:
     facemorph evaluate morph morphs/ann-bob
     facemorph evaluate morph children/ann-bob
     """
-    from facemorph import figures
+    from facemorph import plots as figures
     from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
     from facemorph.files import write_json
-    from facemorph.weights import find_network
+    from facemorph.stylegan.load import find_network
 
     if (folder / "family.json").exists():
         found = evaluate_family(folder, show=show)

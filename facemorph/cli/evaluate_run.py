@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:

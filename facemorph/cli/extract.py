@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Clips to frames: 4 random ones a second, no two consecutive.")
@@ -36,7 +36,7 @@ def extract(
     """
     from facemorph import video
 
-    settings = video.Settings(per_second, seed, format)
+    settings = video.ExtractSettings(per_second, seed, format)
     reports = video.extract(video.find_people(list(clips), person), output, settings, show=show)
     for name, found in reports.items():
         taken, seconds = sum(r.frames_taken for r in found), sum(r.seconds for r in found)

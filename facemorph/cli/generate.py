@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.common import SEEDS, output_option, verbosity
+from facemorph.cli.options import SEEDS, output_option, verbosity
 
 
 @click.command(short_help="A grid of a published StyleGAN's pictures, one a seed.")
@@ -33,7 +33,7 @@ def generate(
     Example:
       facemorph generate --network stylegan1-ffhq-1024 --seeds 0-15 --truncation 0.7 -o faces.png
     """
-    from facemorph.stylegan.samples import Sampling, write_grid
+    from facemorph.stylegan.generate import Sampling, write_grid
 
     write_grid(output, network, seeds, Sampling(**how), columns=columns, overwrite=overwrite, show=show)
     click.echo(output)

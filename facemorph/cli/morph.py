@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from facemorph.cli.common import NETWORK, PATH, output_option, seed_option, verbosity
-from facemorph.cli.projecting import name_of, projecting
+from facemorph.cli.options import NETWORK, PATH, output_option, seed_option, verbosity
+from facemorph.cli.projection_options import name_of, projecting
 
 METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
 
@@ -64,26 +64,25 @@ def morph(
     folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
     method = choose(method, network, run) if method == "auto" else method
     if method == "landmarks":
-        from facemorph.faces.morph import Settings, write_morph
+        from facemorph.faces.morph import LandmarkMorphSettings, write_morph
 
-        settings = Settings(size_px, steps, frames, face_only, detector)
+        settings = LandmarkMorphSettings(size_px, steps, frames, face_only, detector)
         written = write_morph(first, second, folder, settings, overwrite=overwrite, show=show)
     elif method == "stylegan":
-        from facemorph.stylegan.morph import Settings as Way
-        from facemorph.stylegan.morph import write_latent_morph
+        from facemorph.stylegan.editing.morph import LatentMorphSettings, write_latent_morph
 
         where = {key: value for key, value in search.where.items() if key != "folder"}
+        through = LatentMorphSettings(steps, frames, interpolation, layers)
         written = write_latent_morph(
-            first, second, folder, network or NETWORK, Way(steps, frames, interpolation, layers), search.settings,
+            first, second, folder, network or NETWORK, through, search.settings,
             latents=search.where["folder"], overwrite=overwrite, show=show, **where,
         )  # fmt: skip
     else:
-        from facemorph.dcgan.morph import Settings as Through
-        from facemorph.dcgan.morph import write_run_morph
+        from facemorph.dcgan.projection import RunMorphSettings, write_run_morph
 
         if run is None:
             raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
-        through = Through(steps, frames, interpolation == "slerp", seed)
+        through = RunMorphSettings(steps, frames, interpolation == "slerp", seed)
         written, ends = write_run_morph(first, second, folder, run, through, overwrite=overwrite, show=show)
         for path, distance in zip((first, second), ends, strict=True):
             click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
@@ -96,7 +95,8 @@ def choose(method: str, network: str | None, run: Path | None) -> str:
         return "dcgan"
     if network is not None:
         return "stylegan"
-    from facemorph.weights import card, state
+    from facemorph.weights.cache import state
+    from facemorph.weights.cards import card
 
     if state(card(NETWORK)) == "ready" and state(card("vgg16")) == "ready":
         return "stylegan"

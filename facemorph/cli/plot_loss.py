@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, overwrite_option, verbosity
+from facemorph.cli.options import PATH, output_option, overwrite_option, verbosity
 
 
 @click.command(short_help="Draw the losses of runs, with a verdict.")
@@ -22,8 +22,8 @@ def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, show
     facemorph plot-loss run/ runs/paper/ -o compare.pdf
     """
     from facemorph.dcgan.run import Run
-    from facemorph.figures import plot_losses, save
     from facemorph.files import check_free
+    from facemorph.plots import plot_losses, save
 
     opened = [Run.open(path) for path in runs]
     if output:

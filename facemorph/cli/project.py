@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Find portraits in a StyleGAN's latent space.")
@@ -39,14 +39,14 @@ def project(
     facemorph project a.jpg --loss pixel --preset fast
     facemorph project faces/*.png --aligned --space w --set schedule.steps=500 -o latents
     """
-    from facemorph.stylegan.projection import load_projection
+    from facemorph.stylegan.projection.config import load_projection_config
 
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
-    settings = load_projection(name or preset, [*chosen, *overrides])  # before torch is loaded
-    from facemorph.faces.share import share_from_environment
-    from facemorph.stylegan.project import project_files
+    settings = load_projection_config(name or preset, [*chosen, *overrides])  # before torch is loaded
+    from facemorph.distributed import shard_from_environment
+    from facemorph.stylegan.projection.project_images import project_files
 
-    share = share_from_environment()
+    share = shard_from_environment()
     latents = project_files(
         pictures, output, network, settings, aligned=aligned, overwrite=overwrite, show=show and share.rank == 0,
         device=device, encoder=encoder, seed=seed, share=share,

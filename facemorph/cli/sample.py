@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="A grid of new faces from a run.")

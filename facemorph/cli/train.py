@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import output_option, verbosity
+from facemorph.cli.options import output_option, verbosity
 
 
 @click.command(short_help="Train a DCGAN on aligned faces.")
@@ -27,9 +27,9 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, show
     """
     import os
 
-    from facemorph.config import load
+    from facemorph.dcgan.config import load_config
 
-    config = load(name, overrides)  # before torch is loaded: a typo is told at once
+    config = load_config(name, overrides)  # before torch is loaded: a typo is told at once
     from facemorph.dcgan.train import train as run_training
 
     health, interrupted = run_training(config, output, device_name=device, show=show)

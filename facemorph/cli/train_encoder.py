@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import network_option, output_option, verbosity
+from facemorph.cli.options import network_option, output_option, verbosity
 
 
 @click.command(short_help="Teach an encoder, from which project starts nearer.")
@@ -29,12 +29,12 @@ def train_encoder(
     facemorph train-encoder --network stylegan1-ffhq-1024
     facemorph train-encoder --network small.pkl --steps 2000 --set lesson.width=16
     """
-    from facemorph.stylegan.teaching import load_teaching
+    from facemorph.stylegan.projection.config import load_encoder_config
 
-    settings = load_teaching(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
-    from facemorph.stylegan.teach import teach
+    settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
+    from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = teach(network, settings, output, device=device, overwrite=overwrite, show=show)
+    path, marks = train(network, settings, output, device=device, overwrite=overwrite, show=show)
     click.echo(
         f"{path}: on pictures it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
         f"what the generator makes of its guesses has {marks['psnr_db']} dB."

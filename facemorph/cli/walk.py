@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
@@ -52,7 +52,8 @@ def walk(
     _check(from_person, to_person, from_seed, to_seed, components, measure)
     import numpy as np
 
-    from facemorph import figures, files, images
+    from facemorph import animation, files
+    from facemorph import plots as figures
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
 
@@ -66,11 +67,11 @@ def walk(
     curve, table = (stem.with_name(f"{name}-measure{suffix}") for suffix in (".png", ".json"))
     opened = Run.open(run)
     if output:
-        film = [stem.with_name(name + suffix) for suffix in images.SEQUENCE]
+        film = [stem.with_name(name + suffix) for suffix in animation.WALK_SUFFIXES]
         for path in [*film, curve, table] if measure else film:
             files.check_free(path, overwrite)
     trained = library.load_generator(opened)
-    people = library.People(opened) if measure or from_person else None
+    people = library.person_centroids(opened) if measure or from_person else None
     if from_person and to_person and people:
         a, b = library.find_ends(trained, people, [from_person, to_person], seed, show=show)
         for end in (a, b):
@@ -86,7 +87,7 @@ def walk(
         route = library.along_diagonal(trained)
 
     strips, films = ([list(trained.pictures(z)) for z in route(count)] for count in (steps, frames))
-    written = images.write_sequence(stem, strips, films)
+    written = animation.write_walk(stem, strips, films)
     if measure and people:
         measures = library.measure(people, np.stack(films[0]), show=show)
         figures.save(figures.plot_walk(measures), curve)

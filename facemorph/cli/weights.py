@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.common import PATH, verbosity
+from facemorph.cli.options import PATH, verbosity
 
 
 @click.group()
@@ -30,7 +30,8 @@ def list_(show: bool) -> None:
     Example:
       facemorph weights list
     """
-    from facemorph.weights import cache_folder, cards, state
+    from facemorph.weights.cache import cache_folder, state
+    from facemorph.weights.cards import cards
 
     for card in cards().values():
         size = f", {max(card.size_bytes / 1e6, 0.1):,.{int(card.size_bytes < 1e6)}f} MB" if card.size_bytes else ""
@@ -50,10 +51,11 @@ def fetch(name: str, show: bool) -> None:
 
     An interrupted download goes on where it stopped.
     """
-    from facemorph.weights import card, fetch
+    from facemorph.stylegan.load import fetch_ready
+    from facemorph.weights.cards import card
 
     chosen = card(name)
-    path = fetch(chosen, show)
+    path = fetch_ready(chosen, show)
     click.echo(f"{path}\nLicence: {chosen.licence}")
 
 
@@ -68,10 +70,11 @@ def add(file: Path, name: str | None, show: bool) -> None:
     Example:
       facemorph weights add ~/Downloads/karras2019stylegan-ffhq-1024x1024.pkl
     """
-    from facemorph.weights import add
+    from facemorph.stylegan.load import make_ready
+    from facemorph.weights.cache import add
 
-    card, path = add(file, name)
-    click.echo(f"{card.name}: {path}\nLicence: {card.licence}")
+    card, _ = add(file, name)
+    click.echo(f"{card.name}: {make_ready(card)}\nLicence: {card.licence}")
 
 
 @weights.command()
@@ -85,9 +88,10 @@ def verify(names: tuple[str, ...], show: bool) -> None:
       facemorph weights verify
     """
     from facemorph.errors import WeightsError
-    from facemorph.weights import card, cards, verify
+    from facemorph.stylegan.load import verify_weights
+    from facemorph.weights.cards import card, cards
 
-    findings = [finding for name in names or cards() for finding in verify(card(name))]
+    findings = [finding for name in names or cards() for finding in verify_weights(card(name))]
     for finding in findings:
         click.echo(f"{'ok ' if finding.good else 'BAD'} {finding.path}  {finding.remark}")
     if not findings:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from facemorph.config import Training
+from facemorph.dcgan.config import Training
 
 
 @dataclass(frozen=True)
-class Chance:
+class AugmentSampler:
     """Draws for a batch of `total` pictures, of which this process works on those of `part`.
 
     All are drawn and the part is taken, so that a picture's changes do not depend on how many processes share a batch.
@@ -50,7 +50,7 @@ class Chance:
         return (drawn < self.strength).to(like.dtype).view(-1, *(1,) * (like.dim() - 1))
 
 
-def augment(images: Tensor, hyper: Training, chance: Chance) -> Tensor:
+def augment(images: Tensor, hyper: Training, chance: AugmentSampler) -> Tensor:
     """Change each picture [N, 3, H, W] in -1..1 by chance, as `hyper.augment` names it; float32 in and out.
 
     color: brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5. shift: by up to `hyper.shift` of the side each
@@ -68,7 +68,7 @@ def augment(images: Tensor, hyper: Training, chance: Chance) -> Tensor:
     return images
 
 
-def _color(images: Tensor, chance: Chance) -> Tensor:
+def _color(images: Tensor, chance: AugmentSampler) -> Tensor:
     """Brightness b, saturation s and contrast c in one: with grey the mean over the channels and level the mean over
     the picture, c (s (x - grey) + grey - level) + level + b = c s x + c (1 - s) grey + (1 - c) level + b."""
     b, s, c = chance.uniform(3)  # each [N, 1, 1, 1]
@@ -81,7 +81,7 @@ def _color(images: Tensor, chance: Chance) -> Tensor:
     return torch.addcmul(c * (1 - s) * grey + ((1 - c) * level + b), c * s, images)
 
 
-def _move(images: Tensor, share: float, flip: float, chance: Chance) -> Tensor:
+def _move(images: Tensor, share: float, flip: float, chance: AugmentSampler) -> Tensor:
     """Shift and flip as products with a matrix of zeros and ones on either side: exact, and quick to differentiate."""
     n, _, height, width = images.shape
     device = images.device
@@ -102,7 +102,7 @@ def _move(images: Tensor, share: float, flip: float, chance: Chance) -> Tensor:
     return rows.unsqueeze(1) @ images @ columns.unsqueeze(1)  # [N, 3, H, W]
 
 
-def _cut(images: Tensor, share: float, chance: Chance) -> Tensor:
+def _cut(images: Tensor, share: float, chance: AugmentSampler) -> Tensor:
     height, width = images.shape[2:]
 
     def inside(side: int) -> Tensor:

@@ -8,9 +8,9 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from facemorph.config import Config
+from facemorph.dcgan.config import Config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
-from facemorph.dcgan.precision import placed, quicken, takes_winograd
+from facemorph.dcgan.precision import enable_winograd, placed, takes_winograd
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically
@@ -29,10 +29,10 @@ class State:
         self.g = placed(Generator(config.network, persons), device)
         self.d = placed(Discriminator(config.network, persons), device)
         if takes_winograd(config.training, device):
-            quicken(self.g, self.d)
+            enable_winograd(self.g, self.d)
         betas = (config.training.beta1, 0.999)
-        self.optimise_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
-        self.optimise_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
+        self.optimize_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
+        self.optimize_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
         self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
         if config.training.ema:
             self.average = placed(Generator(config.network, persons), device)
@@ -55,8 +55,8 @@ class State:
         tensors = {
             f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.state_dict().items()
         }
-        for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
-            for index, moments in optimiser.state_dict()["state"].items():
+        for name, optimizer in (("g", self.optimize_g), ("d", self.optimize_d)):
+            for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"{name}.adam.{index}.{key}": value for key, value in moments.items()}
         if self.strength is not None:
             tensors["augment.strength"] = self.strength
@@ -72,14 +72,14 @@ class State:
                 step = int(file.metadata()["step"])
             for name, part in self._parts.items():
                 part.load_state_dict({key: tensors[f"{name}.{key}"] for key in part.state_dict()})
-            for name, optimiser in (("g", self.optimise_g), ("d", self.optimise_d)):
-                state = optimiser.state_dict()
-                for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+            for name, optimizer in (("g", self.optimize_g), ("d", self.optimize_d)):
+                state = optimizer.state_dict()
+                for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
                     moments = {key: tensors[f"{name}.adam.{index}.{key}"] for key in ("exp_avg", "exp_avg_sq")}
                     # Laid out in memory as the parameter: the fused optimiser walks both side by side.
                     moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
                     state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
-                optimiser.load_state_dict(state)
+                optimizer.load_state_dict(state)
             if self.strength is not None:
                 self.strength.copy_(tensors["augment.strength"])
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
@@ -89,13 +89,13 @@ class State:
         self.step = step
 
 
-def settled(state: State, config: Config) -> Generator:
+def inference_copy(state: State, config: Config) -> Generator:
     """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
     device = next(state.g.parameters()).device
     copy = placed(Generator(config.network, state.g.persons), device)
     copy.load_state_dict((state.average or state.g).state_dict())
     if takes_winograd(config.training, device):
-        quicken(copy)
+        enable_winograd(copy)
     settle_batch_norm(copy, config.network)
     return copy
 
@@ -111,7 +111,7 @@ def save(state: State, run: Run, config: Config) -> None:
     if not torch.stack(torch._foreach_norm(weights)).isfinite().all():
         raise broken(state, run)
     with own_randomness():
-        tensors = {key: value.contiguous() for key, value in settled(state, config).state_dict().items()}
+        tensors = {key: value.contiguous() for key, value in inference_copy(state, config).state_dict().items()}
     data = safetensors.torch.save(tensors, {"step": str(state.step)})
     write_atomically(run.generator, lambda file: file.write(data))
     state.save(run.checkpoint)

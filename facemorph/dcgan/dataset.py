@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facemorph.config import Data
+from facemorph.dcgan.config import Data
 from facemorph.errors import InputError
 from facemorph.faces.align import pictures
 from facemorph.files import read_jsonl
@@ -18,12 +18,27 @@ MAX_BYTES = 8 << 30  # of faces in memory
 
 @dataclass(frozen=True)
 class Faces:
-    """All faces: `images` uint8 [N, 3, H, W]; `labels` [N] index into `persons`; `digest` the SHA-256 of both."""
+    """Faces in memory, those of a person together and in the order of the clip.
+
+    Attributes:
+        images: uint8 [N, 3, H, W].
+        labels: [N], indices into `persons`.
+        digest: the SHA-256 of all of it; empty where it does not matter.
+        source: in words, where they come from.
+        complete: whether these are all faces that were asked for.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     persons: tuple[str, ...]
     digest: str
+    source: str = ""
+    complete: bool = True
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """The images as uint8 RGB [N, H, W, 3]."""
+        return self.images.transpose(0, 2, 3, 1)
 
     def counts(self) -> dict[str, int]:
         return {name: int((self.labels == i).sum()) for i, name in enumerate(self.persons)}
@@ -32,7 +47,7 @@ class Faces:
         """`count` faces of a person, evenly spread over its clip: uint8 [count, H, W, 3]."""
         mine = np.flatnonzero(self.labels == self.persons.index(person))
         chosen = mine[np.linspace(0, len(mine) - 1, min(count, len(mine))).astype(int)]
-        return self.images[chosen].transpose(0, 2, 3, 1)
+        return self.rgb[chosen]
 
 
 def find_persons(config: Data) -> dict[str, list[Path]]:
@@ -98,4 +113,4 @@ def load_faces(config: Data, size_px: int, seed: int) -> Faces:
         list(pool.map(read, enumerate(path for paths in persons.values() for path in paths)))
     labels = np.repeat(np.arange(len(persons)), [len(paths) for paths in persons.values()])
     digest = hashlib.sha256(images.tobytes() + labels.tobytes() + "/".join(persons).encode()).hexdigest()
-    return Faces(images, labels, tuple(persons), digest)
+    return Faces(images, labels, tuple(persons), digest, ", ".join(config.faces))

@@ -6,8 +6,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from facemorph.config import Network
-from facemorph.dcgan.winograd import Doubling, Halving
+from facemorph.dcgan.config import Network
+from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
 
 def stages(size_px: int) -> int:
@@ -18,14 +18,14 @@ def stages(size_px: int) -> int:
 def down(in_channels: int, out_channels: int, kernel_px: int, bias: bool = False) -> nn.Conv2d:
     """Halves the side by stride."""
     if kernel_px == 4:
-        return Halving(in_channels, out_channels, 4, 2, 1, bias=bias)
+        return WinogradConv2d(in_channels, out_channels, 4, 2, 1, bias=bias)
     return nn.Conv2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2, bias=bias)
 
 
 def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2d:
     """Doubles the side by fractional stride."""
     if kernel_px == 4:
-        return Doubling(in_channels, out_channels, 4, 2, 1, bias=False)
+        return WinogradConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False)
     return nn.ConvTranspose2d(in_channels, out_channels, kernel_px, 2, kernel_px // 2, 1, bias=False)
 
 
@@ -50,7 +50,7 @@ class Generator(nn.Module):
             layers += [up(wide, narrow, config.kernel_px), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
         layers += [up(widths[-1], 3, config.kernel_px), nn.Tanh()]  # [N, 3, size_px, size_px]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z)
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
         else:
             layers += [nn.Conv2d(widths[-1], 1 + persons, 4, bias=bias), nn.Flatten()]  # [N, 1 + persons]
         self.layers = nn.Sequential(*layers)
-        self.apply(initialise)
+        self.apply(initialize)
         if config.d_norm == "spectral":
             for layer in self.layers:
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         return outputs[:, 0] + outputs[:, 1:].gather(1, labels.unsqueeze(1)).squeeze(1)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Weights N(0, 0.02), batch-norm scales N(1, 0.02), offsets 0 (Radford et al. 2016, section 4)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)

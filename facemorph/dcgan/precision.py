@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from facemorph.config import Training
-from facemorph.dcgan.winograd import Doubling, Halving
+from facemorph.dcgan.config import Training
+from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
@@ -36,11 +36,11 @@ def describe_precision(training: Training, device: torch.device) -> str:
     return f"{name}, by Winograd's convolutions" if takes_winograd(training, device) else name
 
 
-def quicken(*networks: nn.Module) -> None:
+def enable_winograd(*networks: nn.Module) -> None:
     """Let their convolutions take Winograd's way."""
     for network in networks:
         for layer in network.modules():
-            if isinstance(layer, (Halving, Doubling)):
+            if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
                 layer.winograd = True
 
 

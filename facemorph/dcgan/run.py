@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from facemorph.config import Config, from_dict
+from facemorph.dcgan.config import Config, config_from_dict
 from facemorph.dcgan.health import Health, judge
 from facemorph.errors import FacemorphError, OutputError, RunError
 from facemorph.files import write_json, write_text
@@ -61,7 +61,7 @@ class Run:
         """
         path = self.path / "config.yaml"
         try:
-            return from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+            return config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise RunError(f"{path} is not YAML: {error}.", "Was it edited?") from None
 
@@ -90,7 +90,7 @@ class Run:
         write_text(self.log, "\n".join([",".join(fields), *self._log_lines()[1 : step + 1]]) + "\n")
 
     def append_log(self, step: int, values: np.ndarray, seconds: float) -> None:
-        """Lines for the last steps, of which the last is `step`, from the numbers [N, 6 or 7] that `take_step` gives.
+        """Lines for the last steps up to `step`, from the numbers [N, 6 or 7] that `train_on_batch` gives.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full.

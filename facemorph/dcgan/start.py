@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from facemorph import __version__
-from facemorph.config import Config, plain, to_yaml
+from facemorph.config import plain, to_yaml
+from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces
 from facemorph.dcgan.precision import describe_precision
 from facemorph.dcgan.run import Run

@@ -5,21 +5,21 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.nn.functional import relu
 
-from facemorph.config import Config
-from facemorph.dcgan.augment import Chance, adapt, augment
+from facemorph.dcgan.augment import AugmentSampler, adapt, augment
 from facemorph.dcgan.checkpoint import State
+from facemorph.dcgan.config import Config
 from facemorph.dcgan.networks import draw_z, with_label
-from facemorph.dcgan.parallel import ALONE, Group
+from facemorph.distributed import ALONE, ProcessGroup
 
 
-def take_step(
+def train_on_batch(
     state: State,
     real: Tensor,
     labels: Tensor,
     config: Config,
     dtype: torch.dtype,
     random: torch.Generator,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
 ) -> Tensor:
     """One step of D and `generator_steps` of G (2018 paper, equation 1, with -log D(G(z)) for G, as in practice).
 
@@ -32,7 +32,7 @@ def take_step(
     total = len(real) * group.world
     part = group.part(total)
     told = labels if persons else None
-    chance = Chance(random, total, part, state.strength)
+    chance = AugmentSampler(random, total, part, state.strength)
 
     def precision() -> torch.autocast:
         # A context for each pass: autocast's cache of cast weights must not outlive an optimiser's step.
@@ -67,7 +67,7 @@ def take_step(
         objective = relu(1 - on_real).mean() + relu(1 + on_fake).mean()
     if penalised:
         objective = objective + hyper.r1_every * hyper.r1 / 2 * squared_gradient(on_real, shown)
-    _learn(state.optimise_d, objective, group)
+    _learn(state.optimize_d, objective, group)
     if state.strength is not None:
         adapt(state.strength, on_real, hyper, group.mean, total)
 
@@ -80,7 +80,7 @@ def take_step(
                 fake = g(latents())
             on_g = d(seen(fake), told).float()
         g_loss = cross_entropy(on_g, torch.ones_like(on_g))
-        _learn(state.optimise_g, -on_g.mean() if hyper.loss == "hinge" else g_loss, group)
+        _learn(state.optimize_g, -on_g.mean() if hyper.loss == "hinge" else g_loss, group)
 
     with torch.no_grad():
         told_in_log = [d_loss, real_loss, fake_loss, g_loss, on_real.sigmoid().mean(), on_fake.sigmoid().mean()]
@@ -98,8 +98,8 @@ def squared_gradient(logits: Tensor, pictures: Tensor) -> Tensor:
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 
-def _learn(optimiser: torch.optim.Optimizer, loss: Tensor, group: Group) -> None:
-    optimiser.zero_grad(set_to_none=True)
+def _learn(optimizer: torch.optim.Optimizer, loss: Tensor, group: ProcessGroup) -> None:
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    group.average_gradients(optimiser.param_groups[0]["params"])
-    optimiser.step()
+    group.average_gradients(optimizer.param_groups[0]["params"])
+    optimizer.step()

@@ -17,18 +17,17 @@ import torch
 from torch import Tensor
 
 from facemorph import images
-from facemorph.config import Config
-from facemorph.dcgan.checkpoint import State, broken, own_randomness, save, settled
+from facemorph.dcgan.checkpoint import State, broken, inference_copy, own_randomness, save
+from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, load_faces
-from facemorph.dcgan.health import Health
+from facemorph.dcgan.health import Health, TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
-from facemorph.dcgan.parallel import ALONE, Group, group_of_processes, synchronise
 from facemorph.dcgan.precision import pick_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
-from facemorph.dcgan.step import take_step
-from facemorph.dcgan.watch import Watch, spread
+from facemorph.dcgan.step import train_on_batch
 from facemorph.device import pick_device
+from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.files import locked
 from facemorph.images import grid, write_image
@@ -51,16 +50,16 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
         TrainingError: a loss or weight became NaN or infinite.
     """
     device = pick_device(device_name)
-    with group_of_processes(device) as group, contextlib.ExitStack() as held:
+    with join_processes(device) as group, contextlib.ExitStack() as held:
         # --- what is learnt, on what, and where to
         hyper, run = config.training, Run(folder)
         dtype = pick_precision(hyper.precision, device)
-        with group.first_alone() as here:
+        with group.rank_zero_first() as here:
             if here:
                 check_same_config(config, run)
         faces = load_faces(config.data, config.network.size_px, hyper.seed)
         _check_faces(config, faces, group)
-        with group.first_alone() as here:
+        with group.rank_zero_first() as here:
             if here:
                 held.enter_context(locked(run.lock, lambda: in_use(run)))
                 check_same_config(config, run)  # again: it may have been made in the meantime
@@ -69,8 +68,8 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
         # --- the networks, new or from the last checkpoint
         state = State(config, device, len(faces.persons))
         if hyper.sync_batch_norm:
-            synchronise(state.g, state.d)
-        with group.first_alone() as here:
+            synchronize(state.g, state.d)
+        with group.rank_zero_first() as here:
             if run.checkpoint.exists():
                 state.load(run.checkpoint)
                 run.check_log(state.step)
@@ -81,7 +80,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                     log.info("Going on from step %d.", state.step)
         pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
         fixed_z = _grid_latents(config, state.g.persons, device)
-        watch = Watch(hyper.real_label, _real_spread(faces, state.g.persons))
+        watch = TrainingMonitor(hyper.real_label, _real_spread(faces, state.g.persons))
 
         # --- the loop
         pending: list[Tensor] = []
@@ -93,7 +92,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
             ) as progress,
         ):
             while state.step < hyper.steps and not stopped:
-                pending.append(one_step(state, pictures, labels, config, dtype, group))
+                pending.append(train_step(state, pictures, labels, config, dtype, group))
                 progress.update()
 
                 if group.world == 1:
@@ -115,27 +114,27 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                         if group.first:
                             run.write_health()
                         raise broken(state, run)
-                with group.first_alone() if saving else contextlib.nullcontext(group.first) as here:
+                with group.rank_zero_first() if saving else contextlib.nullcontext(group.first) as here:
                     if here and (last or state.step % config.output.sample_every == 0):
                         watch.samples(_write_samples(run, state, config, fixed_z), state.step)
                     if here and saving:
                         save(state, run, config)
-        with group.first_alone() as here:
+        with group.rank_zero_first() as here:
             if here:
                 run.write_health()
         return run.health(), stopped
 
 
-def one_step(
-    state: State, pictures: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: Group = ALONE
+def train_step(
+    state: State, pictures: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
 ) -> Tensor:
     """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], learn from this
-    process's part of it, and return the log's numbers: see `take_step`."""
+    process's part of it, and return the log's numbers: see `train_on_batch`."""
     hyper, device = config.training, pictures.device
     random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
     chosen = _chosen(len(pictures), state.step, hyper.batch_size, hyper.seed)[group.part(hyper.batch_size)].to(device)
     batch = pictures[chosen].float().div_(127.5).sub_(1)
-    losses = take_step(state, batch, labels[chosen], config, dtype, random, group)
+    losses = train_on_batch(state, batch, labels[chosen], config, dtype, random, group)
     state.follow(hyper.ema)
     state.step += 1
     return losses
@@ -148,7 +147,7 @@ def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
     return torch.from_numpy(order[place * size : (place + 1) * size])
 
 
-def _check_faces(config: Config, faces: Faces, group: Group) -> None:
+def _check_faces(config: Config, faces: Faces, group: ProcessGroup) -> None:
     size = config.training.batch_size
     if len(faces.images) < size:
         raise InputError(
@@ -187,7 +186,7 @@ def _evenly(images: np.ndarray) -> np.ndarray:
 def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> list[np.ndarray]:
     """Draw the sample grid, and return its pictures, person by person where they are told."""
     with own_randomness():
-        pictures = images.to_uint8(settled(state, config)(fixed_z))
+        pictures = images.to_uint8(inference_copy(state, config)(fixed_z))
     write_image(run.samples / f"step-{state.step:06d}.png", grid(pictures))
     persons = max(state.g.persons, 1)
     return [pictures[np.arange(GRID) * persons // GRID == person] for person in range(persons)]

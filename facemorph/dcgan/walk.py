@@ -9,11 +9,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from facemorph.config import Network
+from facemorph.dcgan.config import Network
 from facemorph.dcgan.networks import Generator, draw_z, with_label
 from facemorph.dcgan.run import Run
 from facemorph.errors import FaceError, RunError
-from facemorph.faces.identify import describe_aligned
+from facemorph.faces.features import PersonCentroids, features_of_aligned
 from facemorph.images import to_uint8
 
 CANDIDATES = 256  # latents among which an end point is looked for
@@ -21,7 +21,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedGenerator:
     """A run's generator in eval mode: each picture depends on its own z alone.
 
     `persons`: whom a conditional generator can be told to draw; empty for one that is not conditional. The label is
@@ -60,7 +60,7 @@ class Trained:
         return with_label(z, labels, len(self.persons))
 
 
-def load_generator(run: Run) -> Trained:
+def load_generator(run: Run) -> TrainedGenerator:
     """Raises RunError where the run has no generator yet, or its file is damaged."""
     if not run.generator.exists():
         raise RunError(f"{run.path} has no generator.safetensors yet.", "Train at least to the first checkpoint.")
@@ -71,7 +71,7 @@ def load_generator(run: Run) -> Trained:
         network.load_state_dict(safetensors.torch.load_file(run.generator))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run anew.") from None
-    return Trained(network.eval(), config, persons)
+    return TrainedGenerator(network.eval(), config, persons)
 
 
 def diagonal(config: Network, steps: int, persons: int = 0) -> Tensor:
@@ -114,11 +114,11 @@ Route = Callable[[int], list[Tensor]]
 """A walk to be taken in any number of steps: one path [steps, z_dim] or several."""
 
 
-def along_diagonal(trained: Trained) -> Route:
+def along_diagonal(trained: TrainedGenerator) -> Route:
     return lambda steps: [diagonal(trained.config, steps, len(trained.persons))]
 
 
-def along_components(trained: Trained, components: Sequence[int], seed: int) -> Route:
+def along_components(trained: TrainedGenerator, components: Sequence[int], seed: int) -> Route:
     z = trained.draw(1, seed)[0]
     return lambda steps: [along_component(z, component, steps) for component in components]
 
@@ -136,23 +136,24 @@ class End:
     distances: dict[str, float]
 
 
-class People:
-    """The real persons of a run, as mean descriptors."""
+def person_centroids(run: Run) -> PersonCentroids:
+    """The persons of a run, from the real faces that it kept.
 
-    def __init__(self, run: Run) -> None:
-        self.means: dict[str, np.ndarray] = {}
-        for name, faces in run.people().items():
-            descriptors, seen = describe_aligned(faces)
-            if not seen.any():
-                raise FaceError(f"No face is recognised in the real pictures of {name}.", "Were they aligned?")
-            self.means[name] = descriptors[seen].mean(0)
+    Raises:
+        FaceError: of one of them no face is detected.
+    """
+    faces = run.people()
+    labels = np.repeat(np.arange(len(faces)), [len(images) for images in faces.values()])
+    found = PersonCentroids.of(features_of_aligned(np.concatenate(list(faces.values()))), labels, list(faces))
+    for name in faces:
+        if name not in found.names:
+            raise FaceError(f"No face is detected in the real images of {name}.", "Were they aligned?")
+    return found
 
-    def distances(self, descriptors: np.ndarray) -> dict[str, np.ndarray]:
-        """Distance [N] of each descriptor [N, 128] to each person."""
-        return {name: np.linalg.norm(descriptors - mean, axis=1) for name, mean in self.means.items()}
 
-
-def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, show: bool = False) -> list[End]:
+def find_ends(
+    trained: TrainedGenerator, people: PersonCentroids, names: list[str], seed: int, *, show: bool = False
+) -> list[End]:
     """For each name, of many random z the one whose picture is nearest to that person and not nearer to another.
 
     A conditional generator is told the person, and takes one z for all names: what is left to change is the person.
@@ -161,8 +162,8 @@ def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, 
         RunError: an unknown name, or no picture is nearer to that person than to the others.
     """
     for name in names:
-        if name not in people.means:
-            raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.means)}.")
+        if name not in people.names:
+            raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.names)}.")
     if trained.persons:
         candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed, name), show) for name in names]
     else:
@@ -177,15 +178,16 @@ def find_ends(trained: Trained, people: People, names: list[str], seed: int, *, 
 class Candidates:
     """Latents `z` [N, z_dim], and how far their pictures are from everyone."""
 
-    def __init__(self, trained: Trained, people: People, z: Tensor, show: bool) -> None:
+    def __init__(self, trained: TrainedGenerator, people: PersonCentroids, z: Tensor, show: bool) -> None:
         self.z = z
-        descriptors, self.seen = describe_aligned(trained.pictures(z), show=show)
-        self.distances = people.distances(descriptors)
+        faces = features_of_aligned(trained.pictures(z), show=show)
+        self.detected = faces.detected
+        self.distances = dict(zip(people.names, people.distances(faces.descriptors).T, strict=True))
 
     def costs(self, name: str) -> np.ndarray:
         """Distance [N] to a person; infinite where another is nearer, or no face is seen. Raises as `find_ends`."""
         own = self.distances[name]
-        good = self.seen & (own <= np.stack(list(self.distances.values())).min(0))
+        good = self.detected & (own <= np.stack(list(self.distances.values())).min(0))
         if not good.any():
             raise RunError(
                 f"None of {CANDIDATES} random faces looks more like {name} than like anybody else.",
@@ -197,11 +199,13 @@ class Candidates:
         return End(self.z[index], name, {other: float(of[index]) for other, of in self.distances.items()})
 
 
-def measure(people: People, pictures: np.ndarray, *, show: bool = False) -> dict[str, np.ndarray]:
+def measure(people: PersonCentroids, pictures: np.ndarray, *, show: bool = False) -> dict[str, np.ndarray]:
     """Of each step [N]: the distance to each person; of each pair of neighbours [N - 1]: root mean square of the
     change of the pixels (in 0..1), and the descriptor's change."""
-    descriptors, _ = describe_aligned(pictures, show=show)
-    measures = {f"to {name}": distances for name, distances in people.distances(descriptors).items()}
+    descriptors = features_of_aligned(pictures, show=show).descriptors
+    measures = {
+        f"to {name}": column for name, column in zip(people.names, people.distances(descriptors).T, strict=True)
+    }
     pixels = pictures.astype(np.float64) / 255
     measures["step size, descriptor"] = np.linalg.norm(np.diff(descriptors, axis=0), axis=1)
     measures["step size, pixels"] = np.sqrt((np.diff(pixels, axis=0) ** 2).mean((1, 2, 3)))

@@ -42,7 +42,7 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
 A, B, G = _transforms()
 
 
-class Halving(nn.Conv2d):
+class WinogradConv2d(nn.Conv2d):
     """4 px, stride 2, padding 1; by Winograd's way where `winograd` is set and it pays."""
 
     winograd = False
@@ -54,7 +54,7 @@ class Halving(nn.Conv2d):
         return output if self.bias is None else output + self.bias[:, None, None]
 
 
-class Doubling(nn.ConvTranspose2d):
+class WinogradConvTranspose2d(nn.ConvTranspose2d):
     """The transposed one, without bias."""
 
     winograd = False

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from facemorph import figures
+from facemorph import plots as figures
+from facemorph.dcgan.dataset import Faces
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.walk import Trained, between, load_generator
+from facemorph.dcgan.walk import TrainedGenerator, between, load_generator
 from facemorph.device import pick_device
 from facemorph.errors import InputError, RunError
 from facemorph.evaluation import measures
-from facemorph.evaluation.real import RealFaces, learnt_faces, other_faces
-from facemorph.evaluation.study import Study, imagenet_features, study
+from facemorph.evaluation.cached_features import face_features, imagenet_features
+from facemorph.evaluation.real import other_faces, training_faces
+from facemorph.faces.features import FaceFeatures, PersonCentroids
 from facemorph.files import replacing, sha256, write_json
-from facemorph.weights import cache_folder
+from facemorph.weights.cache import cache_folder
 
 REPORT = "evaluation.json"
 LEAST_FACES = 16  # on either side
@@ -55,7 +57,7 @@ def evaluate(
         OutputError: `output` cannot be written.
     """
     trained = load_generator(run)
-    real = learnt_faces(run)
+    real = training_faces(run)
     other = other_faces(against, trained.config.size_px) if against else None
     for faces in (real, other):
         if faces is not None:
@@ -64,16 +66,16 @@ def evaluate(
     options: dict[str, Any] = {"device": device, "show": show}
 
     fake = trained.pictures(trained.draw(samples, seed))
-    drawn = study(fake, own, **options)
-    found, arrays = compare_faces(real, fake, study(real.images, common, **options), drawn, seed)
-    walked = study(np.concatenate([trained.pictures(z) for z in _walks(trained, seed)]), own, **options)
+    drawn = face_features(fake, own, **options)
+    found, arrays = compare_faces(real, fake, face_features(real.rgb, common, **options), drawn, seed)
+    walked = face_features(np.concatenate([trained.pictures(z) for z in _walks(trained, seed)]), own, **options)
     steps, arrays["steps"] = measures.smoothness(walked.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
     features = imagenet_features(fake, own, **options)
-    learnt = imagenet_features(real.images, common, **options)
+    learnt = imagenet_features(real.rgb, common, **options)
     found["distances"]["imagenet"] = measures.distances(learnt, features, seed)
     against_other = None
     if other:
-        elsewhere = study(other.images, common, **options), imagenet_features(other.images, common, **options)
+        elsewhere = face_features(other.rgb, common, **options), imagenet_features(other.rgb, common, **options)
         against_other = _against(other, *elsewhere, drawn, features, seed)
     report = {
         "run": str(run.path),
@@ -94,7 +96,7 @@ def evaluate(
 
 
 def compare_faces(
-    real: RealFaces, fake: np.ndarray, known: Study, drawn: Study, seed: int
+    real: Faces, fake: np.ndarray, known: FaceFeatures, drawn: FaceFeatures, seed: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """All that can be said of samples (uint8 RGB [N, H, H, 3]) beside real faces, both studied before.
 
@@ -103,52 +105,52 @@ def compare_faces(
     Raises:
         RunError: in no real picture is a face recognised.
     """
-    persons = measures.Persons(known, real.labels, real.persons)
-    if not persons.means:
+    persons = PersonCentroids.of(known, real.labels, real.persons)
+    if not persons.names:
         raise RunError(f"No face is recognised in {real.source}.", "Were they aligned?")
-    pixels_real, pixels_fake = _pixels(real.images), _pixels(fake)
+    pixels_real, pixels_fake = _pixels(real.rgb), _pixels(fake)
     in_descriptors, near = measures.memory(known.descriptors, drawn.descriptors, real.labels)
     in_pixels, near_px = measures.memory(pixels_real, pixels_fake, real.labels)
-    middle = persons.between(drawn)
+    middle = measures.between_persons(persons, drawn)
     report: dict[str, Any] = {
-        "data": {"source": real.source, "faces": real.counts(), "all_that_it_learnt_from": real.all_of_them},
+        "data": {"source": real.source, "faces": real.counts(), "all_that_it_learnt_from": real.complete},
         "distances": {"descriptors": measures.distances(known.descriptors, drawn.descriptors, seed)},
-        "samples_show": persons.shares(drawn),
-        "data_shows": persons.shares(known),
+        "samples_show": measures.person_fractions(persons, drawn),
+        "data_shows": measures.person_fractions(persons, known),
         "diversity": {
             "descriptors": measures.diversity(known.descriptors, drawn.descriptors),
             "pixels": measures.diversity(pixels_real, pixels_fake),
         },
         "memory": {"descriptors": in_descriptors, "pixels": in_pixels},
-        "mirrored": measures.mirrored(pixels_real, _pixels(real.images[:, :, ::-1]), pixels_fake, real.labels),
+        "mirrored": measures.mirrored(pixels_real, _pixels(real.rgb[:, :, ::-1]), pixels_fake, real.labels),
         "expressions": measures.expression_coverage(known, drawn, seed),
-        "expressions_between_persons": measures.expression_coverage(known, _only(drawn, middle), seed),
+        "expressions_between_persons": measures.expression_coverage(known, drawn.only(middle), seed),
     }
     report["remarks"] = _remarks(report, real, len(fake))
     shown = np.argsort(near["distance"])[np.linspace(0, len(fake) - 1, SHOWN).astype(int)]
     return report, {
-        "real_to_persons": persons.distances(known),
-        "samples_to_persons": persons.distances(drawn),
-        "persons": np.array(list(persons.means)),
+        "real_to_persons": persons.distances(known.descriptors),
+        "samples_to_persons": persons.distances(drawn.descriptors),
+        "persons": np.array(persons.names),
         "real_nearest": near["real"],
         "samples_nearest": near["distance"],
         "shown": fake[shown],
-        "shown_nearest": real.images[near["nearest"][shown]],
-        "shown_nearest_in_pixels": real.images[near_px["nearest"][shown]],
+        "shown_nearest": real.rgb[near["nearest"][shown]],
+        "shown_nearest_in_pixels": real.rgb[near_px["nearest"][shown]],
         "shown_distance": near["distance"][shown],
         "shown_distance_in_pixels": near_px["distance"][shown],
     }
 
 
-def _check_enough(faces: RealFaces) -> None:
+def _check_enough(faces: Faces) -> None:
     if len(faces.images) < LEAST_FACES:
         raise RunError(
             f"{faces.source}: {len(faces.images)} faces; at least {LEAST_FACES} are needed for a comparison.",
-            "Give more faces." if faces.all_of_them else "Start this where training was started, to find all faces.",
+            "Give more faces." if faces.complete else "Start this where training was started, to find all faces.",
         )
 
 
-def _walks(trained: Trained, seed: int) -> list[torch.Tensor]:
+def _walks(trained: TrainedGenerator, seed: int) -> list[torch.Tensor]:
     """Walks between random latents, as `facemorph walk` takes them: each [WALK_STEPS + 1, z_dim]."""
     ends = trained.draw(2 * WALKS, seed + 1)
     spherical = trained.config.z == "normal"
@@ -161,12 +163,13 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     return flat / (255 * np.sqrt(flat.shape[1]))
 
 
-def _only(faces: Study, chosen: np.ndarray) -> Study:
-    return Study(faces.descriptors[chosen], faces.expressions[chosen], faces.seen[chosen])
-
-
 def _against(
-    other: RealFaces, known: Study, known_features: np.ndarray, fake: Study, features: np.ndarray, seed: int
+    other: Faces,
+    known: FaceFeatures,
+    known_features: np.ndarray,
+    fake: FaceFeatures,
+    features: np.ndarray,
+    seed: int,
 ) -> dict[str, Any]:
     return {
         "data": {"source": other.source, "faces": other.counts()},
@@ -178,11 +181,11 @@ def _against(
     }
 
 
-def _remarks(report: dict[str, Any], real: RealFaces, samples: int) -> list[str]:
+def _remarks(report: dict[str, Any], real: Faces, samples: int) -> list[str]:
     """What a reader of the figures should know, in words."""
     remarks = []
-    count = len(real.images)
-    if not real.all_of_them:
+    count = len(real.rgb)
+    if not real.complete:
         remarks.append(f"Compared with {count} faces only, which the run kept: the figures are not those of all faces.")
     bias = report["distances"]["descriptors"]["frechet_bias"]
     for kind, number in (("real faces", count), ("samples", samples)):

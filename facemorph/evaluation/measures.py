@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.evaluation.study import Study
 from facemorph.faces.descriptors import SAME_PERSON
 from facemorph.faces.expression import EXPRESSIONS
+from facemorph.faces.features import FaceFeatures, PersonCentroids
 from facemorph.metrics import distributions
 from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
 
@@ -25,42 +25,30 @@ def distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
     return {**asdict(distributions.compare(fake, real, seed)), "floor": {"frechet": frechet, "kernel": kernel}}
 
 
-class Persons:
-    """The real persons: their mean descriptors, and where faces lie among them."""
+def between_persons(persons: PersonCentroids, faces: FaceFeatures) -> np.ndarray:
+    """Which faces were detected and lie between two persons: bool [N].
 
-    def __init__(self, real: Study, labels: np.ndarray, names: tuple[str, ...]) -> None:
-        """A person of whom no face is seen is left out."""
-        groups = {name: real.descriptors[(labels == i) & real.seen] for i, name in enumerate(names)}
-        self.means = {name: group.mean(0) for name, group in groups.items() if len(group)}
+    That is, a quarter of the way or more from the nearest person to the next, along the line between their means.
+    """
+    if len(persons.names) < 2:
+        return np.zeros(len(faces), bool)
+    first, second = np.argsort(persons.distances(faces.descriptors), axis=1)[:, :2].T
+    line = persons.means[second] - persons.means[first]  # [N, 128]
+    way = ((faces.descriptors - persons.means[first]) * line).sum(1) / (line**2).sum(1)
+    return faces.detected & (way >= BETWEEN)
 
-    def distances(self, faces: Study) -> np.ndarray:
-        """To each person: [N, persons]."""
-        return np.stack([np.linalg.norm(faces.descriptors - mean, axis=1) for mean in self.means.values()], axis=1)
 
-    def between(self, faces: Study) -> np.ndarray:
-        """Which faces were seen and lie between two persons: bool [N].
-
-        That is, a quarter of the way or more from the nearest person to the next, along the line between their means.
-        """
-        if len(self.means) < 2:
-            return np.zeros(len(faces), bool)
-        means = np.stack(list(self.means.values()))
-        first, second = np.argsort(self.distances(faces), axis=1)[:, :2].T
-        line = means[second] - means[first]  # [N, 128]
-        way = ((faces.descriptors - means[first]) * line).sum(1) / (line**2).sum(1)
-        return faces.seen & (way >= BETWEEN)
-
-    def shares(self, faces: Study) -> dict[str, Any]:
-        """Of these faces, the shares that are seen, that are somebody, and that are between two persons."""
-        to = self.distances(faces)
-        like = to.argmin(1)
-        near = faces.seen & (to.min(1) < SAME_PERSON)
-        return {
-            "seen": float(faces.seen.mean()),
-            "near_a_person": float(near.mean()),
-            "between_persons": float(self.between(faces).mean()),
-            "most_like": {name: float((faces.seen & (like == i)).mean()) for i, name in enumerate(self.means)},
-        }
+def person_fractions(persons: PersonCentroids, faces: FaceFeatures) -> dict[str, Any]:
+    """Of these faces, the fractions that are detected, that are somebody, and that are between two persons."""
+    to = persons.distances(faces.descriptors)
+    like = to.argmin(1)
+    near = faces.detected & (to.min(1) < SAME_PERSON)
+    return {
+        "seen": float(faces.detected.mean()),
+        "near_a_person": float(near.mean()),
+        "between_persons": float(between_persons(persons, faces).mean()),
+        "most_like": {name: float((faces.detected & (like == i)).mean()) for i, name in enumerate(persons.names)},
+    }
 
 
 def diversity(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
@@ -110,7 +98,7 @@ def mirrored(real: np.ndarray, turned: np.ndarray, fake: np.ndarray, labels: np.
     return {"samples": float(samples.mean()), "data": float((to_turned < nearest_other(real, group)).mean())}
 
 
-def expression_coverage(real: Study, fake: Study, seed: int) -> dict[str, Any]:
+def expression_coverage(real: FaceFeatures, fake: FaceFeatures, seed: int) -> dict[str, Any]:
     """How much of the real faces' expressions the samples have, and as many other real faces.
 
     `coverage`: averaged over random halvings of the real faces, the share of one half that the samples cover (see
@@ -118,7 +106,7 @@ def expression_coverage(real: Study, fake: Study, seed: int) -> dict[str, Any]:
     cover. `range`: for each expression, how much of the real range (5th to 95th percentile) the samples' range has.
     Only faces that were seen count; each expression is divided by its spread over the real faces.
     """
-    own, drawn = real.expressions[real.seen], fake.expressions[fake.seen]
+    own, drawn = real.expressions[real.detected], fake.expressions[fake.detected]
     spread = own.std(0)
     spread[spread == 0] = 1.0
     rng = np.random.default_rng(seed)

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from facemorph.animation import MANIFEST, step_name
 from facemorph.errors import FaceError, InputError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
-from facemorph.faces.identify import describe_aligned
-from facemorph.faces.morph import locate
+from facemorph.faces.features import features_of_aligned
+from facemorph.faces.locate import locate_face
 from facemorph.files import read_jsonl
 from facemorph.images import read_image, to_tensor
-from facemorph.metrics.perceptual import is_here, load_lpips
-from facemorph.metrics.pictures import ms_ssim
+from facemorph.metrics.image_quality import ms_ssim
+from facemorph.metrics.lpips import is_here, load_lpips
 from facemorph.progress import bar
-from facemorph.sequence import MANIFEST, step_name
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 
@@ -41,12 +41,13 @@ Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def describe_any(pictures: list[np.ndarray], show: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Descriptors [N, 128] of the largest face of each picture, and whether one was found [N] (else not a number)."""
     if len(pictures[0]) < SMALL_PX:
-        return describe_aligned(np.stack(pictures), show=show)
+        faces = features_of_aligned(np.stack(pictures), show=show)
+        return faces.descriptors, faces.detected
     descriptors, seen = np.full((len(pictures), 128), np.nan), np.zeros(len(pictures), bool)
     with bar(show, total=len(pictures), unit=" faces", description="describe") as progress:
         for index, picture in enumerate(pictures):
             try:
-                _, points = locate(picture, f"step {index}")
+                points = locate_face(picture, f"step {index}").landmarks
                 descriptors[index] = describe([face_chip(picture, points)])[0]
                 seen[index] = True
             except FaceError:

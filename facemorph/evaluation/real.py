@@ -2,12 +2,11 @@
 
 import dataclasses
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facemorph.config import Data
+from facemorph.dcgan.config import Data
 from facemorph.dcgan.dataset import Faces, load_faces
 from facemorph.dcgan.run import Run
 from facemorph.errors import InputError
@@ -15,28 +14,7 @@ from facemorph.errors import InputError
 log = logging.getLogger("facemorph")
 
 
-@dataclass(frozen=True)
-class RealFaces:
-    """Real faces.
-
-    Attributes:
-        images: uint8 RGB [N, H, H, 3], those of a person together and in the order of the clip.
-        labels: [N], index into `persons`.
-        source: in words, where they come from.
-        all_of_them: whether these are all that the run learnt from.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    persons: tuple[str, ...]
-    source: str
-    all_of_them: bool = True
-
-    def counts(self) -> dict[str, int]:
-        return {name: int((self.labels == i).sum()) for i, name in enumerate(self.persons)}
-
-
-def learnt_faces(run: Run) -> RealFaces:
+def training_faces(run: Run) -> Faces:
     """What the run learnt from; if its folders are gone or have changed, the few faces of each person that it kept.
 
     The folders in its configuration may be relative to where training was started; they are looked for from here, from
@@ -57,7 +35,7 @@ def learnt_faces(run: Run) -> RealFaces:
             problems.append(error.problem)
             continue
         if faces.digest == wanted:
-            return _as_real(faces, ", ".join(data.faces))
+            return faces
         problems.append(f"{', '.join(data.faces)}: {faces.counts()}, which are other faces than it learnt from.")
     kept = run.people()
     log.warning(
@@ -67,10 +45,10 @@ def learnt_faces(run: Run) -> RealFaces:
     )  # fmt: skip
     images = np.concatenate(list(kept.values()))
     labels = np.repeat(np.arange(len(kept)), [len(faces) for faces in kept.values()])
-    return RealFaces(images, labels, tuple(kept), f"{run.path / 'people.npz'}", all_of_them=False)
+    return Faces(images.transpose(0, 3, 1, 2), labels, tuple(kept), "", str(run.path / "people.npz"), complete=False)
 
 
-def other_faces(folder: Path, size_px: int) -> RealFaces:
+def other_faces(folder: Path, size_px: int) -> Faces:
     """All faces in a folder of a person or of persons.
 
     Raises:
@@ -78,8 +56,4 @@ def other_faces(folder: Path, size_px: int) -> RealFaces:
     """
     if not folder.is_dir():
         raise InputError(f"No face folder {folder} (--against).", "Make one with `facemorph align frames/*`.")
-    return _as_real(load_faces(Data(faces=(str(folder),)), size_px, 0), str(folder))
-
-
-def _as_real(faces: Faces, source: str) -> RealFaces:
-    return RealFaces(faces.images.transpose(0, 2, 3, 1), faces.labels, faces.persons, source)
+    return load_faces(Data(faces=(str(folder),)), size_px, 0)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces import crop
-from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
+from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
-from facemorph.faces.landmarks import landmarks
-from facemorph.faces.share import Share, known_rows, parts
+from facemorph.faces.locate import LocatedFace, choose_face, locate_face
 from facemorph.faces.track import Tracker
 from facemorph.files import sha256, write_jsonl
 from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
@@ -34,11 +34,11 @@ LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
 PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
 PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
 SHEET = 100  # pictures on a contact sheet
-ALL = Share()
+ALL = Shard()
 
 
 @dataclass(frozen=True)
-class Settings:
+class AlignSettings:
     """What decides which faces are found and how they look in the end.
 
     Attributes:
@@ -57,49 +57,17 @@ class Settings:
     follow: bool = False
 
 
-@dataclass(frozen=True)
-class Found:
-    """A face in a picture, with its landmarks [68, 2] and how many faces there were."""
-
-    detection: Detection
-    points: np.ndarray
-    faces: int
-
-
 @functools.cache
 def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str = "cpu") -> Any:
     detector = make_detector(kind, device=device, min_face_px=min_face_px)
     return Tracker(detector) if follow else detector
 
 
-def _detector_for(settings: Settings, device: str) -> Any:
+def _detector_for(settings: AlignSettings, device: str) -> Any:
     detector = _detector(settings.detector, settings.min_face_px, settings.follow, device)
     if isinstance(detector, Tracker):
         detector.reset()  # what comes now need not follow on what came last
     return detector
-
-
-def find_face(
-    image: np.ndarray, detections: list[Detection], reference: np.ndarray | None = None, name: str = "picture"
-) -> Found:
-    """The face to use: the one that matches `reference` (a descriptor [128]), otherwise the largest.
-
-    Raises:
-        FaceError: no face, or none that matches.
-    """
-    if not detections:
-        raise FaceError(
-            f"No face was found in {name}.", "A face of at least 80 pixels, seen from the front, is expected."
-        )
-    candidates = sorted(detections, key=lambda d: (d.box[2] - d.box[0]) * (d.box[3] - d.box[1]), reverse=True)
-    points = [landmarks(image, one.box) for one in (candidates if reference is not None else candidates[:1])]
-    best = 0
-    if reference is not None:
-        distances = np.linalg.norm(describe([face_chip(image, p) for p in points]) - reference, axis=1)
-        best = int(distances.argmin())
-        if distances[best] > SAME_PERSON:
-            raise FaceError(f"not the person (descriptor distance {distances[best]:.2f})")
-    return Found(candidates[best], points[best], len(detections))
 
 
 def reference_descriptor(picture: Path, detector: str = "cnn") -> np.ndarray:
@@ -109,18 +77,17 @@ def reference_descriptor(picture: Path, detector: str = "cnn") -> np.ndarray:
         ImageError, FaceError: no picture, or no face in it.
     """
     image = read_image(picture)
-    found = find_face(image, _detector(detector)([image])[0], name=str(picture))
-    return describe([face_chip(image, found.points)])[0]
+    return describe([face_chip(image, locate_face(image, str(picture), detector=detector).landmarks)])[0]
 
 
-def _quad(points: np.ndarray, settings: Settings) -> np.ndarray:
+def _quad(points: np.ndarray, settings: AlignSettings) -> np.ndarray:
     if settings.crop == "paper":
         return crop.paper_quad(points, settings.side_px)
     return {"eyes": crop.eyes_quad, "ffhq": crop.ffhq_quad}[settings.crop](points)
 
 
 def _align_chunk(
-    paths: list[Path], folder: Path, settings: Settings, reference: np.ndarray | None, device: str
+    paths: list[Path], folder: Path, settings: AlignSettings, reference: np.ndarray | None, device: str
 ) -> list[dict[str, Any]]:
     """Align some pictures and return their rows of the manifest. Runs in a process of its own."""
     rows: list[dict[str, Any]] = []
@@ -141,32 +108,32 @@ def _align_chunk(
 
 
 def _align_one(
-    image: np.ndarray, detections: list[Detection], output: Path, settings: Settings, reference: np.ndarray | None
+    image: np.ndarray, detections: list[Detection], output: Path, settings: AlignSettings, reference: np.ndarray | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"faces": len(detections)}
     if not detections:
         return row | {"status": "rejected", "reason": "no face"}
     try:
-        found = find_face(image, detections, reference)
+        found = choose_face(image, detections, reference)
     except FaceError as error:
         return row | {"status": "rejected", "reason": "not the person", "detail": error.problem}
     row |= {
-        "box": [int(side) for side in found.detection.box],
-        "score": round(found.detection.score, 4),
-        "landmarks": found.points.round(2).tolist(),
+        "box": [int(side) for side in found.box],
+        "score": round(found.score, 4),
+        "landmarks": found.landmarks.round(2).tolist(),
     }
     cut = _cut_by_the_frame(found, image.shape[1], image.shape[0])
     if cut:
         return row | {"status": "rejected", "reason": "cut by the frame", "detail": cut}
     transform_px = 4096 if settings.crop == "ffhq" else 4 * settings.size_px
-    write_image(output, crop.cut(image, _quad(found.points, settings), settings.size_px, transform_px))
+    write_image(output, crop.cut(image, _quad(found.landmarks, settings), settings.size_px, transform_px))
     return row | {"status": "accepted", "file": output.name}
 
 
-def _cut_by_the_frame(found: Found, width: int, height: int) -> str:
+def _cut_by_the_frame(found: LocatedFace, width: int, height: int) -> str:
     """How much of the face lies outside the picture, in words; empty where it is little."""
-    outside = int(((found.points < 0) | (found.points >= [width, height])).any(1).sum())
-    left, top, right, bottom = found.detection.box
+    outside = int(((found.landmarks < 0) | (found.landmarks >= [width, height])).any(1).sum())
+    left, top, right, bottom = found.box
     beyond = max(-left, -top, right - width, bottom - height) / (right - left)
     if outside > LANDMARKS_OUTSIDE or beyond > BOX_OUTSIDE:
         return f"{outside} of 68 landmarks and {max(beyond, 0):.0%} of the box outside"
@@ -205,12 +172,12 @@ def pictures(folder: Path) -> list[Path]:
 def align(
     source: Path,
     output: Path,
-    settings: Settings,
+    settings: AlignSettings,
     *,
     person: Path | None = None,
     jobs: int = 0,
     device: str = "cpu",
-    share: Share = ALL,
+    share: Shard = ALL,
     show: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the aligned face of every picture in `source` to `output`, with a manifest.jsonl; return its rows.
@@ -221,7 +188,7 @@ def align(
     Args:
         source: folder of pictures.
         output: folder that receives one PNG of `size_px` a face.
-        settings: the way of cropping; see `Settings`.
+        settings: the way of cropping; see `AlignSettings`.
         person: picture of the one to keep; others are rejected.
         jobs: processes; 0 takes one for each processor.
         device: where the CNN detector runs.
@@ -282,7 +249,7 @@ def align(
 
 
 def _aligned_chunks(
-    todo: list[Path], output: Path, settings: Settings, reference: np.ndarray | None, jobs: int, device: str
+    todo: list[Path], output: Path, settings: AlignSettings, reference: np.ndarray | None, jobs: int, device: str
 ) -> Iterator[list[dict[str, Any]]]:
     size = 4 * CHUNK if settings.follow else CHUNK  # each begins with a whole search
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
@@ -309,11 +276,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _same_settings(settings: Settings, known: list[dict[str, Any]], output: Path) -> Settings:
+def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output: Path) -> AlignSettings:
     before = next((row["settings"] for row in known if "settings" in row), None)
     if before is None:
         return settings
-    before = {**asdict(Settings()), **before}  # as it was before there was such a setting
+    before = {**asdict(AlignSettings()), **before}  # as it was before there was such a setting
     now = asdict(settings)
     if settings.crop == "paper" and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
@@ -322,20 +289,20 @@ def _same_settings(settings: Settings, known: list[dict[str, Any]], output: Path
         raise InputError(
             f"{output} was made with other settings ({changed}).", "Give another -o, or delete the folder."
         )
-    return Settings(**before)
+    return AlignSettings(**before)
 
 
 def _still_true(row: dict[str, Any], output: Path) -> bool:
     return row["status"] == "rejected" or (output / row["file"]).exists()
 
 
-def _paper_side(paths: list[Path], settings: Settings) -> int:
+def _paper_side(paths: list[Path], settings: AlignSettings) -> int:
     """The paper's fixed size, from the median extent of the landmarks in some of the frames."""
     extents = []
     for path in paths[:: max(1, len(paths) // PAPER_SAMPLE)]:
         try:
             image = read_image(path)
-            points = find_face(image, _detector(settings.detector)([image])[0]).points
+            points = choose_face(image, _detector(settings.detector)([image])[0]).landmarks
         except (ImageError, FaceError):
             continue
         extents.append((points.max(0) - points.min(0)).max())

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemorph.faces.align import find_face
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
-from facemorph.faces.detect import Detector, make_detector
+from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
 
 
@@ -43,20 +42,20 @@ def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detect
         ImageError: a picture cannot be read.
         FaceError: there is no face in one of them.
     """
-    one, other = describe_pictures([first, second], make_detector(detector))
+    one, other = describe_images([first, second], detector)
     distance = float(np.linalg.norm(one.descriptor - other.descriptor))
     return Comparison(one, other, distance, threshold)
 
 
-def describe_pictures(pictures: Sequence[Path], detector: Detector) -> list[Face]:
+def describe_images(pictures: Sequence[Path], detector: str = "cnn") -> list[Face]:
     """The largest face of each picture. Raises as `compare` does."""
     found, chips = [], []
     for picture in pictures:
         image = read_image(picture)
-        face = find_face(image, detector([image])[0], name=str(picture))
+        face = locate_face(image, str(picture), detector=detector)
         found.append(face)
-        chips.append(face_chip(image, face.points))
+        chips.append(face_chip(image, face.landmarks))
     return [
-        Face(picture, face.detection.box, face.faces, descriptor)
+        Face(picture, tuple(map(round, face.box)), face.num_faces, descriptor)
         for picture, face, descriptor in zip(pictures, found, describe(chips), strict=True)
     ]

@@ -13,7 +13,7 @@ BATCH = 32  # chips that go through the network together, about 80 MB
 
 @functools.cache
 def _network(device: str) -> Any:
-    from facemorph.faces.resnet import load_resnet
+    from facemorph.faces.descriptor_network import load_resnet
 
     return load_resnet().to(device)
 

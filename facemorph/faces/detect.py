@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from facemorph.errors import ConfigError
-from facemorph.faces.models import DETECTOR, model_path
+from facemorph.faces.dlib_models import DETECTOR, model_path
 
 if TYPE_CHECKING:
     from facemorph.faces.mmod import Candidate, Window

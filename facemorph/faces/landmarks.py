@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.faces.models import LANDMARKS, model_path
+from facemorph.faces.dlib_models import LANDMARKS, model_path
 
 LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # left and right in the picture
 

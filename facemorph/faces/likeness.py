@@ -1,4 +1,4 @@
-"""The face descriptor of a place in a picture, differentiable: for making one face look like another."""
+"""The face descriptor of a place in an image, differentiable: for making one face look like another."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from facemorph.faces.descriptor_network import load_resnet
 from facemorph.faces.descriptors import CHIP_SIZE_PX, face_chip
-from facemorph.faces.resnet import load_resnet
 
 # Where dlib's chip lies in an FFHQ-aligned picture, as shares from -1 to 1: centre and half its side. Means over 24
 # people; single ones stray by 0.02.

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from facemorph.errors import InputError
-from facemorph.faces.dlibfile import MmodFile, read_mmod
-from facemorph.faces.models import DETECTOR, model_path
+from facemorph.faces.dlib_models import DETECTOR, MmodFile, model_path, read_mmod
 from facemorph.faces.pyramid import Box, Pyramid, Tiles, up
 
 # Tiled pixels that go through the body together: on a CPU as many as the caches hold, else enough to fill the device.

@@ -3,8 +3,6 @@
 This is the feature-based morph that the 2018 paper sets its GAN against. It needs two pictures and no training.
 """
 
-import functools
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,33 +13,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from facemorph.errors import FaceError
+from facemorph.animation import write_morph_files
 from facemorph.faces.crop import cut, ffhq_quad
-from facemorph.faces.detect import make_detector
-from facemorph.faces.landmarks import steady_landmarks
+from facemorph.faces.locate import locate_face
 from facemorph.faces.outline import head_outline
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
 from facemorph.files import check_free, sha256
 from facemorph.images import read_image, to_tensor, to_uint8
-from facemorph.sequence import write_change
 
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger("facemorph")
-
 FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head, with some shoulder
 DETAIL = 2  # pictures are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
-DETECT_PX = 900  # longest side that the detector sees at first; the face of a portrait is large enough there
 FEATHER = 0.04  # of the frame: how far inside the face its blending fades in
 MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
 BROWS = [17, 19, 21, 22, 24, 26]
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-
 
 @dataclass(frozen=True)
-class Settings:
+class LandmarkMorphSettings:
     """`steps` stills from face to face, both included, and as many `frames` of a clip; `face_only` as in `Morph`."""
 
     size_px: int = 512
@@ -64,12 +55,18 @@ class Face:
 
 
 def write_morph(
-    first: Path, second: Path, folder: Path, settings: Settings, *, overwrite: bool = False, show: bool = False
+    first: Path,
+    second: Path,
+    folder: Path,
+    settings: LandmarkMorphSettings,
+    *,
+    overwrite: bool = False,
+    show: bool = False,
 ) -> list[Path]:
     """Morph the picture `first` into `second`, and write all of it to `folder` or nothing.
 
     Returns:
-        The files written, the strip first (see `facemorph.sequence`).
+        The files written, the strip first (see `facemorph.animation`).
 
     Raises:
         ImageError, FaceError: a picture cannot be read, or shows no face.
@@ -80,52 +77,14 @@ def write_morph(
     rows: list[dict[str, Any]] = [{"method": "landmarks", "settings": asdict(settings)}]
     for path in (first, second):
         image = read_image(path)
-        box, points = locate(image, str(path), settings.detector)
-        located.append((image, points))
-        rows.append({"source": path.name, "source_sha256": sha256(path), "box": np.round(box, 1).tolist()})
-        rows[-1]["landmarks"] = points.round(2).tolist()
+        face = locate_face(image, str(path), detector=settings.detector)
+        located.append((image, face.landmarks))
+        rows.append({"source": path.name, "source_sha256": sha256(path), "box": np.round(face.box, 1).tolist()})
+        rows[-1]["landmarks"] = face.landmarks.round(2).tolist()
     morph = Morph(*common_frame(located[0], located[1], settings.size_px), face_only=settings.face_only)
-    return write_change(
+    return write_morph_files(
         folder, morph.frames, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, show=show
     )
-
-
-@functools.cache
-def _detector(kind: str):
-    return make_detector(kind)
-
-
-def locate(image: np.ndarray, name: str, detector: str = "cnn") -> tuple[Box, np.ndarray]:
-    """Box and landmarks [68, 2] of the largest face of a picture (uint8 RGB [H, W, 3]), in pixels of the picture.
-
-    A big picture is searched at a reduced size, a small one without a result once more at twice its size.
-
-    Raises:
-        FaceError: no face.
-    """
-    longest = max(image.shape[:2])
-    scales = [min(1.0, DETECT_PX / longest)]
-    scales += [2.0] if longest <= DETECT_PX / 2 else [1.0] if longest > DETECT_PX else []
-    detections, scale = [], 1.0
-    for scale in scales:
-        searched = image
-        if scale != 1:
-            width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
-            searched = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        detections = _detector(detector)([searched])[0]
-        if detections:
-            break
-    if not detections:
-        raise FaceError(
-            f"No face was found in {name}.",
-            "A face seen from the front, at least 40 pixels wide, is expected. --detector hog may find another.",
-        )
-    if len(detections) > 1:
-        log.info("%s: %d faces, of which the largest is taken.", name, len(detections))
-    largest = max(detections, key=lambda one: one.width_px * one.height_px)
-    left, top, right, bottom = (side / scale for side in largest.box)
-    box = (left, top, right, bottom)
-    return box, steady_landmarks(image, box)
 
 
 def common_frame(

@@ -50,13 +50,13 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Squared maximum mean discrepancy with the kernel (x y / D + 1)^3, unbiased (Binkowski et al. 2018, section 4).
 
-    The features should have a size of about 1 in each of their D places: see `scaled`.
+    The features should have a size of about 1 in each of their D places: see `standardized`.
     """
     within_first, within_second, across = _kernels(first, second)
     return float(_discrepancy(within_first, within_second, across, np.ones((1, len(first))), np.ones((1, len(second)))))
 
 
-def scaled(features: np.ndarray, by: np.ndarray) -> np.ndarray:
+def standardized(features: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Moved and divided so that `by` [M, D] has mean 0 and a mean square of 1 over all its places: [N, D].
 
     Under the kernel of `kernel_distance` a set of tiny features would differ from another by its mean alone.
@@ -87,7 +87,7 @@ def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Distances:
     return Distances(
         frechet=_estimate(whole, np.array(replicates), least=0.0),
         frechet_bias=float(np.mean(halves)) - whole,
-        kernel=_kernel_estimate(scaled(first, second), scaled(second, second), rng),
+        kernel=_kernel_estimate(standardized(first, second), standardized(second, second), rng),
     )
 
 
@@ -95,7 +95,7 @@ def floor(features: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Frechet and kernel distance between two random halves of one set [N, D]: what is as good as equal."""
     rng = np.random.default_rng(seed)
     return _mean_over_halves(features, frechet, rng), _mean_over_halves(
-        scaled(features, features), kernel_distance, rng
+        standardized(features, features), kernel_distance, rng
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from facemorph.errors import InputError
 from facemorph.files import check_free, write_atomically
-from facemorph.stylegan.generator import Generator
+from facemorph.stylegan.networks.generator import Generator
 
 KIND = "facemorph latent"
 
@@ -37,9 +37,39 @@ class Latent:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+# What of an architecture goes into a fingerprint, in the order of version 1. Frozen: a field that is added to
+# `Architecture` later is left out, so that it cannot orphan what people have on disk.
+FINGERPRINT_FIELDS = (
+    "generation", "resolution", "image_channels", "latent_size", "mapping_sizes", "channels", "const_channels",
+    "truncation_psi", "truncation_cutoff", "normalize_latents", "mapping_slope", "slope", "label_size", "label",
+    "label_features", "use_noise", "blur", "instance_norm", "pixel_norm", "lod", "to_rgb_lods", "design", "clamp",
+    "filter_shape",
+)  # fmt: skip
+
+
 def fingerprint(generator: Generator) -> str:
-    """Names a generator by its architecture and weights: the same from a published file and its conversion."""
-    digest = hashlib.sha256(repr(generator.architecture).encode())
+    """Names a generator by its architecture and weights: the same from a published file and its conversion.
+
+    Returns: a SHA-256 of canonical JSON (version 2) and the weights as float32, 64 hexadecimal digits.
+    """
+    fields = {name: getattr(generator.architecture, name) for name in FINGERPRINT_FIELDS}
+    head = {"format": "facemorph generator fingerprint", "version": 2, "architecture": fields}
+    return _digest(generator, json.dumps(head, sort_keys=True, separators=(",", ":")))
+
+
+def fingerprint_1(generator: Generator) -> str:
+    """The fingerprint as it was before version 2, which latents, encoders and directions on disk may carry."""
+    fields = ", ".join(f"{name}={getattr(generator.architecture, name)!r}" for name in FINGERPRINT_FIELDS)
+    return _digest(generator, f"Architecture({fields})")
+
+
+def belongs_to(network: str, generator: Generator) -> bool:
+    """Whether a fingerprint found on disk, of either version, is this generator's."""
+    return network in (fingerprint(generator), fingerprint_1(generator))
+
+
+def _digest(generator: Generator, head: str) -> str:
+    digest = hashlib.sha256(head.encode())
     for name, tensor in sorted(generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().to(torch.float32).contiguous().numpy().data)
@@ -82,7 +112,7 @@ def read_latent(path: Path) -> Latent:
 def check_network(latent: Latent, generator: Generator, name: str) -> None:
     """Raises InputError where the latent belongs to another network."""
     shape = (generator.architecture.num_layers, generator.architecture.w_size)
-    if latent.w.shape != shape or latent.network != fingerprint(generator):
+    if latent.w.shape != shape or not belongs_to(latent.network, generator):
         raise InputError(
             f"{name} was made with another network (latents {latent.w.shape}, here {shape}).",
             "A latent means nothing to another network: project the picture again with this one.",

@@ -1,14 +1,29 @@
-"""From a file, published or converted, to a generator that runs."""
+"""From a name or a file, published or converted, to a generator that runs."""
 
 import logging
+from os import PathLike
 from pathlib import Path
 
 import torch
 
-from facemorph.stylegan.converted import is_converted, read_converted, write_converted
-from facemorph.stylegan.description import Architecture, Description
-from facemorph.stylegan.generator import Generator
-from facemorph.stylegan.published import read_published
+from facemorph.errors import WeightsError
+from facemorph.files import sha256
+from facemorph.stylegan.formats.converted import is_converted, read_converted, read_json, write_converted
+from facemorph.stylegan.formats.published import read_published
+from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.weights.cache import (
+    Finding,
+    compare_hash,
+    converted_path,
+    fetch,
+    find_file,
+    published_path,
+    ready_path,
+    state,
+    verify,
+)
+from facemorph.weights.cards import LIST, Card, card, cards
 
 log = logging.getLogger("facemorph")
 
@@ -39,7 +54,7 @@ def load_generator(path: Path, device: str | torch.device = "cpu") -> Generator:
     return build_description(description, device)
 
 
-def build_description(description: Description, device: str | torch.device = "cpu") -> Generator:
+def build_description(description: GeneratorWeights, device: str | torch.device = "cpu") -> Generator:
     tensors = {name: torch.from_numpy(array) for name, array in description.arrays.items()}
     return build(description.architecture, tensors, device)
 
@@ -54,3 +69,82 @@ def convert(source: Path, target: Path, overwrite: bool = False, **origin: str) 
     description = read_published(source)
     description.origin.update(origin)
     write_converted(target, description, overwrite)
+
+
+def fetch_ready(chosen: Card, show: bool = False) -> Path:
+    """Download, check and (a generator) convert a card's weights. What is here already is not fetched again.
+
+    Returns: the file to load.
+
+    Raises:
+        WeightsError: the download failed, or what came is not the published file.
+    """
+    if state(chosen) == "ready":
+        return ready_path(chosen)
+    if published_path(chosen).exists():
+        return make_ready(chosen)
+    published = fetch(chosen, show)
+    try:
+        return make_ready(chosen)
+    except WeightsError:
+        published.unlink()  # no hash was known, and it is no network: the next run shall not find it
+        raise
+
+
+def make_ready(chosen: Card) -> Path:
+    """Convert the published file of a card, if it is a generator. Returns: the file to load."""
+    if chosen.kind == "generator":
+        published = published_path(chosen)
+        log.info("Converting %s.", published.name)
+        convert(
+            published, converted_path(chosen), overwrite=True,
+            card=chosen.name, licence=chosen.licence, sha256=sha256(published),
+        )  # fmt: skip
+    return ready_path(chosen)
+
+
+def verify_weights(chosen: Card) -> list[Finding]:
+    """Read again every file of a card that is here, converted and published, and compare the hashes."""
+    findings: list[Finding] = []
+    noted: dict[str, object] = {}
+    converted = converted_path(chosen)
+    if converted.exists():
+        try:
+            noted = read_json(converted)[1]
+            weights = noted.get("weights")
+            findings.append(compare_hash(converted, weights.get("sha256") if isinstance(weights, dict) else None))
+        except WeightsError as error:
+            findings.append(Finding(converted, False, error.problem))
+    return findings + verify(chosen, noted.get("sha256"))
+
+
+def find_network(name_or_path: str | PathLike[str]) -> Path:
+    """The file to load for a card's name or a path. What was downloaded but not converted is converted now.
+
+    Raises:
+        WeightsError: there is no such file and no such card, or its weights are not here yet.
+    """
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.exists():
+        return path
+    if name not in cards() and (path.suffix or len(path.parts) > 1):
+        raise WeightsError(f"No such file: {path}.", f"Name a file or a card. {LIST}")
+    chosen = card(name)
+    if chosen.kind != "generator":
+        raise WeightsError(f"{name} is no generator: it is for {chosen.use}.", LIST)
+    return make_ready(chosen) if state(chosen) == "downloaded" else find_file(name)
+
+
+def find_face_network(network: str | PathLike[str]) -> Path:
+    """The file of a network that portraits are to be projected into.
+
+    Raises:
+        WeightsError: it is not here: how to get it, where it belongs, and what works without it.
+    """
+    try:
+        return find_network(network)
+    except WeightsError as error:
+        known = cards().get(str(network))
+        place = f"It belongs to {published_path(known)}.\n" if known else ""
+        now = "Without any network, this works now: facemorph morph a.jpg b.jpg --method landmarks"
+        raise WeightsError(error.problem, f"{error.hint}\n{place}{now}") from None

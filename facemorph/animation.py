@@ -1,0 +1,131 @@
+"""Strips, GIFs and MP4s: the one place that writes a change from one face to another. All of it or nothing."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from facemorph.files import check_free, replacing, replacing_files, write_jsonl
+from facemorph.images import grid, resize, write_image
+from facemorph.progress import bar
+
+STRIP_PX, GIF_PX, FILM_PX = 256, 320, 256  # strip and GIF at most, the film at least: players blur small ones
+FPS, HOLD_FRAMES = 25, 12
+STRIP, FILM, GIF, MANIFEST = "strip.png", "morph.mp4", "morph.gif", "manifest.jsonl"
+
+WALK_SUFFIXES = (".png", ".gif", ".mp4")  # what `write_walk` writes
+
+Frames = Callable[[Sequence[float]], Iterator[np.ndarray]]
+
+
+def step_name(number: int) -> str:
+    return f"step_{number}.jpg"
+
+
+def eased(frames: int) -> list[float]:
+    """Shares of the way from 0 to 1 that start and end slowly."""
+    return (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, frames))).tolist()
+
+
+def write_morph_files(
+    folder: Path,
+    at: Frames,
+    rows: Sequence[dict[str, Any]],
+    *,
+    steps: int,
+    frames: int,
+    overwrite: bool = False,
+    show: bool = False,
+) -> list[Path]:
+    """Write the pictures that `at` gives for shares of the way, uint8 RGB [S, S, 3] one by one, to `folder`.
+
+    Written are step_0.jpg (share 0) to step_<steps - 1>.jpg (share 1), strip.png with all of them side by side,
+    morph.mp4 from the one to the other, morph.gif there and back, and manifest.jsonl with `rows`.
+
+    Returns:
+        The files written, the strip first.
+
+    Raises:
+        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
+    """
+    check_free(folder, overwrite)
+    with (
+        replacing_files(folder, stale="step_*.jpg") as temporary,
+        bar(show, total=steps + frames, unit=" pictures", description="morph") as progress,
+    ):
+        stills = []
+        for number, picture in enumerate(at(np.linspace(0, 1, steps).tolist())):
+            write_image(temporary / step_name(number), picture)
+            stills.append(resize(picture, min(STRIP_PX, len(picture))))
+            progress.update()
+        write_image(temporary / STRIP, grid(stills, columns=len(stills)))
+        small: list[np.ndarray] = []
+
+        def film() -> Iterator[np.ndarray]:
+            shares = eased(frames)
+            for share, picture in zip(shares, at(shares), strict=True):
+                small.append(resize(picture, min(GIF_PX, len(picture))))
+                times = -(-FILM_PX // len(picture))
+                large = picture.repeat(times, 0).repeat(times, 1)
+                yield from [large] * (HOLD_FRAMES if share in (0, 1) else 1)
+                progress.update()
+
+        write_mp4(temporary / FILM, film(), FPS)
+        write_gif(temporary / GIF, small)
+        write_jsonl(temporary / MANIFEST, rows)
+    return [folder / name for name in (STRIP, FILM, GIF, *map(step_name, range(steps)))]
+
+
+def write_walk(stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]) -> list[Path]:
+    """A change in pictures: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
+
+    Returns the paths written.
+    """
+    columns = max(len(strip) for strip in strips)
+    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
+    side = frames[0].shape[0]
+    if side < 256:  # players blur small films
+        frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
+    png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in WALK_SUFFIXES)
+    write_image(png, grid([image for strip in strips for image in strip], columns))
+    write_gif(gif, frames)
+    write_mp4(mp4, [*frames, *frames[::-1]])
+    return [png, gif, mp4]
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
+    """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    octrees = [picture.quantize(256, Image.Quantize.FASTOCTREE) for picture in pictures]  # median cut loses red lips
+    there = [picture.quantize(palette=octree) for picture, octree in zip(pictures, octrees, strict=True)]
+    duration = round(1000 * seconds_per_frame)
+    with replacing(path) as temporary:
+        there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
+
+
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None:
+    """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column.
+
+    `frames` (equal-sized, at least one) are taken one at a time, so a generator of any length needs little memory.
+    """
+    import av
+
+    frames = iter(frames)
+    first = next(frames)
+    height, width = (side - side % 2 for side in first.shape[:2])
+    options = {"crf": "16", "preset": "veryfast"}
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out,
+    ):
+        stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in itertools.chain([first], frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode())

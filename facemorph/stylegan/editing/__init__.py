@@ -1,0 +1,1 @@
+"""From latents to other latents: morphs, directions, children."""

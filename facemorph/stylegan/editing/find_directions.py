@@ -1,0 +1,155 @@
+"""Directions found for a network, by name of the method; and the sheet that shows what they do."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.errors import FaceError, InputError
+from facemorph.faces.expression import ATTRIBUTES
+from facemorph.faces.locate import locate_face
+from facemorph.images import contact_sheet, resize
+from facemorph.progress import bar
+from facemorph.stylegan.editing.directions import (
+    PUBLISHED_LAYERS,
+    Direction,
+    ganspace_pca,
+    read_labels,
+    ridge_direction,
+    scale_to_std,
+    sefa,
+    w_from_seeds,
+)
+from facemorph.stylegan.editing.mixing import add
+from facemorph.stylegan.editing.resolve import render_latents
+from facemorph.stylegan.networks.generator import Generator
+
+log = logging.getLogger("facemorph")
+
+METHODS = ("sefa", "pca", "attributes", "labels")
+STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
+CALIBRATION, PCA_SAMPLES = 2_000, 10_000  # w drawn to measure their spread, and to find its axes
+SHEET_PX = 128
+WEAK = 0.3  # correlation below which a learnt direction is not to be trusted
+
+
+@dataclass(frozen=True)
+class DirectionSearch:
+    """How directions are looked for.
+
+    Attributes:
+        method: "sefa" and "pca" need no labels; "attributes" scores the network's own faces by their landmarks;
+            "labels" takes values for seeds from a file.
+        count: directions of sefa and pca.
+        samples: faces that are drawn and scored.
+        attributes: which of `facemorph.faces.expression.ATTRIBUTES`; empty is all.
+        labels, name: the CSV file of seed,value lines, and what it is about.
+        psi: truncation of the faces that are scored, so that most can be found.
+        layers: the first layers that a direction is added to; 0 is all for sefa and pca, else 8.
+        seed: of the samples.
+    """
+
+    method: str = "sefa"
+    count: int = 8
+    samples: int = 1_000
+    attributes: tuple[str, ...] = ()
+    labels: Path | None = None
+    name: str = ""
+    psi: float = 0.7
+    layers: int = 0
+    seed: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the directions will be called."""
+        if self.method == "labels":
+            return (self.name,)
+        if self.method == "attributes":
+            return self.attributes or tuple(ATTRIBUTES)
+        return tuple(f"{self.method}_{i}" for i in range(self.count))
+
+
+def find_new_directions(generator: Generator, how: DirectionSearch, show: bool = False) -> list[Direction]:
+    """The directions that the method finds, strongest first.
+
+    Raises:
+        InputError: too few labels, or too few faces found in the network's own pictures.
+    """
+    spread = w_from_seeds(generator, range(how.seed, how.seed + CALIBRATION))
+    if how.method in ("sefa", "pca"):
+        if how.method == "sefa":
+            units = sefa(generator, how.count)
+        else:
+            units = ganspace_pca(w_from_seeds(generator, range(how.seed, how.seed + PCA_SAMPLES)), how.count)
+        named = zip(how.names, units, strict=False)  # there are no more than w has components
+        return [_direction(name, unit, spread, generator, how, {}) for name, unit in named]
+    if how.method == "labels":
+        if how.labels is None or not how.name:
+            raise InputError("Labels need a file and a name.", "For example --labels ages.csv --name age")
+        seeds, values = read_labels(how.labels)
+        return [_learnt(how.name, w_from_seeds(generator, seeds), values, spread, generator, how)]
+    w, scores = score_faces(generator, how, show)
+    return [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
+
+
+def score_faces(generator: Generator, how: DirectionSearch, show: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """w [N, w_size] of the faces that are found in the network's own pictures, and the score [N] of each attribute."""
+    w = w_from_seeds(generator, range(how.seed, how.seed + how.samples))
+    w = generator.w_avg.double().cpu().numpy() * (1 - how.psi) + w * how.psi
+    latents = np.repeat(w[:, None], generator.architecture.num_layers, 1)
+    kept, points = [], []
+    with bar(show, total=how.samples, unit=" faces", description="score") as progress:
+        for index, picture in enumerate(render_latents(generator, latents)):
+            try:
+                points.append(locate_face(picture, f"seed {how.seed + index}").landmarks)
+                kept.append(index)
+            except FaceError:
+                pass
+            progress.update()
+    if len(kept) < 100:
+        raise InputError(
+            f"A face was found in {len(kept)} of {how.samples} pictures of this network; 100 are needed to learn from.",
+            "Is it a network of faces? --samples draws more; --method sefa and pca need no faces.",
+        )
+    log.info("A face was found in %d of %d pictures.", len(kept), how.samples)
+    landmarks = np.stack(points)
+    return w[kept], {name: function(landmarks) for name, function in ATTRIBUTES.items()}
+
+
+def _learnt(
+    name: str, w: np.ndarray, values: np.ndarray, spread: np.ndarray, generator: Generator, how: DirectionSearch
+) -> Direction:
+    unit, correlation = ridge_direction(w, values)
+    if correlation < WEAK:
+        log.warning("%s is hardly foretold by w (correlation %.2f): do not trust its direction.", name, correlation)
+    about = {"correlation": round(correlation, 3), "labelled": len(values)}
+    return _direction(name, unit, spread, generator, how, about)
+
+
+def _direction(
+    name: str, unit: np.ndarray, spread: np.ndarray, generator: Generator, how: DirectionSearch, about: dict[str, float]
+) -> Direction:
+    num_layers = generator.architecture.num_layers
+    default = num_layers if how.method in ("sefa", "pca") else PUBLISHED_LAYERS
+    vector = np.repeat(scale_to_std(unit, spread)[None], num_layers, 0).astype(np.float32)
+    noted = {"method": how.method, "seed": how.seed, "length": float(np.linalg.norm(vector[0])), **about}
+    return Direction(name, vector, min(how.layers or default, num_layers), noted)
+
+
+def direction_sheet(
+    generator: Generator, found: Sequence[Direction], latent: np.ndarray | None = None, show: bool = False
+) -> np.ndarray:
+    """What each direction does at -3..3 to a latent [L, w_size], by default the average: uint8 RGB, a row each."""
+    if latent is None:
+        latent = np.repeat(generator.w_avg.cpu().numpy()[None], generator.architecture.num_layers, 0)
+    pictures, captions = [], []
+    with bar(show, total=len(found) * len(STRENGTHS), unit=" pictures", description="sheet") as progress:
+        for one in found:
+            moved = np.stack([add(latent, one.vector, strength, one.rows) for strength in STRENGTHS])
+            for strength, picture in zip(STRENGTHS, render_latents(generator, moved), strict=True):
+                pictures.append(resize(picture, min(SHEET_PX, len(picture))))
+                captions.append(f"{one.name} {strength:+d}" if strength else one.name)
+                progress.update()
+    return contact_sheet(pictures, captions, SHEET_PX, len(STRENGTHS))

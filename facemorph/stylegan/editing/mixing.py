@@ -1,0 +1,90 @@
+"""Latents of two parents to those between them and to those of their children. No network is seen here.
+
+A latent is float [L, w_size], a row a layer of the network; `share` is the second one's (the father's), 0 to 1.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+# Layers by what they decide (Karras et al. 2019, section 3.1): pose and shape at 4 to 8 px, features at 16 to 32 px,
+# colours and skin from 64 px on. A smaller network lacks the last of them.
+RANGES = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
+
+
+def lerp(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """The straight way between two latents."""
+    return first + share * (second - first)
+
+
+def slerp(first: np.ndarray, second: np.ndarray, share: float, centre: np.ndarray) -> np.ndarray:
+    """The way around `centre` (w_avg [w_size]), each layer by itself: direction by angle, distance evenly.
+
+    In the middle of the straight way a latent is nearer to the average than both ends, and so is the face.
+    Layers in line with the centre, or at it, go straight.
+    """
+    a, b = first - centre, second - centre
+    long_a, long_b = (np.linalg.norm(one, axis=-1, keepdims=True) for one in (a, b))
+    safe_a, safe_b = np.maximum(long_a, 1e-12), np.maximum(long_b, 1e-12)
+    angle = np.arccos(np.clip((a / safe_a * (b / safe_b)).sum(-1, keepdims=True), -1, 1))
+    sine = np.sin(angle)
+    in_line = (sine < 1e-4) | (np.minimum(long_a, long_b) < 1e-9)
+    sine = np.where(in_line, 1, sine)
+    interpolate = (np.sin((1 - share) * angle) * a / safe_a + np.sin(share * angle) * b / safe_b) / sine
+    around = centre + interpolate * ((1 - share) * long_a + share * long_b)
+    return np.where(in_line, lerp(first, second, share), around)
+
+
+def by_ranges(first: np.ndarray, second: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
+    """The straight mix with a share of its own for each of RANGES; one that is not named stays the first one's."""
+    mixed = first.copy()
+    for name, share in shares.items():
+        rows = RANGES[name]
+        mixed[rows] = lerp(first[rows], second[rows], share)
+    return mixed
+
+
+def babygan_mix(mother: np.ndarray, father: np.ndarray, share: float, *, mirrored: bool = False) -> np.ndarray:
+    """BabyGAN's mix by layers: the father's part of layer l of L is (l / L) ** share, l from 1.
+
+    The fine layers are the father's, the coarse ones mostly the mother's, the more so the larger `share`; `mirrored`
+    changes the parents' places.
+    """
+    count = len(mother)
+    rates = (np.arange(1, count + 1) / count)[:, None] ** share  # [L, 1]
+    if mirrored:
+        mother, father = father, mother
+    return rates * father + (1 - rates) * mother
+
+
+def sample_child(mother: np.ndarray, father: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """A child of its own: every layer mixed anew.
+
+    The father's part of a layer is drawn from a Beta distribution of mean `share` that favours the ends, so that most
+    layers are mostly one parent's, as genes are, and no two siblings are alike. Shares of 0 and 1 give the parent.
+    """
+    if share in (0, 1):
+        return (father if share else mother).copy()
+    parts = random.beta(share, 1 - share, size=(len(mother), 1))
+    return (1 - parts) * mother + parts * father
+
+
+def siblings(mother: np.ndarray, father: np.ndarray, share: float, count: int, seed: int) -> list[np.ndarray]:
+    """`count` children of the same parents. The n-th child of a seed is the same however many there are."""
+    return [sample_child(mother, father, share, np.random.default_rng([seed, number])) for number in range(count)]
+
+
+def add(latent: np.ndarray, direction: np.ndarray, strength: float, layers: slice) -> np.ndarray:
+    """`latent` moved by `strength` times a direction [L, w_size] in `layers` alone."""
+    moved = latent.copy()
+    moved[layers] += strength * direction[layers]
+    return moved
+
+
+def interpolate(
+    first: np.ndarray, second: np.ndarray, shares: Sequence[float], kind: str, centre: np.ndarray
+) -> np.ndarray:
+    """The latents [N, L, w_size] at `shares` of the way: "lerp" or "slerp"."""
+    if kind == "slerp":
+        return np.stack([slerp(first, second, share, centre) for share in shares])
+    return np.stack([lerp(first, second, share) for share in shares])

@@ -1,0 +1,69 @@
+"""Portraits or latents, as the user has them, to latents of one network, and latents to pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facemorph.device import pick_device
+from facemorph.errors import InputError
+from facemorph.images import to_uint8
+from facemorph.stylegan.latents import Latent, check_network, read_latent
+from facemorph.stylegan.load import find_face_network, load_generator
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import ProjectionConfig
+from facemorph.stylegan.projection.project_images import project_files
+
+LATENT_SUFFIX = ".safetensors"
+
+
+def resolve_latents(
+    files: Sequence[Path],
+    network: str | Path,
+    settings: ProjectionConfig,
+    *,
+    folder: Path,
+    aligned: bool = False,
+    device: str | None = None,
+    check: Callable[[Generator], object] = lambda generator: None,
+    show: bool = False,
+) -> tuple[Generator, list[Latent]]:
+    """The network, and the latent of each of `files`: read where it is a latent, searched for where it is a picture.
+
+    `check` sees the network before anything slow begins, and may raise.
+
+    What is searched for is kept in `folder` (see `project_files`), and not searched for again.
+
+    Raises:
+        WeightsError, InputError: as `project_files`; a latent belongs to another network; a picture could not be done.
+    """
+    path = find_face_network(network)
+    portraits = [file for file in files if file.suffix != LATENT_SUFFIX]
+    for file in portraits:
+        if not file.is_file():
+            raise InputError(f"No such picture: {file}.", "Check the path.")
+    latents = {file: read_latent(file) for file in files if file.suffix == LATENT_SUFFIX}  # before anything slow
+    generator = load_generator(path, pick_device(device))
+    check(generator)
+    for file, latent in latents.items():
+        check_network(latent, generator, str(file))
+    unique = list(dict.fromkeys(portraits))
+    if unique:
+        found = project_files(unique, folder, path, settings, aligned=aligned, show=show, device=device)
+        if len(found) < len(unique):
+            raise InputError(
+                f"Only {len(found)} of {len(unique)} pictures could be found in the network.",
+                f"{folder / 'manifest.jsonl'} says why.",
+            )
+        latents |= {file: read_latent(one) for file, one in zip(unique, found, strict=True)}
+    return generator, [latents[file] for file in files]
+
+
+@torch.inference_mode()
+def render_latents(generator: Generator, latents: np.ndarray) -> Iterator[np.ndarray]:
+    """The picture, uint8 RGB [R, R, 3], of each of latents [N, L, w_size], one by one."""
+    for latent in latents:
+        w = torch.from_numpy(np.asarray(latent, np.float32))[None].to(generator.w_avg.device)
+        picture = to_uint8(generator.synthesize(w))[0]
+        yield np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture

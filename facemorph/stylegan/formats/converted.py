@@ -1,0 +1,83 @@
+"""What we write: NAME.safetensors with the arrays, and beside it a small NAME.json that says what they make.
+
+Loading maps the arrays into memory; nothing is copied or computed before it is needed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.numpy import save_file
+
+from facemorph.errors import OutputError, RefusedFile, WeightsError
+from facemorph.files import check_free, replacing, sha256, write_text
+from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights, check_shapes, from_json, to_json
+
+MAX_JSON_BYTES = 1 << 20
+AGAIN = "Convert the published file anew: facemorph weights convert FILE"
+
+
+def json_beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def is_converted(path: Path) -> bool:
+    """Is it a safetensors file, by its beginning: a length, then JSON?"""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def write_converted(path: Path, description: GeneratorWeights, overwrite: bool = False) -> None:
+    """Write `path` (.safetensors) and the JSON beside it; each whole or not at all, the JSON last.
+
+    Raises:
+        OutputError: it exists and may not be overwritten, is not called .safetensors, or cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
+    for existing in (path, json_beside(path)):
+        check_free(existing, overwrite)
+    with replacing(path) as temporary:
+        save_file(description.arrays, temporary)
+    weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    write_text(json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights}))
+
+
+def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
+    """The architecture and origin in the JSON beside a converted file.
+
+    Raises:
+        WeightsError: it is missing or is not what `write_converted` writes.
+    """
+    beside = json_beside(path)
+    if not beside.is_file():
+        raise WeightsError(f"{beside} is missing; it says what the weights in {path.name} make.", AGAIN)
+    if beside.stat().st_size > MAX_JSON_BYTES:
+        raise WeightsError(f"{beside} is far too large for what it should be.", AGAIN)
+    try:
+        return from_json(beside.read_bytes())
+    except RefusedFile as refusal:
+        raise WeightsError(f"{beside} is refused: {refusal}.", AGAIN) from refusal
+
+
+def read_converted(path: Path) -> tuple[Architecture, dict[str, torch.Tensor]]:
+    """The architecture and the tensors, which stay on the disk until they are used.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or the two do not belong together.
+    """
+    architecture, _ = read_json(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            check_shapes(architecture, {name: tuple(file.get_slice(name).get_shape()) for name in names})
+            kinds = {file.get_slice(name).get_dtype() for name in names}
+            if kinds != {"F32"}:
+                raise RefusedFile(f"its numbers are {', '.join(sorted(kinds))}; F32 was expected")
+            return architecture, {name: file.get_tensor(name) for name in names}
+    except (RefusedFile, safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path} is refused: {error}.", AGAIN) from error

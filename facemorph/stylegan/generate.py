@@ -1,0 +1,116 @@
+"""Pictures of seeds, as NVIDIA's tools draw them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facemorph.device import pick_device
+from facemorph.errors import InputError
+from facemorph.files import check_free
+from facemorph.images import grid, to_uint8, write_image
+from facemorph.progress import bar
+from facemorph.stylegan.load import find_network, load_generator
+from facemorph.stylegan.networks.generator import OWN, Generator
+from facemorph.stylegan.networks.ops import Noise
+
+log = logging.getLogger("facemorph")
+
+MAX_GRID_PIXELS = 1 << 28  # 16 x 16 pictures of 1024 px, 800 MB
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn.
+
+    Attributes:
+        psi, cutoff: truncation; None is as the file's authors set it.
+        noise: "const" (the file's own), "none" or "random" (seeded by the first seed).
+        label: the class, for a network that wants one.
+        batch_size: pictures at a time.
+        device: "cpu", "cuda", ...; None is cuda where there is one.
+        compiled: compile the network first, for many pictures.
+        half: float16 in the upper layers of a StyleGAN2, for GPUs.
+    """
+
+    psi: float | None = None
+    cutoff: int | None = None
+    noise: str = "const"
+    label: int | None = None
+    batch_size: int = 1
+    device: str | None = None
+    compiled: bool = False
+    half: bool = False
+
+
+def pictures(generator: Generator, seeds: Sequence[int], how: Sampling, show: bool = False) -> np.ndarray:
+    """One picture a seed: uint8 RGB [N, R, R, 3].
+
+    Raises:
+        InputError: the network wants a label and none or an impossible one was given; or it makes no RGB.
+    """
+    a = generator.architecture
+    if a.image_channels not in (1, 3):
+        raise InputError(f"The network makes pictures of {a.image_channels} channels; 1 or 3 can be shown.")
+    row = _label_row(generator, how.label)
+    noise = Noise(how.noise, torch.Generator().manual_seed(seeds[0]) if how.noise == "random" else None)
+    psi, cutoff = (OWN if value is None else value for value in (how.psi, how.cutoff))
+    found = []
+    with (
+        torch.inference_mode(),
+        bar(show, total=len(seeds), unit="image", description="Generating") as progress,
+    ):
+        for first in range(0, len(seeds), how.batch_size):
+            z = generator.z_from_seeds(seeds[first : first + how.batch_size])
+            labels = None if row is None else row.expand(len(z), -1)
+            found.append(to_uint8(generator(z, labels, psi=psi, cutoff=cutoff, noise=noise)))
+            progress.update(len(z))
+    result = np.concatenate(found)  # [N, R, R, 1 or 3]
+    return np.repeat(result, 3, axis=3) if a.image_channels == 1 else result
+
+
+def write_grid(
+    output: Path,
+    network: str | Path,
+    seeds: Sequence[int],
+    how: Sampling,
+    *,
+    columns: int | None = None,
+    overwrite: bool = False,
+    show: bool = False,
+) -> None:
+    """Draw one picture a seed with a card's network or a file's, and write them as one grid.
+
+    Raises:
+        WeightsError: there is no such network, or it cannot be read.
+        InputError: the network makes no such pictures, the device is not there, or the grid is too large.
+        OutputError: the grid's file exists and may not be overwritten, or cannot be written.
+    """
+    check_free(output, overwrite)
+    generator = load_generator(find_network(network), pick_device(how.device))
+    resolution = generator.architecture.resolution
+    if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
+        most = MAX_GRID_PIXELS // resolution**2
+        raise InputError(f"{len(seeds)} pictures of {resolution} px are too many for one grid; at most {most}.")
+    if how.half:
+        generator.use_half()
+    if how.compiled:
+        log.info("Compiling; this takes a minute or two.")
+        generator.compile_synthesis()
+    write_image(output, grid(pictures(generator, seeds, how, show), columns))
+
+
+def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:
+    size = generator.architecture.label_size
+    if size == 0:
+        if label is not None:
+            raise InputError("This network takes no label.", "Leave --label out.")
+        return None
+    if label is None or not 0 <= label < size:
+        raise InputError(f"This network wants a label from 0 to {size - 1}.", "Add one, like --label 0")
+    row = torch.zeros(1, size, device=generator.w_avg.device)
+    row[0, label] = 1
+    return row

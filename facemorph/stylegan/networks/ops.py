@@ -1,0 +1,129 @@
+"""The operations of both generations, on channels-last pictures, without compiled extensions.
+
+Filters follow NVIDIA's convention: they are convolved, not correlated, so an asymmetric one acts mirrored.
+
+What is in place here is memory, not style: at 1024 px every new picture of activations costs a pass of page faults,
+several times the arithmetic.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+EPSILON = 1e-8
+
+
+def normalize(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
+    """Unit mean square along `dim` ("pixel norm", Karras et al. 2018, section 4.2)."""
+    return x * (x.square().mean(dim, keepdim=True) + EPSILON).rsqrt()
+
+
+def kernel_2d(taps: torch.Tensor) -> torch.Tensor:
+    """A separable filter's [n] taps as [n, n]."""
+    return taps[:, None] * taps[None, :]
+
+
+def depthwise(
+    x: torch.Tensor, kernel: torch.Tensor, pads: tuple[int, int], bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Convolve every channel with one filter [h, w], zero-padded by `pads` before and after in both axes."""
+    channels = x.shape[1]
+    weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape).contiguous()
+    if pads[0] != pads[1]:
+        x = F.pad(x, (*pads, *pads))
+    padding = pads[0] if pads[0] == pads[1] else 0
+    return F.conv2d(x, weight, bias, padding=padding, groups=channels)
+
+
+def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Zeros between the pixels, then the filter [n, n] with gain 4: [N, C, H, W] -> [N, C, 2H, 2W].
+
+    In one step: a transposed convolution of each channel.
+    """
+    channels, height, width = x.shape[1:]
+    taps = kernel.shape[-1]
+    weight = (4 * kernel).to(x.dtype).expand(channels, 1, taps, taps)
+    begin, end = taps - 1 - (taps + 1) // 2, (taps + 1) // 2 - 1  # how much sticks out before and after
+    crop = min(begin, end)
+    y = F.conv_transpose2d(x, weight, stride=2, padding=crop, groups=channels)  # [N, C, 2H + ., 2W + .]
+    return y[:, :, begin - crop : begin - crop + 2 * height, begin - crop : begin - crop + 2 * width]
+
+
+def up_convolve(
+    x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """StyleGAN2's up-sampling convolution: transposed convolution, then the filter with gain 4.
+
+    Args:
+        x: [N, in, H, W].
+        weight: [out, in, 3, 3], as StyleGAN2-ADA stores it (mirrored against up-sample, then convolve).
+        kernel: [n, n], sum 1.
+
+    Returns: [N, out, 2H, 2W].
+    """
+    taps = kernel.shape[-1]
+    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, out, 2H + 1, 2W + 1]
+    return depthwise(y, 4 * kernel, ((taps + 1) // 2 - 1, (taps - 2) // 2), bias)  # [N, out, 2H, 2W]
+
+
+def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
+    """StyleGAN's "nearest neighbour, then convolve 3x3" as one transposed convolution of stride 2, padding 1.
+
+    Each pixel becomes 2x2 equal ones, so its footprint is the mirrored kernel summed over four shifts.
+    weight: [out, in, 3, 3] -> [in, out, 4, 4].
+    """
+    padded = F.pad(weight.flip(2, 3), (1, 1, 1, 1))  # [out, in, 5, 5]
+    summed = padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+    return summed.transpose(0, 1).contiguous()  # [in, out, 4, 4]
+
+
+def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Every channel of every picture to mean 0 and deviation 1, then `scale` and `shift` [N, C] ("AdaIN")."""
+    if len(x) == 1:  # of one picture, batch norm is the same thing in half the passes
+        return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=EPSILON)
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)  # [N, C]
+    scale = scale * (variance + EPSILON).rsqrt()
+    return scale_shift(x, scale, shift - mean * scale)
+
+
+def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """x * scale + shift, both [N or 1, C]; in the memory of x where no gradient needs it."""
+    scale, shift = scale[:, :, None, None].to(x.dtype), shift[:, :, None, None].to(x.dtype)
+    return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else torch.addcmul(shift, x, scale, out=x)
+
+
+def clamp(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if torch.is_grad_enabled() else x.clamp_(-clamp, clamp)
+
+
+def image_by_image(x: torch.Tensor) -> bool:
+    """Is it cheaper to take the pictures of a batch one after the other? On a CPU, from where they fill its caches."""
+    return len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0].numel() >= 1 << 20
+
+
+MODES = ("const", "none", "random")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """`mode`: "const", the file's own; "none"; "random", anew for every picture, from `random` if given."""
+
+    mode: str = "const"
+    random: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"noise mode {self.mode!r}; {', '.join(MODES)} are known")
+
+    def plane(self, stored: torch.Tensor, num_images: int) -> torch.Tensor | None:
+        """The noise of one layer: [H, W], or [N, 1, H, W] where random; None for none."""
+        if self.mode == "none":
+            return None
+        if self.mode == "const":
+            return stored
+        device = stored.device if self.random is None else self.random.device
+        fresh = torch.randn(num_images, 1, *stored.shape, generator=self.random, device=device)
+        return fresh.to(stored.device, stored.dtype)

@@ -1,0 +1,174 @@
+"""StyleGAN2's synthesis network (Karras et al. 2020, figures 2 and 7): [N, layers, w] latents to pictures."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from facemorph.stylegan.networks.architecture import Architecture
+from facemorph.stylegan.networks.ops import EPSILON, Noise, clamp, image_by_image, scale_shift, up_convolve, upsample
+
+HALF_FROM_PX = 64
+SQRT2 = math.sqrt(2)  # the gain of the activation; in biases and noise strengths it is multiplied in already
+
+
+class Layer(nn.Module):
+    """Modulated and demodulated convolution (section 2.2), noise, bias, leaky ReLU."""
+
+    energy: torch.Tensor | None
+    noise: torch.Tensor | None
+
+    def __init__(self, architecture: Architecture, wide: int, out: int, resolution: int, up: bool) -> None:
+        super().__init__()
+        self.architecture, self.resolution, self.up = architecture, resolution, up
+        self.dtype = torch.float32  # of the picture and its convolution
+        self.weight = nn.Parameter(torch.empty(out, wide, 3, 3))
+        self.bias = nn.Parameter(torch.empty(out))
+        self.affine = nn.Linear(architecture.w_size, wide)
+        self.noise_strength = nn.Parameter(torch.empty(())) if architecture.use_noise else None
+        self.register_buffer("noise", torch.empty(resolution, resolution) if architecture.use_noise else None)
+        self.register_buffer("energy", None, persistent=False)
+
+    def prepare(self) -> None:
+        """Compute from the weights what stays the same from picture to picture."""
+        self.energy = self.weight.detach().square().sum((2, 3))  # [out, in]
+        weight = self.weight.detach().transpose(0, 1) if self.up else self.weight.detach()  # as it is convolved
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        self.weight.data = weight.transpose(0, 1) if self.up else weight
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise, kernel: torch.Tensor) -> torch.Tensor:
+        style = self.affine(w)  # [N, in]
+        energy = self.energy
+        if energy is None or self.weight.requires_grad:
+            energy = self.weight.square().sum((2, 3))
+        demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
+        x = x.to(self.dtype)
+        if len(x) == 1 and self.weight.numel() < x.numel():  # modulate whichever is smaller
+            weight = self.weight * (demodulation.T * style)[:, :, None, None]
+            x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
+        else:
+            if x.dtype == torch.float16:  # whose largest number is 65,504
+                peak = style.abs().amax(1, keepdim=True)
+                style, demodulation = style / peak, demodulation * peak
+            x = x * style[:, :, None, None].to(x.dtype)
+            x = self._convolve(x, self.weight.to(x.dtype), kernel, None)
+            x = scale_shift(x, demodulation, self.bias[None])
+        plane = None if self.noise is None else noise.plane(self.noise, len(x))
+        if plane is not None and self.noise_strength is not None:
+            x.add_((plane * self.noise_strength).to(x.dtype))
+        return clamp(F.leaky_relu_(x, self.architecture.slope), self.architecture.clamp)
+
+    def _convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        return up_convolve(x, weight, kernel, bias) if self.up else F.conv2d(x, weight, bias, padding=1)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to colours, without demodulation, in raw network range."""
+
+    def __init__(self, architecture: Architecture, wide: int) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.weight = nn.Parameter(torch.empty(architecture.image_channels, wide, 1, 1))
+        self.bias = nn.Parameter(torch.empty(architecture.image_channels))
+        self.affine = nn.Linear(architecture.w_size, wide)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        weight = self.weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, 3, C]
+        pixels = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # [N, H * W, C]
+        colours = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))  # [N, H * W, 3]
+        return clamp(colours.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), self.architecture.clamp)
+
+
+class Pointwise(nn.Module):
+    """The 1x1 convolution beside a block of the "resnet" design."""
+
+    def __init__(self, wide: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out, wide, 1, 1))
+
+    def forward(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return upsample(F.conv2d(x, self.weight.to(x.dtype)), kernel)
+
+
+class Block(nn.Module):
+    """One resolution: an up-sampling layer (none at 4 px), a layer, and the way out to colours."""
+
+    def __init__(self, architecture: Architecture, level: int) -> None:
+        super().__init__()
+        before = architecture.channels[level - 1] if level else architecture.const_channels
+        out = architecture.channels[level]
+        resolution, is_last = 4 << level, level == len(architecture.channels) - 1
+        self.conv0 = Layer(architecture, before, out, resolution, up=True) if level else None
+        self.conv1 = Layer(architecture, out if level else before, out, resolution, up=False)
+        self.to_rgb = ToRGB(architecture, out) if is_last or architecture.design == "skip" else None
+        self.skip = Pointwise(before, out) if level and architecture.design == "resnet" else None
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        image: torch.Tensor | None,
+        latents: torch.Tensor,
+        noise: Noise,
+        kernel: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """latents [N, 3, w], or [N, 2, w] at 4 px: the last one makes the colours."""
+        entry = x
+        if self.conv0 is not None:
+            x = self.conv0(x, latents[:, 0], noise, kernel)
+        x = self.conv1(x, latents[:, -2], noise, kernel)
+        if self.skip is not None:
+            x = (x + self.skip(entry, kernel)) * math.sqrt(0.5)
+        if image is not None:
+            image = upsample(image, kernel)
+        if self.to_rgb is not None:
+            colours = self.to_rgb(x, latents[:, -1])
+            image = colours if image is None else image + colours
+        return x, image
+
+
+class Synthesis2(nn.Module):
+    """A learned constant of 4x4 px, then a block a resolution; neighbouring blocks share a latent."""
+
+    filter: torch.Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.const = nn.Parameter(torch.empty(1, architecture.const_channels, 4, 4))
+        self.register_buffer("filter", torch.empty(architecture.filter_shape))
+        self.blocks = nn.ModuleList(Block(architecture, level) for level in range(len(architecture.channels)))
+
+    def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
+        """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
+        x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        return self._from(0, x, None, latents, noise)
+
+    def _from(
+        self, first: int, x: torch.Tensor, image: torch.Tensor | None, latents: torch.Tensor, noise: Noise
+    ) -> torch.Tensor:
+        """The picture that block `first` and those after it make of x and the picture so far, its input."""
+        for level in range(first, len(self.blocks)):
+            if image_by_image(x):
+                images = [None] * len(x) if image is None else image.split(1)
+                each = zip(x.split(1), images, latents.split(1), strict=True)
+                return torch.cat([self._from(level, *one, noise) for one in each])
+            part = latents[:, max(2 * level - 1, 0) : 2 * level + 2]
+            x, image = self.blocks[level](x, image, part, noise, self.filter)
+        assert image is not None  # the last block always makes one
+        return image
+
+    def layers(self) -> Iterator[Layer]:
+        return (module for module in self.modules() if isinstance(module, Layer))
+
+    def prepare(self) -> None:
+        for layer in self.layers():
+            layer.prepare()
+
+    def use_half(self) -> None:
+        """float16 from `HALF_FROM_PX` on: on GPUs for speed; the picture stays within a grey level."""
+        for layer in self.layers():
+            if layer.resolution >= HALF_FROM_PX:
+                layer.dtype = torch.float16

@@ -1,0 +1,1 @@
+"""From images to latents: alignment, loss, optimisation, encoder."""

@@ -1,0 +1,165 @@
+"""A network that guesses a picture's latents at one look: a residual backbone, and a head for each layer.
+
+After pSp (Richardson et al. 2021, "Encoding in style", arXiv:2008.00951): features of three sizes, for the coarse, the
+middle and the fine layers together, and each head gives the offset of its layer's latent from the mean.
+"""
+
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import nn
+
+from facemorph.errors import InputError
+from facemorph.files import check_free, write_atomically
+from facemorph.stylegan.latents import belongs_to, fingerprint, fingerprint_1
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.weights.cache import cache_folder
+
+KIND = "facemorph encoder"
+LARGEST_PX = 256  # of the pictures that it looks at
+POOLED_PX = 4  # side of the feature maps that the heads see
+NECK, HIDDEN = 64, 1024
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """What an encoder looks at and gives.
+
+    Attributes:
+        size_px: side of the pictures; larger ones are reduced.
+        num_layers, w_size: of the latents.
+        width: channels of the first features; each halving of the side doubles them, up to 8 times as many.
+    """
+
+    size_px: int
+    num_layers: int
+    w_size: int
+    width: int = 32
+
+
+class Block(nn.Module):
+    """Two convolutions beside the halved input: [N, C, H, W] -> [N, C', H / 2, W / 2] (He et al. 2016)."""
+
+    def __init__(self, wide: int, out: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(wide, out, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.PReLU(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.skip = nn.Conv2d(wide, out, 1)
+        self.activation = nn.PReLU(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.convolutions(x) + self.skip(F.avg_pool2d(x, 2)))
+
+
+class Encoder(nn.Module):
+    """Pictures float [N, 3, H, H] in [-1, 1], H a multiple of `shape.size_px` -> latents [N, num_layers, w_size].
+
+    `mean` [w_size] and `deviation` (of one number of w) belong to the generator.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        halvings = (shape.size_px // POOLED_PX).bit_length() - 1
+        widths = [min(shape.width << index, 8 * shape.width) for index in range(halvings + 1)]
+        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1), nn.PReLU(widths[0]))
+        self.blocks = nn.ModuleList(Block(*pair) for pair in itertools.pairwise(widths))
+        self.necks = nn.ModuleList(nn.Conv2d(width, NECK, 1) for width in widths[-3:])
+        self.hidden = nn.Sequential(nn.Linear(len(self.necks) * NECK * POOLED_PX**2, HIDDEN), nn.PReLU(HIDDEN))
+        self.heads = nn.ModuleList(nn.Linear(HIDDEN, shape.w_size) for _ in range(shape.num_layers))
+        self.register_buffer("mean", torch.zeros(shape.w_size))
+        self.register_buffer("deviation", torch.ones(()))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        factor = pictures.shape[2] // self.shape.size_px
+        x = F.avg_pool2d(pictures, factor) if factor > 1 else pictures
+        features = [self.stem(x.contiguous(memory_format=torch.channels_last))]
+        for block in self.blocks:
+            features.append(block(features[-1]))
+        pooled = [
+            F.adaptive_avg_pool2d(neck(one), POOLED_PX)
+            for neck, one in zip(self.necks, features[-len(self.necks) :], strict=True)
+        ]
+        hidden = self.hidden(torch.cat(pooled, 1).flatten(1))  # [N, HIDDEN]
+        offsets = torch.stack([head(hidden) for head in self.heads], 1)  # [N, num_layers, w_size]
+        return self.mean + self.deviation * offsets
+
+
+def new_encoder(generator: Generator, width: int = 32) -> Encoder:
+    """An untaught encoder for a generator; it gives about the mean latent."""
+    a = generator.architecture
+    encoder = Encoder(EncoderShape(min(a.resolution, LARGEST_PX), a.num_layers, a.w_size, width))
+    mean, spread = generator.latent_statistics()
+    with torch.no_grad():
+        encoder.mean.copy_(mean)
+        encoder.deviation.fill_(spread / a.w_size**0.5)
+        for head in encoder.heads:
+            head.weight.mul_(0.1)  # type: ignore[operator, union-attr]
+            head.bias.zero_()  # type: ignore[operator, union-attr]
+    return encoder.to(generator.w_avg.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def encoder_path(network: str) -> Path:
+    """Where the encoder of a generator is looked for: in the cache, by the generator's `fingerprint`."""
+    return cache_folder() / "encoders" / f"{network[:16]}.safetensors"
+
+
+def find_encoder(generator: Generator) -> Path:
+    """Where the encoder of a generator lies, also one that was trained before fingerprints had a version."""
+    now, before = encoder_path(fingerprint(generator)), encoder_path(fingerprint_1(generator))
+    return before if before.exists() and not now.exists() else now
+
+
+def write_encoder(path: Path, encoder: Encoder, network: str, about: dict[str, Any], overwrite: bool = False) -> None:
+    """Write `path` (.safetensors), whole or not at all; `network` is the generator's fingerprint.
+
+    Raises:
+        OutputError: it exists and may not be overwritten, or cannot be written.
+    """
+    check_free(path, overwrite)
+    header = {
+        "kind": KIND, "network": network, "shape": json.dumps(asdict(encoder.shape)), "about": json.dumps(about)
+    }  # fmt: skip
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    write_atomically(path, lambda file: file.write(save(state, metadata=header)))
+
+
+def read_encoder(path: Path, generator: Generator) -> Encoder:
+    """The encoder in a file of `write_encoder`, frozen, on the generator's device.
+
+    Raises:
+        InputError: it is missing, damaged, something else, or belongs to another network.
+    """
+    again = "Teach one: facemorph train-encoder --network FILE"
+    if not path.is_file():
+        raise InputError(f"No such encoder: {path}.", again)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        if header.get("kind") != KIND:
+            raise ValueError("it is something else")
+        shape = EncoderShape(**json.loads(header["shape"]))
+        if not belongs_to(header["network"], generator):
+            raise InputError(f"{path} was taught on another network.", again)
+        encoder = Encoder(shape)
+        encoder.load_state_dict(state)
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} is no encoder: {str(error)[:200]}", again) from error
+    encoder.eval().requires_grad_(False)
+    return encoder.to(generator.w_avg.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

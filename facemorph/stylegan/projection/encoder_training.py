@@ -1,0 +1,226 @@
+"""Teach an encoder on the generator's own pictures, of which there is no end: no data set is needed."""
+
+import logging
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from facemorph.config import plain
+from facemorph.device import pick_device
+from facemorph.errors import InputError, OutputError, TrainingError, WeightsError
+from facemorph.faces.likeness import Likeness, likeness_of_aligned
+from facemorph.files import check_free, write_atomically
+from facemorph.metrics.image_quality import psnr
+from facemorph.metrics.lpips import Lpips, load_lpips
+from facemorph.progress import bar
+from facemorph.stylegan.latents import fingerprint
+from facemorph.stylegan.load import find_face_network, load_generator
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import EncoderConfig
+from facemorph.stylegan.projection.encoder import encoder_path, new_encoder, write_encoder
+from facemorph.stylegan.projection.optimize import broadcast_w
+
+log = logging.getLogger("facemorph")
+
+WARM_UP_STEPS = 50
+SMALLEST_FACE_PX = 128  # of a picture whose face's descriptor means something
+COMPARED_PX = 256  # pictures are compared at this side at most
+TOGETHER_PIXELS = 1 << 21  # drawn at a time, and compared in a step: two pictures of 1024 px, all of small ones
+HELD_OUT, HELD_OUT_SEED = 32, 1 << 30  # samples that are never learnt from
+SMOOTH = 0.98  # of the loss that the bar shows
+
+
+class EncoderTrainer:
+    """A generator, an encoder that learns from it, and what its mistakes cost."""
+
+    def __init__(self, generator: Generator, settings: EncoderConfig) -> None:
+        device = generator.w_avg.device
+        torch.manual_seed(settings.lesson.seed)  # of the first weights
+        self.generator, self.settings = generator, settings
+        self.encoder = new_encoder(generator, settings.lesson.width)
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), settings.lesson.learning_rate, betas=(0.9, 0.99))
+        self.random = torch.Generator().manual_seed(settings.lesson.seed)
+        self.step = 0
+        self.lpips = _lpips(settings, device)
+        self.likeness: Likeness | None = None
+        if settings.terms.identity and generator.architecture.resolution >= SMALLEST_FACE_PX:
+            self.likeness = likeness_of_aligned().to(device)
+
+    @torch.no_grad()
+    def samples(self, count: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents [N, num_layers, w_size] and what the generator makes of them [N, 3, R, R].
+
+        Some are mixed of two, as in the generator's own training (Karras et al. 2019, section 3.1), so that the layers'
+        heads learn to tell layers apart.
+        """
+        a = self.generator.architecture
+        z = torch.randn(2 * count, a.latent_size, generator=random).to(self.generator.w_avg.device)
+        first, second = broadcast_w(self.generator.map(z), self.generator).chunk(2)
+        mixed = torch.rand(count, generator=random) < self.settings.lesson.mixing
+        cross = torch.randint(1, a.num_layers, (count,), generator=random)
+        upper = (torch.arange(a.num_layers) >= cross[:, None]) & mixed[:, None]  # [N, num_layers]
+        latents = torch.where(upper[..., None].to(first.device), second, first)
+        return latents, torch.cat([self.generator.synthesize(part) for part in latents.split(self.together)])
+
+    @property
+    def together(self) -> int:
+        return max(1, TOGETHER_PIXELS // self.generator.architecture.resolution**2)
+
+    def learn(self) -> float:
+        """One step; returns its loss."""
+        lesson, terms = self.settings.lesson, self.settings.terms
+        rate = min(1.0, (self.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * self.step / lesson.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lesson.learning_rate * rate
+        latents, pictures = self.samples(lesson.batch_size, self.random)
+        guess = self.encoder(pictures)
+        loss = terms.latent * ((guess - latents) / self.encoder.deviation).square().mean()
+        if self.step % lesson.pictures_every == 0 and terms.pixels + terms.lpips:
+            loss = loss + self._picture_loss(guess[: self.together], pictures[: self.together])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        return float(loss.detach())
+
+    def _picture_loss(self, guess: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+        terms = self.settings.terms
+        factor = max(1, pictures.shape[2] // COMPARED_PX)
+        made, wanted = (F.avg_pool2d(x, factor) for x in (self.generator.synthesize(guess), pictures))
+        loss = terms.pixels * (made - wanted).square().mean()
+        if self.lpips is not None:
+            loss = loss + terms.lpips * self.lpips(made, wanted).mean()
+        if self.likeness is not None:
+            loss = loss + terms.identity * (self.likeness(made) - self.likeness(wanted)).square().sum(1).mean()
+        return loss
+
+    @torch.no_grad()
+    def examine(self) -> dict[str, float]:
+        """On held-out samples: the latents' mean squared error (1 for always guessing the mean), and PSNR in dB."""
+        self.encoder.eval()
+        found = []
+        random = torch.Generator().manual_seed(HELD_OUT_SEED)
+        for _ in range(HELD_OUT // 4):
+            latents, pictures = self.samples(4, random)
+            guess = self.encoder(pictures)
+            error = ((guess - latents) / self.encoder.deviation).square().mean((1, 2))
+            found.append(torch.stack([error, psnr(self.generator.synthesize(guess), pictures)]))
+        self.encoder.train()
+        error, ratio = torch.cat(found, 1).mean(1)
+        return {"latent_error": round(float(error), 4), "psnr_db": round(float(ratio), 2)}
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "encoder": self.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": self.random.get_state(),
+            "step": self.step,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.random.set_state(state["random"])
+        self.step = state["step"]
+
+
+def train_encoder(
+    network: str | Path,
+    settings: EncoderConfig,
+    output: Path | None = None,
+    *,
+    device: str | None = None,
+    overwrite: bool = False,
+    show: bool = False,
+) -> tuple[Path, dict[str, float]]:
+    """Teach an encoder for a card's network or a file's, and write it.
+
+    Running it again after an interruption goes on from the last checkpoint, which lies beside the output.
+
+    Args:
+        output: by default where `project` looks for it.
+
+    Returns:
+        The file, and what `EncoderTrainer.examine` says of it.
+
+    Raises:
+        WeightsError: the network is not here.
+        InputError: the network makes no RGB pictures or wants a label, there is no such device, or a checkpoint of
+            other settings is in the way.
+        OutputError: the output exists and may not be overwritten, or cannot be written.
+        TrainingError: the loss is no number any more.
+    """
+    generator = load_generator(find_face_network(network), pick_device(device))
+    if generator.architecture.label_size or generator.architecture.image_channels != 3:
+        raise InputError(
+            f"{network} makes no RGB pictures without a label; only for such networks are encoders taught."
+        )
+    network_id = fingerprint(generator)
+    path = output or encoder_path(network_id)
+    if path.suffix != ".safetensors":
+        raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
+    check_free(path, overwrite)
+    school = EncoderTrainer(generator, settings)
+    checkpoint = path.with_suffix(".checkpoint.pt")
+    key = {"network": network_id, "settings": plain(settings)}
+    _resume(school, checkpoint, key)
+    smooth = math.nan
+    steps = settings.lesson.steps
+    with bar(show, total=steps, unit=" steps", description="train-encoder", initial=school.step) as progress:
+        try:
+            while school.step < steps:
+                loss = school.learn()
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"The loss is {loss} at step {school.step}.", "Try a smaller --set lesson.learning_rate=3e-4"
+                    )
+                smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
+                progress.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+                progress.update()
+                if school.step % settings.lesson.checkpoint_every == 0 and school.step < steps:
+                    _save(school, checkpoint, key)
+        except KeyboardInterrupt:
+            _save(school, checkpoint, key)
+            log.info("Everything so far is saved; the same command goes on.")
+            raise
+    marks = school.examine()
+    write_encoder(path, school.encoder, network_id, {"settings": plain(settings), **marks}, overwrite=True)
+    checkpoint.unlink(missing_ok=True)
+    return path, marks
+
+
+def _save(school: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
+    write_atomically(checkpoint, lambda file: torch.save({**key, **school.state()}, file))
+
+
+def _resume(school: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
+    if not checkpoint.exists():
+        return
+    try:
+        state = torch.load(checkpoint, map_location=school.generator.w_avg.device, weights_only=True)
+        changed = [name for name in key if state[name] != key[name]]
+        if not changed:
+            state["random"] = state["random"].cpu()
+            school.restore(state)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to begin anew.") from error
+    if changed:
+        raise InputError(
+            f"{checkpoint} is a checkpoint with another {' and another '.join(changed)}.",
+            "Go on with the same command as before, or delete it to begin anew.",
+        )
+    log.info("Going on from step %d.", school.step)
+
+
+def _lpips(settings: EncoderConfig, device: torch.device) -> Lpips | None:
+    if not settings.terms.lpips:
+        return None
+    try:
+        return load_lpips(device=device)
+    except WeightsError as error:
+        log.info("%s The encoder is taught without it.", error.problem)
+        return None

@@ -1,0 +1,116 @@
+"""What a search makes small: how far the generator's pictures are from the wanted ones, and the latents from usual."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facemorph.faces.likeness import Likeness
+from facemorph.metrics.image_quality import ms_ssim
+from facemorph.metrics.lpips import Lpips
+from facemorph.stylegan.projection.config import ProjectionTerms
+
+SMALLEST_PX = 8  # of the pyramid on which pixels are compared
+
+
+class ProjectionLoss:
+    """The loss of N pictures against N targets, each by itself.
+
+    What a mask leaves out is taken from the target before anything is compared, so that no term sees it.
+
+    Args:
+        targets: float [N, 3, R, R] in [-1, 1].
+        terms: weights.
+        size_px: pictures are compared at this side at most.
+        masks: float [N, 1, R, R] in [0, 1], or None for all ones.
+        lpips: None leaves the perceptual term out.
+        likeness: at the targets' faces; None leaves the identity term out.
+    """
+
+    def __init__(
+        self,
+        targets: torch.Tensor,
+        terms: ProjectionTerms,
+        size_px: int,
+        masks: torch.Tensor | None = None,
+        lpips: Lpips | None = None,
+        likeness: Likeness | None = None,
+    ) -> None:
+        self.terms, self.lpips, self.likeness = terms, lpips, likeness
+        self.factor = max(1, targets.shape[2] // size_px)
+        self.targets = self.reduce(targets)
+        self.masks = None if masks is None else self.reduce(masks)
+        with torch.no_grad():
+            self.features = lpips.embed(self.targets) if lpips is not None and terms.lpips else None
+            self.descriptors = likeness(self.targets) if likeness is not None and terms.identity else None
+            self.pyramid = pyramid(self.targets)
+
+    def reduce(self, pictures: torch.Tensor) -> torch.Tensor:
+        """To the size at which they are compared, by means over squares."""
+        return F.avg_pool2d(pictures, self.factor) if self.factor > 1 else pictures
+
+    def weighted_terms(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Weighted terms by name, [N] each, of pictures [N, 3, R, R]; what weighs nothing is left out."""
+        x = self._masked(self.reduce(pictures), slice(None))
+        found = self._cheap_terms(x, slice(None))
+        if self.features is not None and self.lpips is not None:
+            found["lpips"] = self.terms.lpips * self.lpips.between(self.lpips.embed(x), self.features)
+        if self.descriptors is not None and self.likeness is not None:
+            found["identity"] = self.terms.identity * (self.likeness(x) - self.descriptors).square().sum(1)
+        return found
+
+    def rank(self, reduced: torch.Tensor, index: int) -> torch.Tensor:
+        """How far each of K reduced pictures [K, 3, r, r] is from target `index`, without any network: [K]."""
+        one = slice(index, index + 1)
+        return torch.stack(list(self._cheap_terms(self._masked(reduced, one), one).values())).sum(0)
+
+    def _masked(self, x: torch.Tensor, which: slice) -> torch.Tensor:
+        if self.masks is None:
+            return x
+        return torch.lerp(self.targets[which].expand_as(x), x, self.masks[which])
+
+    def _cheap_terms(self, x: torch.Tensor, which: slice) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        if self.terms.pixels:
+            levels = [log_cosh(a - b[which]) for a, b in zip(pyramid(x), self.pyramid, strict=True)]
+            found["pixels"] = self.terms.pixels * torch.stack(levels).mean(0)
+        if self.terms.ms_ssim:
+            found["ms_ssim"] = self.terms.ms_ssim * (1 - ms_ssim(x, self.targets[which].expand_as(x)))
+        return found
+
+
+def pyramid(x: torch.Tensor) -> list[torch.Tensor]:
+    """A picture and its halves down to `SMALLEST_PX`: a coarse one tells the way where a fine one does not."""
+    levels = [x]
+    while levels[-1].shape[2] >= 2 * SMALLEST_PX:
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return levels
+
+
+def log_cosh(difference: torch.Tensor) -> torch.Tensor:
+    """Squared for small differences, absolute for large ones: mean over all but the first axis, [N]."""
+    size = difference.abs()
+    return (size + F.softplus(-2 * size) - math.log(2)).mean((1, 2, 3))
+
+
+def noise_correlation(maps: list[torch.Tensor]) -> torch.Tensor:
+    """How much noise maps [N, 1, H, W] hold of a picture: [N].
+
+    Squared mean product of neighbours, across and down, at every size to 8 px (Karras et al. 2020, appendix D).
+    """
+    found = []
+    for noise in maps:
+        while True:
+            found += [(noise * noise.roll(1, axis)).mean((1, 2, 3)).square() for axis in (2, 3)]
+            if noise.shape[2] <= SMALLEST_PX:
+                break
+            noise = F.avg_pool2d(noise, 2)
+    return torch.stack(found).sum(0)
+
+
+def mask_tensor(masks: list[np.ndarray], device: torch.device) -> torch.Tensor | None:
+    """Masks float32 [R, R] each -> [N, 1, R, R]; None where they leave nothing out."""
+    if all(mask.min() >= 1 for mask in masks):
+        return None
+    return torch.from_numpy(np.stack(masks)[:, None]).to(device)

@@ -1,0 +1,200 @@
+"""The search for pictures in a generator's latent space: a start, then Adam on the latents."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import functional_call
+from tqdm import tqdm
+
+from facemorph.errors import InputError
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.networks.ops import Noise
+from facemorph.stylegan.projection.config import ProjectionConfig, ScheduleConfig
+from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
+
+SAMPLES_SEED = 2024
+CHUNK = 8  # samples that are drawn together
+SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
+
+
+@dataclass(frozen=True)
+class InitialCandidates:
+    """Latents [K, w_size] of seeded z, the mean first, and their pictures [K, 3, r, r] as an objective reduces them."""
+
+    w: torch.Tensor
+    pictures: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ProjectionResult:
+    """Where N pictures lie.
+
+    Attributes:
+        latents: the best of each [N, num_layers, w_size].
+        loss: of these [N].
+        history: what the loss was made of at each step, by term: float32 [steps, N]; "loss" is the sum.
+        noise: the optimised noise maps by buffer, [N, 1, H, W] each, as they were at the best; empty for the file's.
+    """
+
+    latents: torch.Tensor
+    loss: torch.Tensor
+    history: dict[str, np.ndarray]
+    noise: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return len(self.history["loss"])
+
+    def only(self, index: int) -> "ProjectionResult":
+        """Of one of the pictures."""
+        one = slice(index, index + 1)
+        history = {name: rows[:, one] for name, rows in self.history.items()}
+        return ProjectionResult(
+            self.latents[one], self.loss[one], history, {name: x[one] for name, x in self.noise.items()}
+        )
+
+
+@torch.no_grad()
+def draw_candidates(generator: Generator, count: int, objective: ProjectionLoss) -> InitialCandidates:
+    """`count` seeded latents and the same half-way to the mean."""
+    w = generator.map(generator.z_from_seeds(range(SAMPLES_SEED, SAMPLES_SEED + count)))
+    mean, _ = generator.latent_statistics()
+    w = torch.cat([mean[None], w, mean + SHRUNK * (w - mean)])  # [K, w_size]
+    pictures = [objective.reduce(generator.synthesize(broadcast_w(part, generator))) for part in w.split(CHUNK)]
+    return InitialCandidates(w, torch.cat(pictures))
+
+
+def nearest(samples: InitialCandidates, objective: ProjectionLoss, index: int) -> torch.Tensor:
+    """The sample [w_size] whose picture is nearest to target `index`."""
+    with torch.no_grad():
+        far = torch.cat([objective.rank(part, index) for part in samples.pictures.split(CHUNK)])  # [K]
+    return samples.w[int(far.argmin())]
+
+
+def broadcast_w(w: torch.Tensor, generator: Generator) -> torch.Tensor:
+    """w [N, w_size] -> latents [N, num_layers, w_size]."""
+    return w[:, None].expand(-1, generator.architecture.num_layers, -1)
+
+
+def learning_rate(schedule: ScheduleConfig, step: int, falls_from: int) -> float:
+    """Share of the largest learning rate at `step`, from 0 to 1: a linear rise, then a cosine from `falls_from` on."""
+    rise = min(1.0, (step + 1) / max(1.0, schedule.ramp_up * schedule.steps))
+    left = 1 - max(0, step - falls_from) / max(1.0, schedule.ramp_down * schedule.steps)
+    return rise * (0.5 - 0.5 * math.cos(math.pi * max(0.0, left)))
+
+
+def optimize_latents(
+    generator: Generator,
+    objective: ProjectionLoss,
+    start: torch.Tensor,
+    settings: ProjectionConfig,
+    seed: int = 0,
+    progress: "tqdm | None" = None,
+) -> ProjectionResult:
+    """Optimise the latents of N pictures together, each by its own loss.
+
+    Args:
+        generator: frozen.
+        objective: of N targets.
+        start: latents [N, num_layers, w_size]; their mean over layers is taken, unless in w+ nothing is joined.
+        settings: `optimize_latents`, `terms` and `schedule` are used.
+        seed: of the noise maps, where they are optimised.
+        progress: moved on by N at each step.
+
+    Raises:
+        InputError: the network makes no RGB pictures, or its pictures are not finite.
+    """
+    if generator.architecture.image_channels != 3:
+        raise InputError(f"The network makes pictures of {generator.architecture.image_channels} channels, not RGB.")
+    schedule, w_plus = settings.schedule, settings.search.space == "w+"
+    mean, spread = generator.latent_statistics()
+    mean = mean.clone()  # out of inference mode
+    w_size = generator.architecture.w_size
+    common = start.detach().mean(1, keepdim=True)  # [N, 1, w_size]
+    kept = w_plus and not schedule.joined  # else what the start's layers differ by is left behind
+    offsets = (start.detach() - common if kept else torch.zeros_like(start)).requires_grad_(w_plus)  # [N, L, w_size]
+    common.requires_grad_()
+    noise = _fresh_noise(generator, len(start), seed) if settings.search.noise_maps else {}
+    peak = schedule.learning_rate * spread / math.sqrt(w_size)
+    groups: list[dict[str, Any]] = [{"params": [common], "scale": peak, "from": 0}]
+    if w_plus:
+        groups.append({"params": [offsets], "scale": peak, "from": round(schedule.joined * schedule.steps)})
+    if noise:  # of deviation 1
+        groups.append({"params": list(noise.values()), "scale": schedule.learning_rate, "from": 0})
+    optimizer = torch.optim.Adam(groups, lr=peak, betas=(0.9, 0.99))
+
+    best = torch.full((len(start),), math.inf, device=start.device)
+    best_w, best_noise = start.detach().clone(), {name: plane.detach().clone() for name, plane in noise.items()}
+    milestone, since = best.clone(), 0
+    rows: dict[str, list[torch.Tensor]] = {}
+    falls_from = round((1 - schedule.ramp_down) * schedule.steps)
+    step, end = 0, schedule.steps
+    while step < end:
+        for group in optimizer.param_groups:
+            group["lr"] = (step >= group["from"]) * group["scale"] * learning_rate(schedule, step, falls_from)
+        w = common + offsets  # [N, L, w_size]
+        pictures = synthesize(generator, w, noise)
+        parts = objective.weighted_terms(pictures)
+        if settings.terms.prior:
+            parts["prior"] = settings.terms.prior * (w - mean).square().sum(2).mean(1) / spread**2
+        if noise and settings.terms.noise:
+            parts["noise"] = settings.terms.noise * noise_correlation(list(noise.values()))
+        loss = torch.stack(list(parts.values())).sum(0)  # [N]
+
+        with torch.no_grad():  # before the step: the loss is that of w as it is
+            better = loss < best
+            best = torch.where(better, loss, best)
+            best_w = torch.where(better[:, None, None], w, best_w)
+            for name, plane in noise.items():
+                best_noise[name] = torch.where(better[:, None, None, None], plane, best_noise[name])
+        for name, value in {"loss": loss, **parts}.items():
+            rows.setdefault(name, []).append(value.detach())
+
+        optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        optimizer.step()
+        if noise:
+            _normalize(noise)
+        step += 1
+        if progress is not None:
+            progress.update(len(start))
+        if schedule.patience and step < falls_from:
+            gained = best < (1 - schedule.gain) * milestone
+            milestone = torch.where(gained, best, milestone)
+            since = 0 if bool(gained.any()) else since + 1
+            if since >= schedule.patience:
+                end -= falls_from - step
+                falls_from = step
+    if not torch.isfinite(best).all():
+        raise InputError("The network's pictures are not finite.", "Try --set search.precision=float32.")
+    history = {name: torch.stack(values).float().cpu().numpy() for name, values in rows.items()}  # [steps, N]
+    return ProjectionResult(best_w, best, history, best_noise)
+
+
+def synthesize(generator: Generator, latents: torch.Tensor, noise: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Pictures [N, 3, R, R] of latents [N, num_layers, w_size], with these noise maps in place of the file's."""
+    if not noise:
+        return generator.synthesize(latents)
+    return functional_call(generator.synthesis, noise, (latents, Noise("const")))
+
+
+def _fresh_noise(generator: Generator, count: int, seed: int) -> dict[str, torch.Tensor]:
+    """A noise map for each layer that adds noise and each of `count` pictures, seeded: [count, 1, H, W] by buffer."""
+    random = torch.Generator().manual_seed(seed)
+    maps = {}
+    for name, stored in generator.synthesis.named_buffers():
+        if name.endswith(".noise"):
+            fresh = torch.randn(1, 1, *stored.shape, generator=random).expand(count, -1, -1, -1)
+            maps[name] = fresh.to(stored.device).clone().requires_grad_()
+    return maps
+
+
+@torch.no_grad()
+def _normalize(noise: dict[str, torch.Tensor]) -> None:
+    """Mean 0 and deviation 1, as the layers expect it."""
+    for plane in noise.values():
+        plane -= plane.mean((2, 3), keepdim=True)
+        plane *= plane.square().mean((2, 3), keepdim=True).add(1e-12).rsqrt()

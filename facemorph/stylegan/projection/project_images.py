@@ -1,0 +1,261 @@
+"""Portraits to latents: aligned, searched for, written with what was reached."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from facemorph.config import plain
+from facemorph.distributed import Shard, known_rows, parts
+from facemorph.errors import FacemorphError, InputError, OutputError
+from facemorph.files import replacing_files, sha256, write_json, write_jsonl
+from facemorph.images import grid, to_tensor, to_uint8, write_image
+from facemorph.progress import bar
+from facemorph.stylegan.latents import Latent, fingerprint, write_latent
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import ProjectionConfig
+from facemorph.stylegan.projection.optimize import ProjectionResult, synthesize
+from facemorph.stylegan.projection.portrait import Portrait, read_portrait
+from facemorph.stylegan.projection.projector import Projector, make_projector
+from facemorph.stylegan.projection.report import figures, peak_memory_mib, read_report
+from facemorph.stylegan.projection.tuning import tune, write_generator
+
+log = logging.getLogger("facemorph")
+
+ALL = Shard()
+PROBE_STEPS = 2  # taken, timed and thrown away before a search on a processor
+
+
+def project_files(
+    pictures: Sequence[Path],
+    folder: Path,
+    network: str | Path,
+    settings: ProjectionConfig,
+    *,
+    aligned: bool = False,
+    overwrite: bool = False,
+    show: bool = False,
+    device: str | None = None,
+    encoder: Path | None = None,
+    seed: int = 0,
+    share: Shard = ALL,
+) -> list[Path]:
+    """Find each picture in a network's latent space, and write what was found to `folder`/<name of the picture>/.
+
+    Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
+    looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
+    (a network for this picture alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
+    A picture that is done already, with the same settings, is left as it is. One that cannot be done is told and left
+    out; manifest.jsonl accounts for all. With a `share` among other processes, only this one's pictures are done.
+
+    Returns:
+        The latent files of the pictures that this process did or found done, in their order.
+
+    Raises:
+        WeightsError, InputError: as `make_projector`; two pictures have one name; or no picture could be done.
+        OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
+    """
+    targets = _folders(pictures, folder)
+    everything, pictures = pictures, share.mine(pictures)
+    projector = make_projector(network, settings, device, encoder)
+    network_id = fingerprint(projector.generator)
+    key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
+    todo = [path for path in pictures if overwrite or not _is_done(path, targets[path], key)]
+    for path in pictures:
+        if path not in todo:
+            log.info("%s is done already; it is left as it is.", path)
+    failures: dict[Path, str] = {}
+    steps = settings.schedule.steps + settings.tuning.steps
+    with bar(show, total=steps * len(todo), unit=" steps", description="project") as progress:
+        for first in range(0, len(todo), projector.batch_size):
+            chunk = todo[first : first + projector.batch_size]
+            portraits = []
+            for path in chunk:
+                try:
+                    size_px = projector.generator.architecture.resolution
+                    portraits.append(read_portrait(path, size_px, aligned))
+                except FacemorphError as error:
+                    log.warning("%s", error)
+                    failures[path] = error.problem
+            if portraits:
+                with _enough_memory():
+                    if first == 0 and projector.generator.w_avg.device.type == "cpu":
+                        _tell_estimate(projector, portraits, len(todo))
+                    _project_chunk(projector, portraits, targets, key, seed, progress)
+            progress.update(steps * (first + len(chunk)) - progress.n)
+    write_jsonl(share.manifest(folder), [_row(path, targets[path], failures.get(path)) for path in pictures])
+    if share.world > 1:
+        _join_manifests(folder, everything)
+    elif len(failures) == len(pictures):
+        raise InputError("None of the pictures could be projected.", "\n".join(failures.values()))
+    return [targets[path] / "latent.safetensors" for path in pictures if path not in failures]
+
+
+def _project_chunk(
+    projector: Projector,
+    portraits: list[Portrait],
+    folders: dict[Path, Path],
+    key: dict[str, Any],
+    seed: int,
+    progress: tqdm,
+) -> None:
+    began = time.perf_counter()
+    device = projector.generator.w_avg.device
+    targets = to_tensor(np.stack([one.image for one in portraits])).to(device)
+    found = projector(targets, [one.points for one in portraits], seed, progress)
+    seconds = (time.perf_counter() - began) / len(portraits)
+    for index, portrait in enumerate(portraits):
+        one = found.only(index)
+        generator, began = projector.generator, time.perf_counter()
+        pivot = _picture(generator, one)
+        if projector.settings.tuning.steps:
+            objective = projector.objective(targets[index : index + 1], [portrait.points])
+            generator = tune(generator, objective, one, projector.settings.tuning, progress)
+        picture = _picture(generator, one)
+        report = {
+            "source": portrait.path.name,
+            "source_sha256": portrait.sha256,
+            **key,
+            **figures(portrait.image, picture, portrait.points, projector.lpips),
+            "start": projector.start_name,
+            "loss": float(one.loss[0]),
+            "steps": one.steps,
+            "seconds": round(seconds + time.perf_counter() - began, 2),
+            "peak_memory_mib": peak_memory_mib(device),
+            "remarks": list(portrait.remarks),
+        }
+        _write(folders[portrait.path], one, portrait, pivot, picture, generator, report)
+
+
+def _picture(generator: Generator, found: ProjectionResult) -> np.ndarray:
+    """uint8 RGB [R, R, 3]."""
+    with torch.no_grad():
+        return to_uint8(synthesize(generator, found.latents, found.noise))[0]
+
+
+def _write(
+    folder: Path,
+    found: ProjectionResult,
+    portrait: Portrait,
+    pivot: np.ndarray,
+    picture: np.ndarray,
+    generator: Generator,
+    report: dict[str, Any],
+) -> None:
+    arrays = {"loss" if name == "loss" else f"loss.{name}": rows[:, 0] for name, rows in found.history.items()}
+    arrays |= {f"noise.{name}": plane[0, 0].cpu().numpy() for name, plane in found.noise.items()}
+    about = {name: report[name] for name in ("source", "source_sha256", "settings", "psnr_db", "ms_ssim", "lpips")}
+    space = report["settings"]["search"]["space"]
+    latent = Latent(found.latents[0].cpu().numpy(), space, report["network"], about, arrays)
+    tuned = report["settings"]["tuning"]["steps"] > 0
+    for name in ("report.json", "tuned.safetensors", "tuned.json", "tuned-latent.safetensors"):  # of an earlier run
+        (folder / name).unlink(missing_ok=True)
+    with replacing_files(folder) as temporary:
+        write_latent(temporary / "latent.safetensors", latent)
+        write_image(temporary / "aligned.png", portrait.image)
+        write_image(temporary / "reconstruction.png", picture)
+        if tuned:
+            path = temporary / "tuned.safetensors"
+            write_generator(path, generator, tuned_for=portrait.path.name, tuned_from=report["network"])
+            own = Latent(latent.w, space, fingerprint(generator), about, arrays)
+            write_latent(temporary / "tuned-latent.safetensors", own)
+        row = [portrait.image, pivot, picture] if tuned else [portrait.image, picture]
+        write_image(temporary / "side_by_side.png", grid(row, len(row)))
+    write_json(folder / "report.json", report)  # last: it says that all is there
+
+
+def _folders(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each picture's results go. Raises InputError where two would mix, or there are none."""
+    if not pictures:
+        raise InputError("No pictures were given.", "Name at least one: facemorph project a.jpg")
+    names = Counter(path.stem for path in pictures)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise InputError(
+            f"Two of the pictures are called {twice[0]!r} and would mix.", "Rename one, or give another -o."
+        )
+    return {path: folder / path.stem for path in pictures}
+
+
+def _is_done(picture: Path, folder: Path, key: dict[str, Any]) -> bool:
+    """Was this picture done before with the same network and settings?
+
+    Raises:
+        OutputError: it was done, but from another picture, network or settings.
+    """
+    report = read_report(folder)
+    if report is None:
+        return False
+    wanted = {**key, "source_sha256": sha256(picture) if picture.is_file() else None}
+    changed = [name for name, value in wanted.items() if report.get(name) != value]
+    if changed:
+        raise OutputError(
+            f"{folder} holds a projection with another {' and another '.join(changed)}.".replace(
+                "source_sha256", "picture"
+            ),
+            "Choose another -o, or replace it with --overwrite.",
+        )
+    return True
+
+
+def _tell_estimate(projector: Projector, portraits: list[Portrait], count: int) -> None:
+    """Say how long it will take, after a few steps that are thrown away."""
+    image = to_tensor(np.stack([one.image for one in portraits]))
+    objective = projector.objective(image, [one.points for one in portraits])
+    began = time.perf_counter()
+    start = projector.start(image, objective)
+    looked = time.perf_counter() - began
+    seconds = []
+    for _ in range(PROBE_STEPS):
+        began = time.perf_counter()
+        pictures = projector.generator.synthesize(start.clone().requires_grad_())
+        torch.stack(list(objective.weighted_terms(pictures).values())).sum().backward()
+        seconds.append(time.perf_counter() - began)
+    step = min(seconds) / len(portraits)
+    each = step * (projector.settings.schedule.steps + projector.settings.tuning.steps)
+    log.info(
+        "A step takes %.2g s here: about %s a picture, %s for all %d. (Looking for a start took %.1f s.)",
+        step, _duration(each), _duration(each * count), count, looked,
+    )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"There is not enough memory on the device: {str(error).splitlines()[0]}",
+            "Try --set search.batch_size=1 --set search.size_px=128, or --device cpu.",
+        ) from error
+
+
+def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
+    row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
+    return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
+
+
+def _join_manifests(folder: Path, pictures: Sequence[Path]) -> None:
+    """Write the manifest from all processes' parts, once they account for every picture."""
+    rows = {row["source"]: row for row in known_rows(folder)}
+    if all(path.name in rows for path in pictures):
+        write_jsonl(folder / "manifest.jsonl", [rows[path.name] for path in pictures])
+        for part in parts(folder):
+            part.unlink(missing_ok=True)

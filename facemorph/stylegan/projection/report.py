@@ -1,0 +1,83 @@
+"""How good a reconstruction is, in figures, from the two pictures alone."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facemorph.errors import FaceError, WeightsError
+from facemorph.faces.descriptors import describe, face_chip
+from facemorph.faces.locate import locate_face
+from facemorph.images import to_tensor
+from facemorph.metrics.image_quality import ms_ssim, psnr
+from facemorph.metrics.lpips import SMALLEST_PX, Lpips, load_lpips
+
+LPIPS_PX = 256  # LPIPS is taken at this side at most, as VGG16 was trained at 224
+
+
+def figures(
+    wanted: np.ndarray, made: np.ndarray, points: np.ndarray | None = None, lpips: Lpips | None = None
+) -> dict[str, Any]:
+    """PSNR, MS-SSIM, LPIPS and descriptor distance of two pictures, uint8 RGB [R, R, 3].
+
+    What could not be measured is None, with a reason beside it. `points` are the landmarks [68, 2] of the face in
+    `wanted`; `lpips` is loaded where it is not given and its weights are here.
+    """
+    first, second = to_tensor(wanted[None]), to_tensor(made[None])
+    ratio = float(psnr(first, second)[0])
+    found: dict[str, Any] = {
+        "psnr_db": round(ratio, 3) if np.isfinite(ratio) else None,
+        "ms_ssim": round(float(ms_ssim(first, second)[0]), 5),
+    }
+    return found | _lpips(first, second, lpips) | _descriptor_distance(wanted, made, points)
+
+
+@torch.no_grad()
+def _lpips(first: torch.Tensor, second: torch.Tensor, lpips: Lpips | None) -> dict[str, Any]:
+    side = first.shape[2]
+    if side < SMALLEST_PX:
+        return {"lpips": None, "lpips_reason": f"pictures of {side} px are too small for VGG16"}
+    if lpips is None:
+        try:
+            lpips = load_lpips()
+        except WeightsError as error:
+            return {"lpips": None, "lpips_reason": error.problem}
+    device, factor = lpips.shift.device, max(1, side // LPIPS_PX)
+    first, second = (F.avg_pool2d(x, factor).to(device) for x in (first, second))
+    return {"lpips": round(float(lpips(first, second)[0]), 5)}
+
+
+def _descriptor_distance(wanted: np.ndarray, made: np.ndarray, points: np.ndarray | None) -> dict[str, Any]:
+    if points is None:
+        return {"descriptor_distance": None, "descriptor_reason": "no face was found in the picture"}
+    try:
+        others = locate_face(made, "the reconstruction").landmarks
+    except FaceError:
+        return {"descriptor_distance": None, "descriptor_reason": "no face was found in the reconstruction"}
+    first, second = describe([face_chip(wanted, points), face_chip(made, others)])
+    return {"descriptor_distance": round(float(np.linalg.norm(first - second)), 4)}
+
+
+def peak_memory_mib(device: torch.device) -> int | None:
+    """The most memory so far: of the device, or on a processor of the whole process; None where it is not told."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 20 if sys.platform == "darwin" else peak >> 10
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a finished projection; None where there is none, or it was cut short."""
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return report if isinstance(report, dict) and (folder / "latent.safetensors").is_file() else None
+    except (OSError, ValueError):
+        return None

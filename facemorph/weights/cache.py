@@ -1,0 +1,159 @@
+"""The cache folder of published weights: what is in it, how a file gets there, and whether it is still as published.
+
+A generator is converted after its download by `facemorph.stylegan.load`; nothing here knows what a network is.
+"""
+
+import logging
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from facemorph.errors import OutputError, WeightsError
+from facemorph.files import replacing, sha256
+from facemorph.weights.cards import Card, card, cards
+from facemorph.weights.download import download, is_web_page
+
+log = logging.getLogger("facemorph")
+
+
+def cache_folder() -> Path:
+    """FACEMORPH_CACHE, or a folder of ours in the platform's cache folder."""
+    chosen = os.environ.get("FACEMORPH_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return (Path(base) if base else Path.home() / "AppData" / "Local") / "facemorph" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "facemorph"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "facemorph"
+
+
+def published_path(card: Card) -> Path:
+    return cache_folder() / "weights" / card.file
+
+
+def converted_path(card: Card) -> Path:
+    return cache_folder() / "weights" / f"{card.name}.safetensors"
+
+
+def state(card: Card) -> str:
+    """ "ready", "downloaded" (not converted), "begun" (a download to go on with) or "absent"."""
+    published, converted = published_path(card), converted_path(card)
+    if card.kind == "generator" and converted.exists() and converted.with_suffix(".json").exists():
+        return "ready"
+    if published.exists():
+        return "downloaded" if card.kind == "generator" else "ready"
+    return "begun" if published.with_name(published.name + ".part").exists() else "absent"
+
+
+def fetch(card: Card, show: bool = False) -> Path:
+    """Download and check a card's file. What is here already is not fetched again.
+
+    Returns: the file as published.
+
+    Raises:
+        WeightsError: the download failed, or what came is not the published file.
+    """
+    published = published_path(card)
+    if not published.exists():
+        check_writable()
+        known = {"sha256": card.sha256, "size_bytes": card.size_bytes, "by_hand": card.by_hand}
+        download(card.url, published, **known, show=show)  # type: ignore[arg-type]
+    return published
+
+
+def ready_path(card: Card) -> Path:
+    return converted_path(card) if card.kind == "generator" else published_path(card)
+
+
+def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
+    """Copy a file that the user downloaded into the cache, known by its hash or by `name`.
+
+    Returns: its card, and the file as published.
+
+    Raises:
+        WeightsError: it is missing, a web page, no known file, or not the one that `name` has.
+    """
+    if not file.is_file():
+        raise WeightsError(f"No such file: {file}.", "Check the path.")
+    with file.open("rb") as opened:
+        if is_web_page(opened.read(1024)):
+            raise WeightsError(
+                f"{file} is a web page, not weights.",
+                "The browser saved the host's answer in place of the file: follow its download button.",
+            )
+    found = sha256(file)
+    chosen = card(name) if name else next((each for each in cards().values() if each.sha256 == found), None)
+    if chosen is None:
+        raise WeightsError(
+            f"{file} has the SHA-256 {found}, which is on no card.",
+            "Say which it is with --name, or use it without a card: facemorph weights convert FILE",
+        )
+    if chosen.sha256 not in (None, found):
+        raise WeightsError(f"{file} has the SHA-256 {found}; {chosen.name} has {chosen.sha256}.", chosen.by_hand)
+    check_writable()
+    target = published_path(chosen)
+    if not (target.exists() and target.samefile(file)):
+        with replacing(target) as temporary:
+            shutil.copyfile(file, temporary)
+    return chosen, target
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `verify` saw of one file."""
+
+    path: Path
+    good: bool
+    remark: str
+
+
+def verify(card: Card, noted_sha256: object = None) -> list[Finding]:
+    """Read a card's published file again, if it is here, and compare its hash with the card's or the one noted."""
+    published = published_path(card)
+    return [compare_hash(published, card.sha256 or noted_sha256)] if published.exists() else []
+
+
+def compare_hash(path: Path, expected: object) -> Finding:
+    """Does a file have the expected SHA-256? Anything but a string is nothing to compare with."""
+    found = sha256(path)
+    if not isinstance(expected, str):
+        return Finding(path, True, f"SHA-256 {found}; nothing to compare with")
+    return Finding(
+        path,
+        found == expected,
+        "as published" if found == expected else f"SHA-256 {found}; {expected} expected",
+    )
+
+
+def find_file(name: str) -> Path:
+    """The file of a card, ready to load.
+
+    Raises:
+        WeightsError: there is no such card, or its file is not here yet.
+    """
+    chosen = card(name)
+    if state(chosen) != "ready":
+        raise WeightsError(
+            f"The weights {name} ({chosen.licence}) are not here yet.",
+            f"Fetch them: facemorph weights fetch {name}\n{chosen.by_hand}",
+        )
+    return ready_path(chosen)
+
+
+def check_writable() -> None:
+    """Raises:
+    OutputError: the cache folder cannot be made or written.
+    """
+    folder = cache_folder() / "weights"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot make the cache folder {folder}: {error.strerror or error}.",
+            "Set FACEMORPH_CACHE=FOLDER.",
+        ) from error
