@@ -1,9 +1,9 @@
-"""Our CNN face detector against dlib's own, picture by picture in turn, and against the arithmetic it cannot avoid.
+"""Our CNN face detector against dlib's own, image by image in turn, and against the arithmetic it cannot avoid.
 
     python benchmarks/detector.py frames/*.png
     python benchmarks/detector.py                 # scikit-image's portrait, at three sizes
 
-Wall time is what a user waits for; processor time says the same on a busy machine. The floor is the multiply-adds of
+Wall time is what a user waits for; CPU time says the same on a busy machine. The floor is the multiply-adds of
 the seven convolutions over the tiled pyramid at the speed that a large matrix product reaches in the same run.
 """
 
@@ -28,15 +28,15 @@ MATRIX = 1536
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path)
-    parser.add_argument("--rounds", type=int, default=3, help="times that each picture is measured; the median counts")
+    parser.add_argument("images", nargs="*", type=Path)
+    parser.add_argument("--rounds", type=int, default=3, help="times that each image is measured; the median counts")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves the default")
     parser.add_argument("--min-face", type=int, default=0)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
 
-    pictures = [read_image(path) for path in options.pictures] or portrait_at_three_sizes()
+    images = [read_image(path) for path in options.images] or portrait_at_three_sizes()
     ours, dlibs = MmodDetector(), make_detector("dlib-cnn")
     others: dict[str, Callable[[Any], Any]] = {
         "ours": ours,
@@ -47,17 +47,17 @@ def main() -> None:
     wall: dict[str, list[float]] = {}
     busy: dict[str, list[float]] = {}
     floors, same, largest_error, boxes = [], 0, 0.0, 0
-    for picture in pictures:
-        multiply_adds = count_multiply_adds(ours, picture)
+    for image in images:
+        multiply_adds = count_multiply_adds(ours, image)
         runs: dict[str, list[tuple[float, float]]] = {}
         reference: list[Detection] = []
         found: list[Detection] = []
         for _ in range(options.rounds):
-            (reference,), took = timed(dlibs, [picture])
+            (reference,), took = timed(dlibs, [image])
             runs.setdefault("dlib", []).append(took)
             for name, detector in others.items():
-                detector([picture])  # the first call at a size prepares the convolutions
-                result, took = timed(detector, [picture])
+                detector([image])  # the first call at a size prepares the convolutions
+                result, took = timed(detector, [image])
                 runs.setdefault(name, []).append(took)
                 found = result[0] if name == "ours" else found
             _, took = timed(torch.mm, matrix, matrix)
@@ -73,20 +73,20 @@ def main() -> None:
             errors = [abs(a.score - b.score) for a, b in zip(found, reference, strict=True)]
             largest_error = max([largest_error, *errors])
 
-    print(f"{len(pictures)} pictures, {options.rounds} rounds, {torch.get_num_threads()} torch threads")
-    print(f"same boxes in {same} of {len(pictures)} ({boxes} faces); largest difference of a score {largest_error:.1e}")
-    print(f"{'':28}{'ms a picture':>14}{'x dlib':>9}{'processor ms':>14}{'x dlib':>9}{'x floor':>9}")
+    print(f"{len(images)} images, {options.rounds} rounds, {torch.get_num_threads()} torch threads")
+    print(f"same boxes in {same} of {len(images)} ({boxes} faces); largest difference of a score {largest_error:.1e}")
+    print(f"{'':28}{'ms an image':>14}{'x dlib':>9}{'CPU ms':>14}{'x dlib':>9}{'x floor':>9}")
     for name in ["dlib", *others]:
         ms, cpu_ms = 1000 * statistics.fmean(wall[name]), 1000 * statistics.fmean(busy[name])
         ratio = sum(wall["dlib"]) / sum(wall[name])
         cpu_ratio = sum(busy["dlib"]) / sum(busy[name])
         near = sum(wall[name]) / sum(floors)
         print(f"{name:28}{ms:14.1f}{ratio:9.1f}{cpu_ms:14.1f}{cpu_ratio:9.1f}{near:9.1f}")
-    gigas = [count_multiply_adds(ours, picture) / 1e9 for picture in pictures]
+    gigas = [count_multiply_adds(ours, image) / 1e9 for image in images]
     speed = MATRIX**3 / statistics.median(wall["matrix"]) / 1e9
-    print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds a picture at {speed:.0f} G/s")
-    if options.pictures and len({picture.shape for picture in pictures}) == 1:
-        follow(ours, pictures)
+    print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds an image at {speed:.0f} G/s")
+    if options.images and len({image.shape for image in images}) == 1:
+        follow(ours, images)
 
 
 def follow(detector: MmodDetector, frames: list[np.ndarray]) -> None:
@@ -106,15 +106,15 @@ def follow(detector: MmodDetector, frames: list[np.ndarray]) -> None:
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[float, float]]:
-    """What `call` gives, and its wall and processor seconds."""
+    """What `call` gives, and its wall and CPU seconds."""
     wall, busy = time.perf_counter(), time.process_time()
     result = call(*arguments)
     return result, (time.perf_counter() - wall, time.process_time() - busy)
 
 
-def count_multiply_adds(detector: MmodDetector, picture: np.ndarray) -> int:
-    """Of the seven convolutions over the whole tiled pyramid of a picture."""
-    tiles = lay_tiles(*picture.shape[:2])
+def count_multiply_adds(detector: MmodDetector, image: np.ndarray) -> int:
+    """Of the seven convolutions over the whole tiled pyramid of an image."""
+    tiles = lay_tiles(*image.shape[:2])
     height, width, total = tiles.height, tiles.width, 0
     network = detector.network
     for convolution in [*network.body, *network.head]:

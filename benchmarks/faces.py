@@ -3,7 +3,7 @@
     python benchmarks/faces.py frames/*.png
     python benchmarks/faces.py                  # scikit-image's portrait at 400 px
 
-Every stage runs on every picture in turn, one process, one thread; milliseconds a picture, processor time.
+Every stage runs on every image in turn, one process, one thread; milliseconds an image, CPU time.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from facemorph.images import read_image, write_image
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path)
+    parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dlib", action="store_true", help="time dlib's own CNN detector too, seconds a picture")
+    parser.add_argument("--dlib", action="store_true", help="time dlib's own CNN detector too, seconds an image")
     options = parser.parse_args()
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {}
@@ -40,7 +40,7 @@ def main() -> None:
         return result
 
     with tempfile.TemporaryDirectory() as scratch:
-        paths = options.pictures
+        paths = options.images
         if not paths:
             paths = [Path(scratch) / "portrait.png"]
             write_image(paths[0], portrait())
@@ -60,7 +60,7 @@ def main() -> None:
             timed("describe", describe, [chip])
             timed("describe, 8 at once: each", lambda chip=chip: describe([chip] * 8))
 
-    print(f"{len(paths)} pictures, {options.rounds} rounds; median processor ms a picture, one thread")
+    print(f"{len(paths)} images, {options.rounds} rounds; median CPU ms an image, one thread")
     for stage, some in seconds.items():
         share = 8 if "each" in stage else 1
         print(f"{stage:28}{1000 * float(np.median(some[1:])) / share:9.2f}")

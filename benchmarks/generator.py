@@ -4,8 +4,8 @@
     python benchmarks/generator.py --reference ~/stylegan2-ada-pytorch --sizes 256 --batches 1 4 --device cuda
 
 The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Its
-network is made with random weights, pickled as its own code does, and read by us; the pictures are compared; then the
-two take turns. On a CPU the table shows processor seconds (the clock would measure the neighbours as well), the best
+network is made with random weights, pickled as its own code does, and read by us; the images are compared; then the
+two take turns. On a CPU the table shows CPU seconds (the clock would measure the neighbours as well), the best
 of the rounds and the median of the ratios of neighbouring turns; then the time and memory of loading ours, converted.
 """
 
@@ -40,8 +40,8 @@ generator = load_generator(Path(sys.argv[1]))
 took, waited, loaded = time.process_time() - start, time.perf_counter() - clock, mib()
 with torch.inference_mode():
     generator(generator.latents_of_seeds([0]))
-print(f"loaded in {took:.2f} processor s ({waited:.2f} s by the clock); peak memory {imported} MiB after the imports, "
-      f"{loaded} after loading, {mib()} after one picture")
+print(f"loaded in {took:.2f} CPU s ({waited:.2f} s by the clock); peak memory {imported} MiB after the imports, "
+      f"{loaded} after loading, {mib()} after one image")
 """
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     make = reference_maker(options.reference)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
-    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds a picture")
+    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds an image")
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         for size in options.sizes:
             theirs = make(size, options.half).to(options.device)
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def reference_maker(folder: Path) -> Callable[[int, bool], Any]:
-    """NVIDIA's Generator of a size, with random weights that make pictures."""
+    """NVIDIA's Generator of a size, with random weights that make images."""
     if not (folder / "training" / "networks.py").is_file():
         raise SystemExit(f"{folder} is no checkout of stylegan2-ada-pytorch.")
     sys.path.insert(0, str(folder))

@@ -5,8 +5,8 @@
 
 The usual way is a loop over triangles: an affine warp of the triangle's bounding box, a polygon as mask, a paste. Here
 it is Pillow's, in C. Both make the same frames from the same meshes, turn by turn, on all cores; the ratio of the
-medians counts, since the machine may be busy. Then the whole of `facemorph morph` is timed once: both pictures read,
-both faces found, stills, strip, MP4, GIF. Without pictures: Grace Hopper (matplotlib) and Eileen Collins
+medians counts, since the machine may be busy. Then the whole of `facemorph morph` is timed once: both images read,
+both faces found, stills, strip, MP4, GIF. Without images: Grace Hopper (matplotlib) and Eileen Collins
 (scikit-image, needed for this).
 """
 
@@ -27,13 +27,13 @@ from facemorph.images import read_image, write_image
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", type=Path, help="two pictures")
+    parser.add_argument("images", nargs="*", type=Path, help="two images")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=7, help="frames that both ways make in turn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        first, second = options.pictures or portraits(Path(scratch))
+        first, second = options.images or portraits(Path(scratch))
         start = time.perf_counter()
         write_morph(
             first, second, Path(scratch) / "out", LandmarkMorphSettings(size_px=options.size, frames=options.frames)
@@ -72,7 +72,7 @@ def by_triangles(morph: Morph, faces: tuple[Face, Face], share: float) -> np.nda
     shape = (1 - share) * morph.aims[0] + share * morph.aims[1]
     warped = []
     for face, source in zip(faces, morph.sources, strict=True):
-        picture, source = Image.fromarray(face.image), (source + 0.5) * DETAIL
+        image, source = Image.fromarray(face.image), (source + 0.5) * DETAIL
         canvas = Image.new("RGB", (morph.size_px, morph.size_px))
         for corners in morph.triangles[signed_areas(shape, morph.triangles) > 0]:
             target = shape[corners] + 0.5  # Pillow counts from the corner of a pixel
@@ -83,7 +83,7 @@ def by_triangles(morph: Morph, faces: tuple[Face, Face], share: float) -> np.nda
             box = target - [left, top]
             matrix = np.linalg.solve(np.column_stack([box, np.ones(3)]), source[corners]).T
             size = (int(right - left), int(bottom - top))
-            piece = picture.transform(size, Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BILINEAR)
+            piece = image.transform(size, Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BILINEAR)
             mask = Image.new("1", size)
             ImageDraw.Draw(mask).polygon([tuple(point) for point in box - 0.5], fill=1)
             canvas.paste(piece, (int(left), int(top)), mask)

@@ -1,4 +1,4 @@
-"""Our projector against NVIDIA's stylegan2-ada-pytorch `project()`: the same random weights, picture and VGG16.
+"""Our projector against NVIDIA's stylegan2-ada-pytorch `project()`: the same random weights, image and VGG16.
 
     python benchmarks/project.py --reference ~/stylegan2-ada-pytorch
     python benchmarks/project.py --reference ~/stylegan2-ada-pytorch --size 256 --device cuda --rounds 5
@@ -6,7 +6,7 @@
 
 The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Both see
 the same generator, the same VGG16 with LPIPS heads (random weights: only speed and the loss's fall are compared) and a
-picture that the generator made. They take turns. On a CPU processor seconds are told: the clock would measure the
+image that the generator made. They take turns. On a CPU CPU seconds are told: the clock would measure the
 neighbours as well.
 """
 
@@ -37,11 +37,11 @@ from facemorph.stylegan.projection.optimize import broadcast_w, optimize_latents
 from facemorph.stylegan.projection.projector import Projector
 from facemorph.stylegan.projection.report import peak_memory_mib
 
-SEED = 11  # of the picture that is looked for
+SEED = 11  # of the image that is looked for
 
 
 class Features(torch.nn.Module):
-    """What `project()` expects of a VGG16: features [N, F] whose squared distance is LPIPS, of pictures in 0..255.
+    """What `project()` expects of a VGG16: features [N, F] whose squared distance is LPIPS, of images in 0..255.
 
     In plain layout, as a file of TorchScript gives them: `torch.jit.load` is what it calls.
     """
@@ -116,24 +116,22 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     ours = load_generator(path, options.device)
     lpips = random_lpips(options.device)
     with torch.no_grad():
-        pictures = [
-            ours.synthesize(broadcast_w(ours.map(ours.z_from_seeds([seed])), ours)) for seed in (SEED, SEED + 1)
-        ]
+        images = [ours.synthesize(broadcast_w(ours.map(ours.z_from_seeds([seed])), ours)) for seed in (SEED, SEED + 1)]
         features = (
             Features(random_lpips(options.device)).requires_grad_(False).to(memory_format=torch.contiguous_format)
         )  # type: ignore[call-overload]
-        first, second = (features((x + 1) * 127.5) for x in pictures)
-        apart = float((first - second).square().sum()), float(lpips(*pictures))
-    print(f"LPIPS of two pictures: reference {apart[0]:.6f}, ours {apart[1]:.6f}")
+        first, second = (features((x + 1) * 127.5) for x in images)
+        apart = float((first - second).square().sum()), float(lpips(*images))
+    print(f"LPIPS of two images: reference {apart[0]:.6f}, ours {apart[1]:.6f}")
     alike = ProjectionConfig(
         search=SearchConfig(space="w", noise_maps=True, precision="float32"),
         terms=ProjectionTerms(pixels=1e-9, ms_ssim=0, prior=0),
     )
     runs = {
-        "reference": Reference(theirs, features, pictures[0]),
-        "ours, the same terms": Ours(ours, lpips, pictures[0], alike),
+        "reference": Reference(theirs, features, images[0]),
+        "ours, the same terms": Ours(ours, lpips, images[0], alike),
         "ours, balanced": Ours(
-            ours, lpips, pictures[0], load_projection_config("balanced", ["search.precision=float32"])
+            ours, lpips, images[0], load_projection_config("balanced", ["search.precision=float32"])
         ),
     }
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.size} px")

@@ -58,7 +58,7 @@ def main() -> None:
         plain = list(itertools.islice(plain_loop(config, device, 0), options.steps))
         curves["plain", seed] = np.array(plain)
         folder = options.runs / f"{options.precision}-{seed}"
-        our_training(config, folder, show=True)
+        our_training(config, folder, progress=True)
         losses = Run.open(folder).losses()
         curves["ours", seed] = np.stack([losses[name] for name in LOSSES], 1)
     figure = Figure(figsize=(7, 6), layout="constrained")

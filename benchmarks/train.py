@@ -1,22 +1,22 @@
 """Our training loop against the plain DCGAN loop, turn and turn about, with the same network, batch and faces.
 
 The plain loop is written here from the public description of PyTorch's DCGAN example: float32, NCHW, a DataLoader that
-decodes pictures in worker processes, three backward passes a step, Adam, and losses read with .item() at every step.
+decodes images in worker processes, three backward passes a step, Adam, and losses read with .item() at every step.
 Neither augments; what ours costs with augmentation is told too.
 
-Multiplications and additions of the 64-px network, a picture and step, in GFLOP (2 for each product and sum; counted
+Multiplications and additions of the 64-px network, an image and step, in GFLOP (2 for each product and sum; counted
 by hand in `flop`, checked with torch.utils.flop_counter at every run):
 
     G forward 0.2093, D forward 0.2076; a backward pass costs as much for weights and as much for inputs
     G forward and backward, no gradient for z               3 G - first layer       0.6261
-    D on real and on fake, no gradient for the pictures     2 (3 D - first layer)   1.2332
+    D on real and on fake, no gradient for the images     2 (3 D - first layer)   1.2332
     D in G's step, no gradient for D's weights              2 D                     0.4153
     a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
 
-On processors ours does the inner convolutions by Winograd's way, which takes 1.0434; "ours, direct" does not
+On CPUs ours does the inner convolutions by Winograd's way, which takes 1.0434; "ours, direct" does not
 (`training.precision=float32`).
 
-The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on processors
+The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on CPUs
 without AMX tiles: there its matrix products are slower than those of float32, as the last lines show.
 
     python benchmarks/train.py FACES              (a folder of persons' folders, as `facemorph align` makes it)
@@ -51,7 +51,7 @@ PEAK_PX = 2048  # side of the matrices that measure the machine
 
 
 def flop(network: Network) -> dict[str, float]:
-    """FLOP a picture: a forward pass of `g` and `d`, a step of `ours` and of the `plain` loop (kernel 4, conv ends)."""
+    """FLOP an image: a forward pass of `g` and `d`, a step of `ours` and of the `plain` loop (kernel 4, conv ends)."""
     doublings = stages(network.size_px)
     widths = [network.channels * 2**i for i in range(doublings)]
     taps = network.kernel_px**2
@@ -68,7 +68,7 @@ def flop(network: Network) -> dict[str, float]:
 
 
 class Pictures(Dataset[Any]):
-    """Decodes one picture at a time."""
+    """Decodes one image at a time."""
 
     def __init__(self, data: Data, size_px: int) -> None:
         self.paths = [path for paths in find_persons(data).values() for path in paths]
@@ -123,11 +123,11 @@ def our_loop(config: Config, device: torch.device, compiled: bool = False) -> It
     if compiled:
         state.g.compile()
         state.d.compile()
-    pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
+    images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
     dtype = pick_precision(config.training.precision, device)
     pending = []
     while True:
-        pending.append(training.train_step(state, pictures, labels, config, dtype))
+        pending.append(training.train_step(state, images, labels, config, dtype))
         if len(pending) == training.FLUSH_EVERY:
             torch.stack(pending).cpu()
             pending.clear()
@@ -143,7 +143,7 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def count(config: Config, device: torch.device) -> float:
-    """FLOP of a picture and step, as torch counts them."""
+    """FLOP of an image and step, as torch counts them."""
     ours = our_loop(config, device)
     next(ours)
     with FlopCounterMode(display=False) as counter:
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2, help="the plain loop's processes that decode pictures")
+    parser.add_argument("--workers", type=int, default=2, help="the plain loop's processes that decode images")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true", help="also the direct one compiled; takes a C++ compiler")
     options = parser.parse_args()
@@ -208,7 +208,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device}, {options.threads} threads, batch {options.batch}, {dtype}")
     by_hand = flop(config.network)
     counted, direct = count(config, device), count(configured(precision="float32"), device)
-    print(f"GFLOP a picture: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; direct step "
+    print(f"GFLOP an image: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; direct step "
           f"{by_hand['ours'] / 1e9:.4f} (torch counts {direct / 1e9:.4f}), plain {by_hand['plain'] / 1e9:.4f}; "
           f"ours {counted / 1e9:.4f}")  # fmt: skip
     if abs(direct / by_hand["ours"] - 1) > 1e-6:
@@ -234,14 +234,14 @@ def main() -> None:
         low, middle, high = np.percentile(rates[name], [10, 50, 90])
         ratios = np.array(rates[name]) / np.array(rates["plain"])
         spread = np.percentile(ratios, [10, 90])
-        print(f"{name:>16}: {middle:7.1f} pictures/s ({low:.1f} to {high:.1f}), x {np.median(ratios):.2f} "
+        print(f"{name:>16}: {middle:7.1f} images/s ({low:.1f} to {high:.1f}), x {np.median(ratios):.2f} "
               f"({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; first step {first[name]:.1f} s")  # fmt: skip
     for name in multiply:
         print(f"matrices in {name}: {np.median(rates[name]) / 1e9:.0f} GFLOP/s (best {max(rates[name]) / 1e9:.0f})")
     own = np.median(rates[str(dtype).removeprefix("torch.")])
     for name, work in (("ours", counted), ("ours, direct", by_hand["ours"]), ("plain", by_hand["plain"])):
         reached = np.median(rates[name]) / own * work
-        print(f"floor of {name}: {own / work:.0f} pictures/s, of which {reached:.0%} reached")
+        print(f"floor of {name}: {own / work:.0f} images/s, of which {reached:.0%} reached")
     files_cost(config, device, options.batch / float(np.median(rates["ours"])))
 
 

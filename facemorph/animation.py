@@ -12,7 +12,7 @@ from PIL import Image
 
 from facemorph.files import check_free, replacing, replacing_files, write_jsonl
 from facemorph.images import grid, resize, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 STRIP_PX, GIF_PX, FILM_PX = 256, 320, 256  # strip and GIF at most, the film at least: players blur small ones
 FPS, HOLD_FRAMES = 25, 12
@@ -40,9 +40,9 @@ def write_morph_files(
     steps: int,
     frames: int,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> list[Path]:
-    """Write the pictures that `at` gives for shares of the way, uint8 RGB [S, S, 3] one by one, to `folder`.
+    """Write the images that `at` gives for shares of the way, uint8 RGB [S, S, 3] one by one, to `folder`.
 
     Written are step_0.jpg (share 0) to step_<steps - 1>.jpg (share 1), strip.png with all of them side by side,
     morph.mp4 from the one to the other, morph.gif there and back, and manifest.jsonl with `rows`.
@@ -56,24 +56,24 @@ def write_morph_files(
     check_free(folder, overwrite)
     with (
         replacing_files(folder, stale="step_*.jpg") as temporary,
-        bar(show, total=steps + frames, unit=" pictures", description="morph") as progress,
+        progress_bar(progress, total=steps + frames, unit=" images", description="morph") as bar,
     ):
         stills = []
-        for number, picture in enumerate(at(np.linspace(0, 1, steps).tolist())):
-            write_image(temporary / step_name(number), picture)
-            stills.append(resize(picture, min(STRIP_PX, len(picture))))
-            progress.update()
+        for number, image in enumerate(at(np.linspace(0, 1, steps).tolist())):
+            write_image(temporary / step_name(number), image)
+            stills.append(resize(image, min(STRIP_PX, len(image))))
+            bar.update()
         write_image(temporary / STRIP, grid(stills, columns=len(stills)))
         small: list[np.ndarray] = []
 
         def film() -> Iterator[np.ndarray]:
             shares = eased(frames)
-            for share, picture in zip(shares, at(shares), strict=True):
-                small.append(resize(picture, min(GIF_PX, len(picture))))
-                times = -(-FILM_PX // len(picture))
-                large = picture.repeat(times, 0).repeat(times, 1)
+            for share, image in zip(shares, at(shares), strict=True):
+                small.append(resize(image, min(GIF_PX, len(image))))
+                times = -(-FILM_PX // len(image))
+                large = image.repeat(times, 0).repeat(times, 1)
                 yield from [large] * (HOLD_FRAMES if share in (0, 1) else 1)
-                progress.update()
+                bar.update()
 
         write_mp4(temporary / FILM, film(), FPS)
         write_gif(temporary / GIF, small)
@@ -82,7 +82,7 @@ def write_morph_files(
 
 
 def write_walk(stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]) -> list[Path]:
-    """A change in pictures: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
+    """A change in images: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
 
     Returns the paths written.
     """
@@ -100,9 +100,9 @@ def write_walk(stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequen
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
     """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
-    pictures = [Image.fromarray(frame) for frame in frames]
-    octrees = [picture.quantize(256, Image.Quantize.FASTOCTREE) for picture in pictures]  # median cut loses red lips
-    there = [picture.quantize(palette=octree) for picture, octree in zip(pictures, octrees, strict=True)]
+    images = [Image.fromarray(frame) for frame in frames]
+    octrees = [image.quantize(256, Image.Quantize.FASTOCTREE) for image in images]  # median cut loses red lips
+    there = [image.quantize(palette=octree) for image, octree in zip(images, octrees, strict=True)]
     duration = round(1000 * seconds_per_frame)
     with replacing(path) as temporary:
         there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
@@ -126,6 +126,6 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None
         stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in itertools.chain([first], frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-            out.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            out.mux(stream.encode(image))
         out.mux(stream.encode())

@@ -1,4 +1,4 @@
-"""Where to compute: the processor, or a CUDA device."""
+"""Where to compute: the CPU, or a CUDA device."""
 
 import os
 

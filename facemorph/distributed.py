@@ -1,6 +1,6 @@
-"""Pictures shared by several processes that do not talk to each other: each takes every so-manieth picture.
+"""Images shared by several processes that do not talk to each other: each takes every so-manieth image.
 
-Each process writes a part of the manifest, `.manifest-<rank>.jsonl`. Whoever finds, when it is done, that all pictures
+Each process writes a part of the manifest, `.manifest-<rank>.jsonl`. Whoever finds, when it is done, that all images
 are accounted for in the parts together, writes manifest.jsonl and removes them. Two that find so at once write one and
 the same.
 """

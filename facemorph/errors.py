@@ -24,7 +24,7 @@ class InputError(FacemorphError):
 
 
 class ImageError(InputError):
-    """A picture that cannot be read as one."""
+    """An image that cannot be read as one."""
 
 
 class VideoError(InputError):
@@ -32,7 +32,7 @@ class VideoError(InputError):
 
 
 class FaceError(InputError):
-    """A picture without the face that was asked for."""
+    """An image without the face that was asked for."""
 
 
 class ConfigError(FacemorphError):

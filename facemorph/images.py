@@ -1,6 +1,6 @@
 """Read, write and arrange still images.
 
-A picture is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
+An image is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
 """
 
 import warnings
@@ -22,17 +22,17 @@ MAX_PIXELS = 120_000_000  # 360 MB as RGB; a bigger claim is a mistake or a deco
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The picture in a file, as a person sees it: uint8 RGB [H, W, 3].
+    """The image in a file, as a person sees it: uint8 RGB [H, W, 3].
 
-    EXIF rotation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB; transparency is laid on white.
+    EXIF rotation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is laid on white.
 
     Raises:
-        ImageError: missing, not a picture, damaged, cut short, or over `MAX_PIXELS`.
+        ImageError: missing, not an image, damaged, cut short, or over `MAX_PIXELS`.
     """
     if not path.exists():
-        raise ImageError(f"No such picture: {path}.", "Check the path.")
+        raise ImageError(f"No such image: {path}.", "Check the path.")
     if path.is_dir():
-        raise ImageError(f"{path} is a folder; a picture file was expected.", "Name a file in it.")
+        raise ImageError(f"{path} is a folder; an image file was expected.", "Name a file in it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -44,7 +44,7 @@ def read_image(path: Path) -> np.ndarray:
                     )
                 return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
-        kind = "an empty file" if path.stat().st_size == 0 else "not a picture that can be read"
+        kind = "an empty file" if path.stat().st_size == 0 else "not an image that can be read"
         raise ImageError(f"{path} is {kind}.", "JPEG, PNG, WebP, TIFF and BMP are expected.") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} claims too many pixels: {error}", "Make it smaller first.") from None
@@ -68,26 +68,26 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) -> None:
-    """Write a picture whole or not at all; the suffix chooses the format.
+    """Write an image whole or not at all; the suffix chooses the format.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     options: dict[str, Any] = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with replacing(path) as temporary:
-        picture.save(temporary, **options)
+        pil_image.save(temporary, **options)
 
 
 def resize(image: np.ndarray, size_px: int) -> np.ndarray:
-    """A square picture of `size_px`, by Lanczos."""
+    """A square image of `size_px`, by Lanczos."""
     if image.shape[:2] == (size_px, size_px):
         return image
     return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.LANCZOS))
 
 
 def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, gap_px: int = 2) -> np.ndarray:
-    """Equal-sized pictures in rows on white: [H', W', 3]; as near a square as can be unless `columns` is given."""
+    """Equal-sized images in rows on white: [H', W', 3]; as near a square as can be unless `columns` is given."""
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
@@ -103,7 +103,7 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
 def contact_sheet(
     images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
 ) -> np.ndarray:
-    """Pictures of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`."""
+    """Images of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`."""
     cells = []
     for image, caption in zip(images, captions, strict=True):
         cell = Image.new("RGB", (size_px, size_px + 14), "white")

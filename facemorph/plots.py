@@ -138,7 +138,7 @@ REAL_COLOUR, SAMPLE_COLOUR, BETWEEN_COLOUR = "#777777", "#1f6fb4", "#d1602c"
 
 def plot_evaluation(report: dict[str, Any], arrays: dict[str, np.ndarray]) -> Figure:
     """A run's evaluation, from evaluation.json and evaluation.npz alone: the figures, and samples beside the training
-    pictures that they are nearest to."""
+    images that they are nearest to."""
     figure = Figure(figsize=(13, 9.6), layout="constrained")
     above, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2.3, 1)))
     axes = above.subplots(2, 3)
@@ -277,15 +277,15 @@ def _show_neighbours(figure: Any, arrays: dict[str, np.ndarray]) -> None:
     sheet = np.full((down * len(rows), across * len(arrays["shown"]), 3), 255, np.uint8)
     axis = figure.subplots()
     for row, (key, distances) in enumerate(zip(rows, captions, strict=True)):
-        for column, picture in enumerate(arrays[key]):
-            sheet[row * down : row * down + side, column * across : column * across + side] = picture
+        for column, image in enumerate(arrays[key]):
+            sheet[row * down : row * down + side, column * across : column * across + side] = image
         for column, distance in enumerate(distances):
             place = column * across + side / 2, row * down + side * 1.02
             axis.text(*place, f"{distance:.3f}", fontsize=6.5, ha="center", va="top")
     axis.imshow(sheet, interpolation="nearest")
     axis.axis("off")
     axis.set_title(
-        "Samples, from the nearest to a training picture (left) to the farthest; below each the nearest training face "
+        "Samples, from the nearest to a training image (left) to the farthest; below each the nearest training face "
         "by descriptor, and by pixels, with the distances",
         fontsize=8,
     )

@@ -1,4 +1,4 @@
-"""Clips to frames: in each second a few random pictures, no two of them consecutive (2018 paper, section 4-2)."""
+"""Clips to frames: in each second a few random images, no two of them consecutive (2018 paper, section 4-2)."""
 
 import logging
 import random
@@ -16,7 +16,7 @@ from PIL import Image
 from facemorph.errors import InputError, VideoError
 from facemorph.files import read_jsonl, replacing, sha256, write_jsonl
 from facemorph.frame_sampling import NonAdjacentReservoir
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
@@ -34,8 +34,8 @@ VIDEO_SUFFIXES = {
     ".webm",
     ".wmv",
 }
-ENCODERS = 1  # threads that encode pictures beside the decoder's own; more only get in their way
-WAITING = 16  # pictures that may wait for them: bounds the memory
+ENCODERS = 1  # threads that encode images beside the decoder's own; more only get in their way
+WAITING = 16  # images that may wait for them: bounds the memory
 JPEG_QUALITY = 95
 
 
@@ -105,7 +105,7 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
         twice = one.name if names.count(one.name) > 1 else twice
         if twice:
             raise InputError(
-                f"Two of the clips are called {twice!r} and their pictures would mix.",
+                f"Two of the clips are called {twice!r} and their images would mix.",
                 "Rename one, or extract them into different folders with -o.",
             )
     return found
@@ -175,7 +175,7 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
-    # A longer sound track would look like lost pictures.
+    # A longer sound track would look like lost images.
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
@@ -221,7 +221,7 @@ def _open(path: Path) -> Any:
 
 
 class _Encoders:
-    """Turns frames into picture files in threads of their own."""
+    """Turns frames into image files in threads of their own."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(ENCODERS, "encode")
@@ -247,32 +247,32 @@ class _Encoders:
     def _write(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
         if not hasattr(self._local, "reformatter"):
             self._local.reformatter = VideoReformatter()
-        picture = upright(frame, aspect, self._local.reformatter)
+        image = upright(frame, aspect, self._local.reformatter)
         with replacing(path) as temporary, temporary.open("wb") as file:
             if path.suffix == ".jpg":  # 4:2:0 as in the clip: finer chroma would only be made up
-                picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
+                image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
             else:
-                picture.convert("RGB").save(file, "PNG")
+                image.convert("RGB").save(file, "PNG")
 
 
 def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) -> Image.Image:
     """A decoded frame as a person sees it: square pixels, the clip's rotation flag obeyed.
 
     `aspect` is the pixel aspect ratio, width over height. The result has Pillow's mode RGBX, four bytes a pixel as
-    Pillow keeps them itself: so the decoder's picture is used where it lies, which saves a third of the time.
+    Pillow keeps them itself: so the decoder's image is used where it lies, which saves a third of the time.
     """
     width = round(frame.width * max(aspect, 1.0))
     height = round(frame.height / min(aspect, 1.0))
     plane = reformatter.reformat(frame, width=width, height=height, format="rgb0").planes[0]
     data: Any = plane  # it has the buffer protocol, which Pillow's types do not name
-    picture = Image.frombuffer("RGBX", (width, height), data, "raw", "RGBX", plane.line_size, 1)
+    image = Image.frombuffer("RGBX", (width, height), data, "raw", "RGBX", plane.line_size, 1)
     quarters = round(frame.rotation / 90) % 4
     turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
-    return picture.transpose(turns[quarters - 1]) if quarters else picture
+    return image.transpose(turns[quarters - 1]) if quarters else image
 
 
 def extract(
-    people: list[Person], output: Path, settings: ExtractSettings, *, show: bool = False
+    people: list[Person], output: Path, settings: ExtractSettings, *, progress: bool = False
 ) -> dict[str, list[ClipReport]]:
     """Write the chosen frames of every clip to `output`/<person>/<clip>-<index>.<format>, with a manifest.jsonl.
 
@@ -289,16 +289,16 @@ def extract(
     for person in people:
         done = _finished(output / person.name, settings)
         total = sum(_expected_frames(clip) for clip in person.clips) or None
-        with bar(show, total=total, unit=" frames", description=f"extract {person.name}") as progress:
+        with progress_bar(progress, total=total, unit=" frames", description=f"extract {person.name}") as bar:
             for clip in person.clips:
                 try:
                     digest = sha256(clip) if clip.exists() else ""
                     if (clip.name, digest) in done:
                         report = done[clip.name, digest]
-                        progress.update(report.frames_decoded)
+                        bar.update(report.frames_decoded)
                         log.debug("%s: complete, nothing to do.", clip)
                     else:
-                        report = _extract_clip(clip, digest, output / person.name, settings, progress.update)
+                        report = _extract_clip(clip, digest, output / person.name, settings, bar.update)
                     reports.setdefault(person.name, []).append(report)
                 except VideoError as error:
                     failures.append(str(clip))

@@ -154,7 +154,7 @@ def synthesis2(network: Any, latents: Values, noise: bool = True, clamp: float |
         weight = s[place + "weight"] / np.sqrt(np.prod(s[place + "weight"].shape[:-1]))
         style = w @ s[place + "mod_weight"] / np.sqrt(width) + s[place + "mod_bias"] + 1
         images = []
-        for image, scale in zip(x, style, strict=True):  # every picture has weights of its own
+        for image, scale in zip(x, style, strict=True):  # every image has weights of its own
             own = weight * scale[:, None]
             if demodulate:
                 own = own / np.sqrt((own**2).sum((0, 1, 2)) + 1e-8)

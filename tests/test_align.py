@@ -41,7 +41,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     both = np.zeros((400, 420 + 340, 3), np.uint8)
     both[:, :420], both[:300, 420:] = one, other
     save(folder / "e-both.png", both)
-    (folder / "f-text.jpg").write_text("no picture")
+    (folder / "f-text.jpg").write_text("no image")
     save(folder / "g-other.png", other)
     return folder
 
@@ -66,9 +66,9 @@ def test_every_frame_is_accounted_for(frames: Path, tmp_path: Path) -> None:
     assert rows["c-noise.png"]["reason"] == "no face"
     assert rows["d-cut.png"]["reason"] in ("cut by the frame", "no face")
     assert rows["f-text.jpg"]["reason"] == "unreadable"
-    assert "f-text.jpg is not a picture that can be read. Skipped." in result.output
+    assert "f-text.jpg is not an image that can be read. Skipped." in result.output
     assert rows["e-both.png"]["faces"] == 2
-    assert "several faces in 1 pictures: the largest was taken" in result.output
+    assert "several faces in 1 images: the largest was taken" in result.output
     assert "4 of 7 faces accepted (57.1%)" in result.output
     good = rows["a-good.png"]
     assert len(good["landmarks"]) == 68
@@ -185,7 +185,7 @@ def test_when_no_face_is_left_the_exit_code_says_so(frames: Path, tmp_path: Path
         shutil.copy(frames / name, folder)
     result = align(folder, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "No face is left of the 2 pictures" in result.output
+    assert "No face is left of the 2 images" in result.output
     assert "1 no face" in result.output
     assert "1 unreadable" in result.output
 
@@ -194,7 +194,7 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, text in (
         (tmp_path / "none", "does not exist"),
-        (tmp_path / "empty", "holds no pictures"),
+        (tmp_path / "empty", "holds no images"),
         (frames / "a-good.png", "is a file; a folder of frames was expected"),
     ):
         result = align(path, "-o", tmp_path / "out")

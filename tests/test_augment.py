@@ -1,4 +1,4 @@
-"""What D is shown in place of a picture: colours, shifts, flips and cutouts, by chance."""
+"""What D is shown in place of an image: colours, shifts, flips and cutouts, by chance."""
 
 from dataclasses import replace
 

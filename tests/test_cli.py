@@ -25,7 +25,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_help_answers_quickly() -> None:
     best = 9.0
-    for _ in range(5):  # the machines are noisy: the best of five, and processor time, not the clock
+    for _ in range(5):  # the machines are noisy: the best of five, and CPU time, not the clock
         before = os.times()
         subprocess.run([sys.executable, "-m", "facemorph", "--help"], capture_output=True, check=True)
         after = os.times()

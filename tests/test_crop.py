@@ -46,7 +46,7 @@ def test_the_eyes_land_where_they_should(seed: int) -> None:
     points = random_face(np.random.default_rng(seed))
     quad = crop.eyes_quad(points)
     right, down = quad[3] - quad[0], quad[1] - quad[0]
-    inside = np.linalg.inv(np.stack([right, down], 1))  # picture -> shares of the square
+    inside = np.linalg.inv(np.stack([right, down], 1))  # image -> shares of the square
     for part, x in ((slice(36, 42), 0.5 - crop.EYE_SPACING / 2), (slice(42, 48), 0.5 + crop.EYE_SPACING / 2)):
         np.testing.assert_allclose(inside @ (points[part].mean(0) - quad[0]), [x, crop.EYE_HEIGHT], atol=1e-9)
 

@@ -64,7 +64,7 @@ def assert_same(ours: Detector, dlibs: Detector, images: list[np.ndarray]) -> No
 
 @pytest.fixture(scope="module")
 def whole_map() -> tuple[MmodDetector, Pyramid, np.ndarray]:
-    """A detector, a picture's pyramid and its whole score map [rows, columns]."""
+    """A detector, an image's pyramid and its whole score map [rows, columns]."""
     from skimage import data
 
     detector = MmodDetector()
@@ -109,25 +109,25 @@ def test_odd_sizes_and_several_faces_are_dlibs_too(ours: Detector, dlibs: Detect
 def test_a_batch_of_mixed_sizes_keeps_its_order(ours: Detector) -> None:
     from skimage import data
 
-    pictures = [data.astronaut(), np.zeros((64, 48, 3), np.uint8), data.astronaut()[:, ::-1], data.coffee()]
-    together = ours(pictures)
+    images = [data.astronaut(), np.zeros((64, 48, 3), np.uint8), data.astronaut()[:, ::-1], data.coffee()]
+    together = ours(images)
     assert [len(faces) for faces in together] == [1, 0, 1, 0]
-    assert together == [ours([picture])[0] for picture in pictures]
+    assert together == [ours([image])[0] for image in images]
 
 
 @pytest.mark.parametrize("min_face_px", [100, 137, 138, 200, 400, 5000])
 def test_narrow_boxes_are_not_considered_and_the_others_stay_as_they_were(ours: Detector, min_face_px: int) -> None:
     from skimage import data
 
-    picture = data.astronaut()
+    image = data.astronaut()
     assert isinstance(ours, MmodDetector)
-    pyramid = ours.pyramid([picture])
+    pyramid = ours.pyramid([image])
     rows, columns = ours.network.map_size(pyramid.tiles)
     everything = ours.candidates(pyramid, Window(0, rows, 0, columns))[0]
     wide = [one for one in everything if one.box[2] - one.box[0] + 1 >= min_face_px]
     assert len(wide) < len(everything)
     expected = without_overlaps(wide, ours.network.file)
-    (found,) = make_detector("cnn", min_face_px=min_face_px)([picture])
+    (found,) = make_detector("cnn", min_face_px=min_face_px)([image])
     assert [one.box for one in found] == [one.box for one in expected]
     assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-5)
 
@@ -192,7 +192,7 @@ def test_dlibs_own_detectors_do_not_follow() -> None:
 
 
 def test_only_pictures_are_taken(ours: Detector) -> None:
-    with pytest.raises(ValueError, match="picture 1 is float64"):
+    with pytest.raises(ValueError, match="image 1 is float64"):
         ours([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 3))])
 
 

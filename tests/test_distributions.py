@@ -32,7 +32,7 @@ def test_the_frechet_distance_is_that_of_scipys_matrix_root(width: int) -> None:
 def test_the_frechet_distance_of_a_stretched_set_has_a_closed_form(
     factor: float, shift: float, count: int, seed: int
 ) -> None:
-    """Covariances C and f^2 C commute: |m1 - m2|^2 + (1 - f)^2 tr C, with fewer pictures than features as well."""
+    """Covariances C and f^2 C commute: |m1 - m2|^2 + (1 - f)^2 tr C, with fewer images than features as well."""
     first = correlated(np.random.default_rng(seed), count, 24)
     second = factor * first + shift
     expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + (1 - factor) ** 2 * np.trace(np.cov(first, rowvar=False))

@@ -173,6 +173,6 @@ def test_progress_shows_the_rate_and_what_was_there_already(
     host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.cut_after = [1_048_576]
-    fetch(host, tmp_path / "file.pkl", show=True)
+    fetch(host, tmp_path / "file.pkl", progress=True)
     shown = capsys.readouterr().err
     assert "file.pkl" in shown and "2.10M/2.10M" in shown and "B/s" in shown

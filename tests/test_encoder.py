@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def pictures(generator: Generator, *seeds: int) -> torch.Tensor:
+def images(generator: Generator, *seeds: int) -> torch.Tensor:
     with torch.no_grad():
         return generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds(seeds)), generator))
 
@@ -128,7 +128,7 @@ def test_it_is_found_in_the_cache_by_its_network_and_used(network: Path, cache: 
     how = ProjectionConfig(search=SearchConfig(loss="pixel", samples=2), schedule=ScheduleConfig(steps=3))
     projector = make_projector(network, how)
     assert projector.encoder is not None and projector.start_name == "encoder"
-    target = pictures(generator, 1)
+    target = images(generator, 1)
     with torch.no_grad():
         assert torch.equal(projector.start(target, projector.objective(target)), projector.encoder(target))
     assert make_projector(network, replace(how, search=replace(how.search, start="samples"))).encoder is None
@@ -197,7 +197,7 @@ def test_an_encoder_cuts_the_steps_to_the_same_loss_by_half(taught: tuple[Path, 
     """Against the mean, and against the nearest of 129 samples, the default without an encoder."""
     generator = load_generator(taught[0])
     encoder = read_encoder(taught[1], generator)
-    target = pictures(generator, *range(50, 58))
+    target = images(generator, *range(50, 58))
     curves = {}
     for start in ("mean", "samples", "encoder"):
         how = ProjectionConfig(search=SearchConfig(space=space, loss="pixel", start=start))

@@ -71,7 +71,7 @@ def test_layers_that_are_not_named_stay_the_first_ones() -> None:
 
 
 def test_a_run_gives_back_its_own_pictures_and_walks_between_them(home: Path) -> None:
-    """Inversion: a picture that the run drew is found again."""
+    """Inversion: an image that the run drew is found again."""
     training = {"steps": 2, "batch_size": 8}
     network = {"size_px": 16, "z_dim": 4, "channels": 8}
     faces = home / "faces" / "one"
@@ -79,11 +79,11 @@ def test_a_run_gives_back_its_own_pictures_and_walks_between_them(home: Path) ->
         write_image(faces / f"{number}.png", np.full((16, 16, 3), 20 * number, np.uint8))
     train(config_from_dict({"network": network, "training": training}), home / "run")
     trained = load_run(Run.open(home / "run"))
-    drawn = trained.pictures(trained.draw(2, seed=5))
+    drawn = trained.images(trained.draw(2, seed=5))
     z, distances = invert(trained, drawn, RunMorphSettings(search_steps=200))
-    again = trained.pictures(z)
+    again = trained.images(z)
     apart = np.abs(again.astype(float) - drawn).mean()
-    random = np.abs(trained.pictures(trained.draw(2, seed=6)).astype(float) - drawn).mean()
+    random = np.abs(trained.images(trained.draw(2, seed=6)).astype(float) - drawn).mean()
     assert apart < 0.1 * random and z.abs().max() <= 1 and distances.shape == (2,)
     write_image(home / "a.png", data.astronaut()[:300, 60:400])
     result = run("morph", "a.png", "a.png", "--run", "run", "--steps", 3, "--frames", 4, "-o", "out")
@@ -117,7 +117,7 @@ def test_latents_of_another_network_and_missing_files_are_refused(home: Path) ->
     other = read_latent(home / "bob.safetensors")
     write_latent(home / "other.safetensors", Latent(other.w, "w+", "0" * 64))
     for name, text in (("other.safetensors", "another network"), ("no.safetensors", "does not exist"),
-                       ("no.jpg", "No such picture")):  # fmt: skip
+                       ("no.jpg", "No such image")):  # fmt: skip
         result = run("morph", "ann.safetensors", name, "--network", "net.pkl")
         assert result.exit_code == 1 and text in result.output, result.output
     assert not (home / "morphs").exists()

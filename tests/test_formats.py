@@ -101,6 +101,6 @@ def test_a_run_folder_is_read_and_its_config_is_written_alike(tmp_path: Path) ->
 
 def test_what_a_run_draws_is_what_it_drew() -> None:
     trained = load_trained(Run.open(FORMATS / "run"))
-    images = trained.pictures(trained.draw(2, 0))
+    images = trained.images(trained.draw(2, 0))
     assert images.dtype == np.uint8 and images.shape == (2, 16, 16, 3)
     assert abs(float(images.mean()) - 126.137) < 0.5

@@ -1,4 +1,4 @@
-"""Reading pictures of every kind that people have, and what is refused in which words."""
+"""Reading images of every kind that people have, and what is refused in which words."""
 
 import struct
 import zlib
@@ -13,24 +13,24 @@ from facemorph.images import grid, read_image, to_tensor, to_uint8, write_image
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """Smooth, and different in every corner: uint8 [40, 60, 3]."""
     y, x = np.mgrid[:40, :60]
     return np.stack([x * 4, y * 6, 255 - x * 2 - y], -1).astype(np.uint8)
 
 
-def test_colours_and_modes(tmp_path: Path, picture: np.ndarray) -> None:
-    image = Image.fromarray(picture)
+def test_colours_and_modes(tmp_path: Path, shown: np.ndarray) -> None:
+    image = Image.fromarray(shown)
     grey = np.asarray(image.convert("L"))
     cases = {
-        "rgb.png": (image, picture, 0),
+        "rgb.png": (image, shown, 0),
         "grey.png": (image.convert("L"), grey[..., None].repeat(3, 2), 0),
         "deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), grey[..., None].repeat(3, 2), 1),
         "deep.tiff": (Image.fromarray(grey.astype(np.uint16) * 257), grey[..., None].repeat(3, 2), 1),
-        "cmyk.jpg": (image.convert("CMYK"), picture, 12),
-        "palette.png": (image.convert("P", palette=Image.Palette.ADAPTIVE), picture, 40),
+        "cmyk.jpg": (image.convert("CMYK"), shown, 12),
+        "palette.png": (image.convert("P", palette=Image.Palette.ADAPTIVE), shown, 40),
         "bilevel.png": (image.convert("1"), np.asarray(image.convert("1").convert("RGB")), 0),
-        "webp.webp": (image, picture, 40),
+        "webp.webp": (image, shown, 40),
     }
     for name, (stored, expected, tolerance) in cases.items():
         stored.save(tmp_path / name)
@@ -39,31 +39,31 @@ def test_colours_and_modes(tmp_path: Path, picture: np.ndarray) -> None:
         assert np.abs(found.astype(int) - expected).max() <= tolerance, name
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path, picture: np.ndarray) -> None:
+def test_transparency_is_laid_on_white(tmp_path: Path, image: np.ndarray) -> None:
     alpha = np.zeros((40, 60), np.uint8)
     alpha[:20] = 255
-    with_alpha = Image.fromarray(np.dstack([picture, alpha]))
+    with_alpha = Image.fromarray(np.dstack([image, alpha]))
     with_alpha.save(tmp_path / "a.png")
-    palette = Image.fromarray(picture).quantize(16)
+    palette = Image.fromarray(image).quantize(16)
     palette.info["transparency"] = palette.getpixel((59, 39))
     palette.save(tmp_path / "p.png")
     found = read_image(tmp_path / "a.png")
-    np.testing.assert_array_equal(found[:20], picture[:20])
+    np.testing.assert_array_equal(found[:20], image[:20])
     assert (found[20:] == 255).all()
     assert (read_image(tmp_path / "p.png")[39, 59] == 255).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_obeyed(tmp_path: Path, picture: np.ndarray, orientation: int) -> None:
+def test_exif_rotation_is_obeyed(tmp_path: Path, image: np.ndarray, orientation: int) -> None:
     stored = {  # how a camera held that way stores what stands upright
-        1: picture, 2: picture[:, ::-1], 3: picture[::-1, ::-1], 4: picture[::-1],
-        5: picture.transpose(1, 0, 2), 6: np.rot90(picture), 7: picture[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(picture, -1),
+        1: image, 2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1],
+        5: image.transpose(1, 0, 2), 6: np.rot90(image), 7: image[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(image, -1),
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -75,19 +75,19 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path, picture: np.ndarray) -> None:
-    (tmp_path / "text.jpg").write_text("no picture at all")
+def test_what_cannot_be_read_is_said(tmp_path: Path, image: np.ndarray) -> None:
+    (tmp_path / "text.jpg").write_text("no image at all")
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "bomb.png").write_bytes(png_that_claims(60_000, 60_000))
     (tmp_path / "large.png").write_bytes(png_that_claims(12_000, 11_000))
-    Image.fromarray(picture).resize((600, 400)).save(tmp_path / "whole.jpg")
+    Image.fromarray(image).resize((600, 400)).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:3000])
     for name, words in {
-        "text.jpg": "is not a picture that can be read",
+        "text.jpg": "is not an image that can be read",
         "empty.png": "is an empty file",
-        "folder.png": "is a folder; a picture file was expected",
-        "missing.png": "No such picture",
+        "folder.png": "is a folder; an image file was expected",
+        "missing.png": "No such image",
         "bomb.png": "claims too many pixels",
         "large.png": "at most 120 megapixels",
         "cut.jpg": "is damaged",
@@ -104,21 +104,21 @@ def test_small_and_large(tmp_path: Path, size: tuple[int, int]) -> None:
     assert read_image(tmp_path / "a.png").shape == (size[1], size[0], 3)
 
 
-def test_pixel_ranges_go_both_ways(picture: np.ndarray) -> None:
-    tensor = to_tensor(picture[None])
+def test_pixel_ranges_go_both_ways(image: np.ndarray) -> None:
+    tensor = to_tensor(image[None])
     assert (tensor.shape, float(tensor.min()) >= -1, float(tensor.max()) <= 1) == ((1, 3, 40, 60), True, True)
-    np.testing.assert_array_equal(to_uint8(tensor)[0], picture)
+    np.testing.assert_array_equal(to_uint8(tensor)[0], image)
 
 
-def test_a_grid_holds_every_picture(picture: np.ndarray) -> None:
-    sheet = grid([picture] * 5, columns=3, gap_px=2)
+def test_a_grid_holds_every_picture(image: np.ndarray) -> None:
+    sheet = grid([image] * 5, columns=3, gap_px=2)
     assert sheet.shape == (2 * 42 + 2, 3 * 62 + 2, 3)
-    np.testing.assert_array_equal(sheet[44:84, 64:124], picture)
+    np.testing.assert_array_equal(sheet[44:84, 64:124], image)
     assert (sheet[44:84, 126:] == 255).all()
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, picture: np.ndarray) -> None:
-    write_image(tmp_path / "a.png", picture)
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarray) -> None:
+    write_image(tmp_path / "a.png", image)
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises((ValueError, TypeError, KeyError)):
         write_image(tmp_path / "a.png", np.zeros((3, 3, 7), np.uint8))

@@ -144,8 +144,8 @@ def test_face_only_takes_the_colours_of_the_first_picture(pair: tuple[Face, Face
     first, second = pair
     cheeks = np.round(first.points[[2, 14]] * 0.6 + first.points[[30, 30]] * 0.4).astype(int)
     colours = {
-        name: np.mean([picture[y - 4 : y + 5, x - 4 : x + 5].mean((0, 1)) for x, y in cheeks], 0)
-        for name, picture in (
+        name: np.mean([image[y - 4 : y + 5, x - 4 : x + 5].mean((0, 1)) for x, y in cheeks], 0)
+        for name, image in (
             ("first", halved(first)),
             ("plain", halved(second)),
             ("fitted", Morph(*pair, face_only=True).at(1)),
@@ -158,13 +158,13 @@ def test_face_only_takes_the_colours_of_the_first_picture(pair: tuple[Face, Face
 def test_colours_are_matched_in_mean_and_gently_in_contrast() -> None:
     rng = torch.Generator().manual_seed(0)
     like = torch.rand(1, 3, 20, 20, generator=rng) * 0.4 - 0.3
-    picture = torch.rand(1, 3, 20, 20, generator=rng) * 0.04 + torch.tensor([0.2, 0.5, 0.1])[None, :, None, None]
+    image = torch.rand(1, 3, 20, 20, generator=rng) * 0.04 + torch.tensor([0.2, 0.5, 0.1])[None, :, None, None]
     mask = torch.zeros(1, 1, 20, 20)
     mask[..., 5:15, 5:15] = 1
-    matched = library.match_colours(picture, mask, like, mask)
+    matched = library.match_colours(image, mask, like, mask)
     inside = (..., slice(5, 15), slice(5, 15))
     torch.testing.assert_close(matched[inside].mean((2, 3)), like[inside].mean((2, 3)), atol=1e-5, rtol=0)
-    spread = matched[inside][:, 0].std() / picture[inside][:, 0].std()
+    spread = matched[inside][:, 0].std() / image[inside][:, 0].std()
     assert spread == pytest.approx(1.3, abs=1e-3)  # the limit: ten times would be needed
 
 
@@ -365,8 +365,8 @@ def test_the_command_as_written_works(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.jpg", None, "No such picture"),
-        ("text.jpg", b"not a picture", "is not a picture that can be read"),
+        ("missing.jpg", None, "No such image"),
+        ("text.jpg", b"not an image", "is not an image that can be read"),
         ("empty.png", b"", "is an empty file"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them, here two with gloo on the processor."""
+"""Several processes, as torchrun starts them, here two with gloo on the CPU."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def test_two_processes_align_a_folder_as_one_does(shared: Path, tmp_path: Path) 
         with Image.open(path) as image:
             image.convert("RGB").resize((448, 448)).save(source / f"{number}.png")
     Image.new("RGB", (128, 128)).save(source / "none.png")
-    (source / "torn.png").write_bytes(b"no picture")
+    (source / "torn.png").write_bytes(b"no image")
     words = ("align", "-q", str(source), "--jobs", "1", "-o")
     one = subprocess.run([sys.executable, "-m", "facemorph", *words, str(tmp_path / "one")], capture_output=True)
     two = torchrun(*words, str(tmp_path / "two"))

@@ -32,7 +32,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "weights"
 
 
-def pictures(side_px: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+def images(side_px: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     numbers = torch.Generator().manual_seed(0)
     first = torch.rand(2, 3, side_px, side_px, generator=numbers) * 2 - 1
     return first, (first + 0.3 * torch.randn(first.shape, generator=numbers)).clamp(-1, 1)
@@ -56,7 +56,7 @@ def reference(vgg: Path, heads: Path) -> Any:
 @pytest.mark.parametrize("side_px", [32, 64])
 def test_lpips_is_the_published_package_to_1e_5(random_files: tuple[Path, Path], side_px: int) -> None:
     theirs, ours = reference(*random_files), load_lpips(*random_files)
-    first, second = pictures(side_px)
+    first, second = images(side_px)
     with torch.inference_mode():
         expected, found = theirs(first, second).flatten(), ours(first, second)
     assert found.dtype == torch.float32 and found.shape == (2,)
@@ -74,11 +74,11 @@ def test_lpips_heads_of_the_package_are_found_and_are_the_published_ones(monkeyp
 def test_lpips_by_hand_on_one_stage(random_files: tuple[Path, Path]) -> None:
     """The first stage's share, from its definition, in numpy: independent of the package."""
     network = load_lpips(*random_files)
-    first, second = pictures(16)
+    first, second = images(16)
     state, heads = (torch.load(path, weights_only=True) for path in random_files)
     units = []
-    for picture in (first, second):
-        x = (picture - torch.tensor(perceptual.SHIFT)[:, None, None]) / torch.tensor(perceptual.SCALE)[:, None, None]
+    for image in (first, second):
+        x = (image - torch.tensor(perceptual.SHIFT)[:, None, None]) / torch.tensor(perceptual.SCALE)[:, None, None]
         for index in (0, 2):
             weight, bias = state[f"features.{index}.weight"], state[f"features.{index}.bias"]
             x = torch.conv2d(x, weight, bias, padding=1).clamp_min(0)
@@ -92,7 +92,7 @@ def test_lpips_by_hand_on_one_stage(random_files: tuple[Path, Path]) -> None:
 
 def test_equal_pictures_are_at_0_and_gradients_are_finite_on_black(random_files: tuple[Path, Path]) -> None:
     network = load_lpips(*random_files)
-    first, _ = pictures(32)
+    first, _ = images(32)
     assert float(network(first, first).abs().max()) == 0
     flat = torch.full((1, 3, 32, 32), -1.0, requires_grad=True)
     network(flat, first[:1]).sum().backward()

@@ -12,7 +12,7 @@ from facemorph.metrics.image_quality import SCALE_WEIGHTS, ms_ssim, num_scales, 
 
 
 def pair(side_px: int, seed: int = 0, noise: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures [2, 3, side, side + 6] that resemble each other."""
+    """Two images [2, 3, side, side + 6] that resemble each other."""
     numbers = np.random.default_rng(seed)
     smooth = np.cumsum(numbers.normal(size=(2, 3, side_px, side_px + 6)), 3)
     first = smooth / np.abs(smooth).max()

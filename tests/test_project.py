@@ -97,7 +97,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
     result = run(broken, people / "eileen.png", people / "grace.jpg", *quick(network, out))
     assert result.exit_code == 0, result.output
-    assert "2 of 3 pictures found" in result.output and "broken.jpg is damaged" in result.output
+    assert "2 of 3 images found" in result.output and "broken.jpg is damaged" in result.output
     for name in ("eileen.png", "grace.jpg"):
         holds_together(out / Path(name).stem, network, people / name)
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
@@ -118,11 +118,11 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
 def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) -> None:
     network = shared / "fixtures" / "stylegan" / "stylegan1-256-random.pkl"
     folder = shared / "data" / "portraits" / "london"
-    pictures = [folder / "man_005_neutral.jpg", folder / "woman_002_neutral.jpg"]
-    latents = project_files(pictures, tmp_path, network, QUICK)
-    assert [path.parent.name for path in latents] == [path.stem for path in pictures]
-    for path, picture in zip(latents, pictures, strict=True):
-        report = holds_together(path.parent, network, picture)
+    images = [folder / "man_005_neutral.jpg", folder / "woman_002_neutral.jpg"]
+    latents = project_files(images, tmp_path, network, QUICK)
+    assert [path.parent.name for path in latents] == [path.stem for path in images]
+    for path, image in zip(latents, images, strict=True):
+        report = holds_together(path.parent, network, image)
         assert misalignment(locate_face(read_image(path.parent / "aligned.png"), "it").landmarks, 256) < 0.02
         assert report["descriptor_distance"] is not None or "no face" in report["descriptor_reason"]
 
@@ -130,8 +130,8 @@ def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) 
 def test_nothing_is_projected_where_no_picture_can_be(network: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "sky.png", np.full((200, 200, 3), 90, np.uint8))
     result = run(tmp_path / "sky.png", tmp_path / "none.jpg", *quick(network, tmp_path / "out"))
-    assert result.exit_code == 1 and "None of the pictures could be projected" in result.output
-    assert "No face was found" in result.output and "No such picture" in result.output
+    assert result.exit_code == 1 and "None of the images could be projected" in result.output
+    assert "No face was found" in result.output and "No such image" in result.output
 
 
 def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(people: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(peo
     with pytest.raises(InputError, match="is not aligned: the face lies") as error:
         read_portrait(people / "eileen.png", 64, aligned=True)
     assert "Leave --aligned out" in str(error.value)
-    with pytest.raises(InputError, match="aligned pictures are square"):
+    with pytest.raises(InputError, match="aligned images are square"):
         read_portrait(people / "grace.jpg", 64, aligned=True)
     aligned = tmp_path / "aligned.png"
     write_image(aligned, cut(image, ffhq_quad(locate_face(image, "it").landmarks), 256))
@@ -150,15 +150,15 @@ def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(peo
 
 
 def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network: Path, tmp_path: Path) -> None:
-    generator, picture = load_generator(network), tmp_path / "nonsense.png"
+    generator, image = load_generator(network), tmp_path / "nonsense.png"
     with torch.no_grad():
-        write_image(picture, to_uint8(generator(generator.z_from_seeds([3])))[0])
+        write_image(image, to_uint8(generator(generator.z_from_seeds([3])))[0])
     with pytest.raises(FaceError, match="No face was found"):
-        read_portrait(picture, 64)
-    (latent,) = project_files([picture], tmp_path / "out", network, QUICK, aligned=True)
+        read_portrait(image, 64)
+    (latent,) = project_files([image], tmp_path / "out", network, QUICK, aligned=True)
     report = json.loads((latent.parent / "report.json").read_text())
     assert "no face was found" in report["remarks"][0] and report["descriptor_distance"] is None
-    assert np.array_equal(read_image(latent.parent / "aligned.png"), read_image(picture))
+    assert np.array_equal(read_image(latent.parent / "aligned.png"), read_image(image))
 
 
 def test_missing_weights_are_told_with_what_works_now(people: Path, network: Path, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
 def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="called 'a' and would mix"):
         project_files([Path("x/a.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
-    with pytest.raises(InputError, match="No pictures"):
+    with pytest.raises(InputError, match="No images"):
         project_files([], tmp_path, network, QUICK)
 
 
@@ -267,10 +267,10 @@ def test_the_mask_covers_the_face_softly(people: Path) -> None:
 def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     path.write_bytes(dumps(stylegan1(32)))
-    pictures = [people / "eileen.png", people / "grace.jpg"]
+    images = [people / "eileen.png", people / "grace.jpg"]
     together = ProjectionConfig(search=SearchConfig(loss="pixel", samples=4, batch_size=2), schedule=QUICK.schedule)
-    one = project_files(pictures, tmp_path / "one", path, QUICK)
-    two = project_files(pictures, tmp_path / "two", path, together)
+    one = project_files(images, tmp_path / "one", path, QUICK)
+    two = project_files(images, tmp_path / "two", path, together)
     for first, second in zip(one, two, strict=True):
         assert np.allclose(read_latent(first).w, read_latent(second).w, atol=5e-3)
 
@@ -278,13 +278,13 @@ def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, t
 def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
     people: Path, network: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "torn.png").write_bytes(b"no picture")
-    pictures = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    images = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    project_files(pictures, alone, network, QUICK)
-    first = project_files(pictures, shared, network, QUICK, share=Shard(0, 2))
+    project_files(images, alone, network, QUICK)
+    first = project_files(images, shared, network, QUICK, share=Shard(0, 2))
     assert not (shared / "manifest.jsonl").exists()
-    assert project_files(pictures, shared, network, QUICK, share=Shard(1, 2)) == []  # only the torn one: no error
+    assert project_files(images, shared, network, QUICK, share=Shard(1, 2)) == []  # only the torn one: no error
     assert first == [shared / "eileen" / "latent.safetensors", shared / "grace" / "latent.safetensors"]
     assert (shared / "manifest.jsonl").read_text() == (alone / "manifest.jsonl").read_text()
     assert not list(shared.glob(".manifest-*"))

@@ -1,4 +1,4 @@
-"""The search: a generated picture is found again; schedules, terms and noise maps do what they say."""
+"""The search: a generated image is found again; schedules, terms and noise maps do what they say."""
 
 import itertools
 from pathlib import Path
@@ -43,7 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Generator:
 
 
 def of_seed(generator: Generator, *seeds: int) -> torch.Tensor:
-    """Pictures [N, 3, R, R] and nothing else of them."""
+    """Images [N, 3, R, R] and nothing else of them."""
     with torch.no_grad():
         return generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds(seeds)), generator))
 

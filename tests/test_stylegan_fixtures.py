@@ -169,7 +169,7 @@ def test_tensorflow_activations_of_every_layer(tensorflow: Fixture) -> None:
     for key in tensorflow.expected:
         scope = key.removeprefix("layer/")
         growing = scope.startswith("ToRGB_lod") and scope != "ToRGB_lod0"  # not evaluated when growing has ended
-        summed = scope.endswith(("ToRGB", "Upsample"))  # the picture so far, which no module of ours returns
+        summed = scope.endswith(("ToRGB", "Upsample"))  # the image so far, which no module of ours returns
         constant = scope == "4x4/Const" and architecture.generation == 2
         if not key.startswith("layer/") or growing or summed or constant:
             continue

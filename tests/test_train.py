@@ -57,10 +57,10 @@ def log_without_time(run: Path) -> list[list[str]]:
 @pytest.mark.parametrize("size_px", [16, 64, 128])
 def test_shapes_and_ranges(kernel_px: int, first_layer: str, size_px: int) -> None:
     network = Network(size_px=size_px, channels=4, kernel_px=kernel_px, first_layer=first_layer)
-    pictures = Generator(network)(torch.randn(3, 100))
-    assert pictures.shape == (3, 3, size_px, size_px)
-    assert pictures.abs().max() <= 1
-    assert Discriminator(network)(pictures).shape == (3,)
+    images = Generator(network)(torch.randn(3, 100))
+    assert images.shape == (3, 3, size_px, size_px)
+    assert images.abs().max() <= 1
+    assert Discriminator(network)(images).shape == (3,)
 
 
 def test_the_networks_have_the_published_size() -> None:
@@ -110,7 +110,7 @@ def test_it_learns_the_two_colours(faces: Path, tmp_path: Path) -> None:
     health, interrupted = training.train(config, tmp_path / "run")
     assert not interrupted
     trained = load_generator(Run.open(tmp_path / "run"))
-    means = trained.pictures(trained.draw(128, 0)).mean((1, 2))
+    means = trained.images(trained.draw(128, 0)).mean((1, 2))
     red, blue = (np.linalg.norm(means - np.array(colour), axis=1) for colour in PEOPLE.values())
     assert np.minimum(red, blue).mean() < 85  # mid-grey lies 120 away from both
     assert 0.05 < (red < blue).mean() < 0.95, "one person was forgotten"
@@ -298,7 +298,7 @@ def test_the_commands_on_a_trained_run(faces: Path, tmp_path: Path) -> None:
         result = invoke(main, words)
         assert (result.exit_code, "exists already" in result.output) == (1, True), result.output
         assert [path for path in mine.parent.iterdir()] == [mine] and "nobody" in mine.read_text()
-        if not {"evaluate", "--measure"} & set(command):  # there are no faces to find in pictures of 16 px
+        if not {"evaluate", "--measure"} & set(command):  # there are no faces to find in images of 16 px
             assert invoke(main, [*words, "--overwrite"]).exit_code == 0
             assert mine.read_bytes()[:4] in (b"\x89PNG", b"GIF8")
 

@@ -26,7 +26,7 @@ PEOPLE = {"anna": (220, 60, 60), "ben": (60, 60, 220)}
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two "persons", each a colour of its own with a little noise: 24 pictures a person."""
+    """Two "persons", each a colour of its own with a little noise: 24 images a person."""
     folder = tmp_path_factory.mktemp("faces")
     rng = np.random.default_rng(0)
     for name, colour in PEOPLE.items():
@@ -85,16 +85,16 @@ def test_spectral_norm_holds_the_largest_singular_value_at_1() -> None:
 def test_the_penalty_is_the_squared_gradient_of_each_logit() -> None:
     torch.manual_seed(0)
     d = Discriminator(Network(size_px=16, channels=4, d_norm="none")).double()
-    pictures = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
 
     def slope(index: int) -> float:
         """By differences, along the gradient's own direction."""
-        x = pictures[index : index + 1].clone().requires_grad_()
+        x = images[index : index + 1].clone().requires_grad_()
         (gradient,) = torch.autograd.grad(d(x).sum(), x)
         way = gradient / gradient.norm() * 1e-6
         return ((d(x + way) - d(x - way)) / 2e-6).item()
 
-    shown = pictures.clone().requires_grad_()
+    shown = images.clone().requires_grad_()
     penalty = squared_gradient(d(shown), shown)
     assert penalty.item() == pytest.approx(np.mean([slope(i) ** 2 for i in range(3)]), rel=1e-4)
     penalty.backward()
@@ -108,7 +108,7 @@ def test_the_hinge_has_no_gradient_where_d_is_sure(faces: Path) -> None:
     state = State(config, torch.device("cpu"))
     bias = state.d.layers[-2].bias
     with torch.no_grad():
-        bias.fill_(50.0)  # every picture looks real: only the fakes have something to say
+        bias.fill_(50.0)  # every image looks real: only the fakes have something to say
     train_on_batch(
         state, torch.zeros(16, 3, 16, 16), torch.zeros(16, dtype=torch.long), config, torch.float32, seeded()
     )
@@ -176,7 +176,7 @@ def test_a_conditional_run_draws_whom_it_is_told(faces: Path, tmp_path: Path) ->
     training.train(config, run)
     trained = load_generator(Run.open(run))
     assert trained.persons == ("anna", "ben")
-    means = {name: trained.pictures(trained.draw(64, 0, name)).mean((0, 1, 2)) for name in PEOPLE}
+    means = {name: trained.images(trained.draw(64, 0, name)).mean((0, 1, 2)) for name in PEOPLE}
     for name, colour in PEOPLE.items():
         other = next(value for key, value in PEOPLE.items() if key != name)
         assert np.linalg.norm(means[name] - colour) < np.linalg.norm(means[name] - other)

@@ -214,7 +214,7 @@ def test_collapse_and_a_d_that_wins_are_said_while_they_happen(
         for record in caplog.records:
             text = record.getMessage()
             assert int(text.split()[1].strip(":")) <= 700
-            seen |= {word for word in ("D has been sure", "nearly one picture") if word in text}
+            seen |= {word for word in ("D has been sure", "nearly one image") if word in text}
         if len(seen) == 2:
             return
     raise AssertionError(f"only {seen} was said")
@@ -240,7 +240,7 @@ def test_one_person_s_collapse_is_seen_beside_the_other_s_variety() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_d_s_batch_statistics_and_weights_are_those_of_separate_passes(faces: Path, dtype: torch.dtype) -> None:
-    """Real and fake pictures have statistics of their own, and a pass never sees weights from before a step."""
+    """Real and fake images have statistics of their own, and a pass never sees weights from before a step."""
     from facemorph.dcgan.networks import draw_z
     from facemorph.dcgan.step import train_on_batch
 

@@ -21,7 +21,7 @@ BITS, CELL = 8, 16
 
 
 def numbered(index: int, corner: bool = False) -> np.ndarray:
-    """A picture whose top row of cells is `index` in binary; `corner` paints the top left quarter's left side red."""
+    """An image whose top row of cells is `index` in binary; `corner` paints the top left quarter's left side red."""
     image = np.zeros((64, BITS * CELL, 3), np.uint8)
     for bit in range(BITS):
         image[:CELL, bit * CELL : (bit + 1) * CELL] = 255 * (index >> bit & 1)
@@ -61,7 +61,7 @@ def even(seconds: float, fps: float, start: float = 0.0) -> list[float]:
 
 
 def run(clip: Path, output: Path, **settings: int | str) -> list[dict]:
-    """Rows of the pictures that extract makes of one clip, after checking each against its picture."""
+    """Rows of the images that extract makes of one clip, after checking each against its image."""
     options = video.ExtractSettings(**{"format": "png", **settings})  # type: ignore[arg-type]
     video.extract(video.find_people([clip]), output, options)
     rows = [row for row in read_jsonl(output / clip.stem / "manifest.jsonl") if "file" in row]
@@ -128,7 +128,7 @@ def test_the_rotation_flag_is_obeyed(tmp_path: Path, rotation: int) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(1, 24), rotation=rotation, corner=True)
     video.extract(video.find_people([clip]), tmp_path / "out", video.ExtractSettings(format="png"))
     image = read_image(next((tmp_path / "out" / "a").glob("*.png"))).astype(int)
-    # Phones write a matrix that turns the stored picture counter-clockwise by the angle.
+    # Phones write a matrix that turns the stored image counter-clockwise by the angle.
     expected = np.rot90(numbered(0, corner=True), rotation // 90)
     assert image.shape == expected.shape
     red = (image[..., 0] > 200) & (image[..., 1] < 60)
@@ -201,7 +201,7 @@ def test_a_rerun_completes_what_was_interrupted_and_touches_nothing_else(tmp_pat
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.glob("*.png")}
     manifest = (folder / "manifest.jsonl").read_text()
     lost = sorted(before)[3:9]
-    for name in lost:  # as a kill in the middle leaves it: some pictures, and a manifest that only began
+    for name in lost:  # as a kill in the middle leaves it: some images, and a manifest that only began
         (folder / name).unlink()
     head = json.loads(manifest.splitlines()[0])
     begun = {key: head[key] for key in ("clip", "clip_sha256", "settings")} | {"state": "begun"}

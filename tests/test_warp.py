@@ -7,7 +7,7 @@ import torch
 from facemorph.faces.warp import border_points, sample, sampling_map, signed_areas, triangulate, warp
 
 
-def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+def image(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -23,9 +23,9 @@ def mesh(width: int, height: int, moved_px: float, seed: int = 0) -> tuple[np.nd
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 61), (360, 201)])
 def test_an_unmoved_mesh_leaves_every_pixel_as_it_was(size: tuple[int, int]) -> None:
-    image = picture(*size)
+    pixels = image(*size)
     source, _, triangles = mesh(*size, 0)
-    np.testing.assert_array_equal(warp(image, source, source, triangles), image)
+    np.testing.assert_array_equal(warp(pixels, source, source, triangles), pixels)
 
 
 def test_the_map_of_an_affine_movement_is_that_movement() -> None:
@@ -91,22 +91,22 @@ def test_coinciding_and_collinear_points_do_no_harm() -> None:
     source, target = np.concatenate([source[:6], source]), np.concatenate([target[:6], target])
     line = np.stack([np.arange(20, 80, 5), np.full(12, 50)], 1)
     source, target = np.concatenate([source, line]), np.concatenate([target, line])
-    image = picture(100, 100)
-    np.testing.assert_array_equal(warp(image, source, source, triangulate(source)), image)
+    pixels = image(100, 100)
+    np.testing.assert_array_equal(warp(pixels, source, source, triangulate(source)), pixels)
     assert np.isfinite(sampling_map(target, source, triangulate(source), 100, 100)).all()
 
 
 def test_a_mesh_smaller_than_the_picture_is_refused() -> None:
     points = border_points(50, 50)
-    with pytest.raises(ValueError, match="does not cover the 60 x 50 picture"):
+    with pytest.raises(ValueError, match="does not cover the 60 x 50 image"):
         sampling_map(points, points, triangulate(points), 60, 50)
 
 
 def test_the_result_may_have_another_size_than_the_picture() -> None:
-    image = np.repeat(np.repeat(picture(20, 20), 2, 0), 2, 1)  # 40 x 40 in even blocks
+    pixels = np.repeat(np.repeat(image(20, 20), 2, 0), 2, 1)  # 40 x 40 in even blocks
     source, target = border_points(40, 40), border_points(20, 20)
-    half = warp(image, source, target, triangulate(target), size=(20, 20))
-    np.testing.assert_array_equal(half, image[::2, ::2])
+    half = warp(pixels, source, target, triangulate(target), size=(20, 20))
+    np.testing.assert_array_equal(half, pixels[::2, ::2])
 
 
 def test_border_points_lie_on_the_outer_edges() -> None:

@@ -135,12 +135,12 @@ def small(faces: Path, **training: object) -> Config:
     )
 
 
-@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this processor")
+@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this CPU")
 @pytest.mark.parametrize("d_norm", ["batch", "spectral", "none"])
 def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
     """Losses but for rounding. In gradients, where rounding moves one activation in a million over its kink at 0, that
     one shows; in G's more so, after Adam's first step, which is of the sign's size."""
-    pictures = torch.randint(0, 255, (FACES, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.randint(0, 255, (FACES, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     told = {}
     for precision in ("auto", "float32"):
         config = config_from_dict(
@@ -152,7 +152,7 @@ def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
         state = State(config, CPU)
         quick = [layer.winograd for layer in state.d.modules() if isinstance(layer, WinogradConv2d)]
         assert quick == [precision == "auto"] * 3
-        log = train_step(state, pictures, torch.zeros(FACES, dtype=torch.long), config, torch.float32)
+        log = train_step(state, images, torch.zeros(FACES, dtype=torch.long), config, torch.float32)
         gradients = [torch.cat([p.grad.flatten() for p in part.parameters()]) for part in (state.d, state.g)]
         told[precision] = [log[:3], *gradients]
     for ours, direct, share in zip(told["auto"], told["float32"], (1e-5, 0.01, 0.03), strict=True):
@@ -160,7 +160,7 @@ def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
         assert (ours - direct).norm() <= share * direct.norm()
 
 
-@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this processor")
+@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this CPU")
 def test_an_interrupted_run_gives_the_same_numbers_to_the_bit(faces: Path, tmp_path: Path) -> None:
     train(small(faces), tmp_path / "whole", device_name="cpu")
     train(small(faces, steps=3), tmp_path / "parts", device_name="cpu")

@@ -23,7 +23,7 @@ KILLS, STEPS = 16, 300
 
 
 def make_faces(folder: Path) -> Path:
-    """Two "persons", each a colour of its own with a little noise: 24 pictures a person."""
+    """Two "persons", each a colour of its own with a little noise: 24 images a person."""
     rng = np.random.default_rng(0)
     for name, colour in PEOPLE.items():
         (folder / name).mkdir(parents=True)

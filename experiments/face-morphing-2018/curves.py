@@ -20,15 +20,15 @@ PANELS = {  # title: the runs that are laid over each other; a long one begins a
     "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper", "woman-aligned-paper-long"),
     "15: both": ("mixed-paper", "mixed-paper-long"),
     "15: both, our recipe": ("mixed-ours",),
-    "16: 500 pictures": ("woman-500-paper",),
-    "17: 100 pictures": ("woman-100-paper",),
+    "16: 500 images": ("woman-500-paper",),
+    "17: 100 images": ("woman-100-paper",),
     "16, 17: our recipe": ("woman-500-ours", "woman-100-ours"),
 }
 WINDOW = 20  # steps that a point averages
 
 
 def draw(work: Path, output: Path, scale: str = "small") -> bool:
-    """Write the picture; False where none of its runs is there."""
+    """Write the image; False where none of its runs is there."""
     found = {}
     for title, names in PANELS.items():
         runs = [path for name in names for path in sorted((work / "runs" / scale).glob(f"{name}-[0-9]"))]

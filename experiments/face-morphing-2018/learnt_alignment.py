@@ -7,7 +7,7 @@ D sees faces that were shifted, turned and scaled at random (`jittered` in mater
 before D sees it, so G need not draw misplaced faces: it may draw all of them at one place and leave the rest to the
 mover. `none` is without a mover: reproduce.py's run jitter-*-ours (small), with the settings of the others; `known`
 moves as the training faces were moved, `learnt` begins at an eighth of the limits and lets the gradient find how far.
-Written to work/learnt-alignment.jsonl, one row each: how far G's own pictures (before the mover) differ from each
+Written to work/learnt-alignment.jsonl, one row each: how far G's own images (before the mover) differ from each
 other and their eyes lie apart, how often a face is seen and is one of the persons, Frechet distance to aligned faces.
 """
 
@@ -39,26 +39,26 @@ from facemorph.metrics.distributions import frechet
 
 PERSONS = ("man", "woman")
 WAYS = ("none", "known", "learnt")
-COUNT = 300  # pictures that are compared
+COUNT = 300  # images that are compared
 BEGIN = 0.125  # strength from which one is learnt
 
 
 class Mover(torch.nn.Module):
-    """Shift, turn and scale pictures [N, 3, H, W] at random, up to `spread` [3] of the limits that material.py has."""
+    """Shift, turn and scale images [N, 3, H, W] at random, up to `spread` [3] of the limits that material.py has."""
 
     def __init__(self, spread: float, learnt: bool) -> None:
         super().__init__()
         self.spread = torch.nn.Parameter(torch.full((3,), spread), requires_grad=learnt)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        drawn = 2 * torch.rand(len(pictures), 4) - 1
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        drawn = 2 * torch.rand(len(images), 4) - 1
         angle = self.spread[1] * np.deg2rad(DEGREES) * drawn[:, 0]
         factor = torch.exp(self.spread[2] * np.log(SCALE) * drawn[:, 1])
-        shift = 2 * self.spread[0] * SHIFT * drawn[:, 2:]  # a picture is 2 wide for affine_grid
+        shift = 2 * self.spread[0] * SHIFT * drawn[:, 2:]  # an image is 2 wide for affine_grid
         cosine, sine = factor * angle.cos(), factor * angle.sin()
         rows = [torch.stack([cosine, -sine, shift[:, 0]], 1), torch.stack([sine, cosine, shift[:, 1]], 1)]
-        places = affine_grid(torch.stack(rows, 1), list(pictures.shape), align_corners=False)
-        return grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
+        places = affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+        return grid_sample(images, places, padding_mode="reflection", align_corners=False)
 
 
 def eyes_apart(studied: FaceFeatures) -> float | None:
@@ -71,20 +71,20 @@ def eyes_apart(studied: FaceFeatures) -> float | None:
     return float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))
 
 
-def deviation(pictures: np.ndarray) -> float:
-    """Standard deviation over the pictures uint8 [N, H, W, 3], averaged over the pixels, in grey levels of 255.
+def deviation(images: np.ndarray) -> float:
+    """Standard deviation over the images uint8 [N, H, W, 3], averaged over the pixels, in grey levels of 255.
 
     It needs no face to be seen, and falls as outlines come to lie at one place.
     """
-    return float(pictures.astype(np.float32).std(0).mean())
+    return float(images.astype(np.float32).std(0).mean())
 
 
 def some(folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """COUNT pictures of the folders together, evenly chosen: [N, H, W, 3], and the number of their folder [N]."""
+    """COUNT images of the folders together, evenly chosen: [N, H, W, 3], and the number of their folder [N]."""
     paths = [(path, label) for label, folder in enumerate(folders) for path in sorted(folder.glob("*.png"))]
     chosen = [paths[index] for index in np.linspace(0, len(paths) - 1, min(COUNT, len(paths))).astype(int)]
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path, _ in chosen]
-    return np.stack(pictures), np.array([label for _, label in chosen])
+    images = [np.asarray(Image.open(path).convert("RGB")) for path, _ in chosen]
+    return np.stack(images), np.array([label for _, label in chosen])
 
 
 def learn(folders: list[Path], strength: float | None, steps: int, seed: int) -> tuple[Generator, Health, list[float]]:
@@ -92,13 +92,13 @@ def learn(folders: list[Path], strength: float | None, steps: int, seed: int) ->
     training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
     config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=training)
     faces = load_faces(config.data, config.network.size_px, seed)
-    pictures, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
+    images, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)
     state = State(config, torch.device("cpu"))
     mover = Mover(strength or BEGIN, strength is None)
     state.g.register_forward_hook(lambda _network, _z, drawn: mover(drawn))
     if strength is None:
         state.optimize_g.add_param_group({"params": [mover.spread], "lr": 2e-3})
-    rows = [train_step(state, pictures, labels, config, torch.float32) for _ in trange(steps, unit=" steps")]
+    rows = [train_step(state, images, labels, config, torch.float32) for _ in trange(steps, unit=" steps")]
     losses = torch.stack(rows).numpy()
     spread = [round(value, 3) for value in mover.spread.tolist()]
     return (

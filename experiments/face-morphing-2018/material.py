@@ -1,6 +1,6 @@
 """What the runs learn from: aligned faces, and the ways of spoiling them that the 2018 paper tells of.
 
-Every function writes a folder of pictures once; a folder that is complete is left as it is.
+Every function writes a folder of images once; a folder that is complete is left as it is.
 """
 
 import json
@@ -25,13 +25,13 @@ def accepted(faces: Path) -> list[tuple[str, np.ndarray]]:
     return [(row["source"], np.array(row["landmarks"])) for row in rows if row.get("status") == "accepted"]
 
 
-def _once(folder: Path, pictures: Callable[[], Iterator[tuple[str, np.ndarray]]]) -> Path:
+def _once(folder: Path, images: Callable[[], Iterator[tuple[str, np.ndarray]]]) -> Path:
     done = folder / "done.json"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
         count = 0
-        for name, picture in pictures():
-            write_image(folder / f"{Path(name).stem}.png", picture)
+        for name, image in images():
+            write_image(folder / f"{Path(name).stem}.png", image)
             count += 1
         done.write_text(json.dumps({"pictures": count}))
     return folder
@@ -43,7 +43,7 @@ def rectangle(frames: Path, faces: Path, folder: Path) -> Path:
     Its side is 1.5 times the extent of that face's landmarks. Where clips differ in size, each clip has its own.
     """
 
-    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+    def images() -> Iterator[tuple[str, np.ndarray]]:
         placed: dict[tuple[int, ...], np.ndarray] = {}
         for name, points in accepted(faces):
             image = read_image(frames / name)
@@ -54,13 +54,13 @@ def rectangle(frames: Path, faces: Path, folder: Path) -> Path:
                 placed[image.shape] = np.array(corners)
             yield name, cut(image, placed[image.shape], SIZE_PX, 4 * SIZE_PX)
 
-    return _once(folder, pictures)
+    return _once(folder, images)
 
 
 def jittered(frames: Path, faces: Path, folder: Path, strength: float) -> Path:
     """The aligned faces, each shifted, turned and scaled at random, uniformly up to `strength` of the limits."""
 
-    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+    def images() -> Iterator[tuple[str, np.ndarray]]:
         random = np.random.default_rng(0)
         for name, points in accepted(faces):
             quad = eyes_quad(points)
@@ -72,13 +72,13 @@ def jittered(frames: Path, faces: Path, folder: Path, strength: float) -> Path:
             moved = (quad - centre) @ turn.T + centre + shift
             yield name, cut(read_image(frames / name), moved, SIZE_PX, 4 * SIZE_PX)
 
-    return _once(folder, pictures)
+    return _once(folder, images)
 
 
 def squares(source: Path, folder: Path) -> Path:
-    """Pictures of anything, the middle square of each."""
+    """Images of anything, the middle square of each."""
 
-    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+    def images() -> Iterator[tuple[str, np.ndarray]]:
         for path in sorted(source.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 image = read_image(path)
@@ -86,7 +86,7 @@ def squares(source: Path, folder: Path) -> Path:
                 top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
                 yield path.name, resize(np.ascontiguousarray(image[top : top + side, left : left + side]), SIZE_PX)
 
-    return _once(folder, pictures)
+    return _once(folder, images)
 
 
 def spread(frames: Path, faces: Path) -> dict[str, float]:

@@ -33,7 +33,7 @@ from walks import walk_all
 from facemorph.dcgan.run import Run
 from facemorph.files import sha256, write_json, write_jsonl
 
-# Half the paper's width and few steps let two processor cores do all of it in hours.
+# Half the paper's width and few steps let two CPU cores do all of it in hours.
 SCALES: dict[str, dict[str, Any]] = {
     "small": {"network.channels": 32, "training.steps": 1000, "output.checkpoint_every": 200},
     "full": {"training.steps": 1500},
@@ -165,12 +165,12 @@ def back_after(d_loss: np.ndarray, window: int = 100) -> int | None:
 @click.command()
 @click.option("--man", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
 @click.option("--woman", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
-@click.option("--noise", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pictures of no person.")
+@click.option("--noise", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Images of no person.")
 @click.option("--sample", is_flag=True, help="The embedded sample in place of --man and --woman.")
 @click.option("-o", "--output", "work", type=click.Path(path_type=Path), default=Path("work"), show_default=True)
 @click.option("--scale", type=click.Choice(list(SCALES)), default="small", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the processors.")
+@click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the CPUs.")
 @click.option("--figure", "figures", type=click.IntRange(6, 17), multiple=True, help="Only runs behind this figure.")
 @click.option("--only", multiple=True, help="Only runs whose name begins with this.")
 @click.option("--report", is_flag=True, help="Train nothing: judge what has been trained to its end.")

@@ -8,11 +8,11 @@ import material
 
 PLAIN: dict[str, object] = {}  # the paper's recipe: what the configuration's defaults are
 OURS: dict[str, object] = {"training.augment": ["color", "shift"], "training.ema": 0.99}  # mixed.yaml
-FLIPPED = {**OURS, "training.augment": ["color", "shift", "flip"]}  # a quarter of the pictures
+FLIPPED = {**OURS, "training.augment": ["color", "shift", "flip"]}  # a quarter of the images
 HALF_FLIPPED = {**FLIPPED, "training.flip": 0.5}  # as is usual: then G cannot know which way round faces are
 RECIPES = {"paper": PLAIN, "ours": OURS}
 R1: dict[str, object] = {"network.d_norm": "none", "training.r1": 1.0}
-FEW: dict[str, dict[str, object]] = {  # what else is said to help with few pictures
+FEW: dict[str, dict[str, object]] = {  # what else is said to help with few images
     "ema": {},
     "cutout": {"training.augment": ["color", "shift", "cutout"]},
     "flipped": FLIPPED,
@@ -99,7 +99,7 @@ def plan(sources: Sources) -> list[Planned]:
 
 
 def prepare(sources: Sources, planned: Planned) -> None:
-    """Make the pictures that this run learns from, where they are not there yet."""
+    """Make the images that this run learns from, where they are not there yet."""
     for folder in planned.faces:
         person, _, kind = folder.name.partition("-")
         if folder.parent.name != "material":

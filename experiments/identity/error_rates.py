@@ -20,21 +20,21 @@ from facemorph.faces.detect import KINDS
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--detector", choices=KINDS, default="cnn")
     options = parser.parse_args()
-    faces = describe_images(options.pictures, options.detector)
+    faces = describe_images(options.images, options.detector)
 
     kinds: dict[str, list[float]] = {"one person": [], "different, like sex": [], "different, unlike sex": []}
     for one, other in itertools.combinations(faces, 2):
-        (name, sex), (other_name, other_sex) = (person(face.picture) for face in (one, other))
+        (name, sex), (other_name, other_sex) = (person(face.path) for face in (one, other))
         kind = "like" if sex == other_sex else "unlike"
         kind = "one person" if name == other_name else f"different, {kind} sex"
         kinds[kind].append(float(np.linalg.norm(one.descriptor - other.descriptor)))
     same = np.array(kinds["one person"])
     different = np.array(kinds["different, like sex"] + kinds["different, unlike sex"])
     if not len(same) or not len(different):
-        parser.error("two pictures of one person and one of another are needed at least")
+        parser.error("two images of one person and one of another are needed at least")
 
     print(f"{'pairs':24}{'number':>8}{'nearest':>9}{'median':>9}{'farthest':>9}")
     for kind, distances in kinds.items():
@@ -56,9 +56,9 @@ def main() -> None:
         print(f"{label:24}{left:>30}{f'{taken} of {len(different)} ({taken / len(different):.1%})':>30}")
 
 
-def person(picture: Path) -> tuple[str, str]:
+def person(image: Path) -> tuple[str, str]:
     """A person's name, and the word that it starts with."""
-    name = picture.stem.rpartition("_")[0] or picture.stem
+    name = image.stem.rpartition("_")[0] or image.stem
     return name, name.partition("_")[0]
 
 

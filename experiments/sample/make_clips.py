@@ -56,7 +56,7 @@ def load(name: str) -> Portrait:
     box = max(dlib.get_frontal_face_detector()(image, 1), key=lambda box: box.area())  # type: ignore[attr-defined]
     box = (box.left(), box.top(), box.right(), box.bottom())
     scale = FACE_PX * DETAIL / float(np.ptp(steady_landmarks(image, box)[:, 1]))
-    # Landmarks come in whole pixels: find them anew in the enlarged picture.
+    # Landmarks come in whole pixels: find them anew in the enlarged image.
     large = Image.fromarray(image)
     large = large.resize((round(large.width * scale), round(large.height * scale)), Image.Resampling.LANCZOS)
     points = steady_landmarks(np.asarray(large), (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale))

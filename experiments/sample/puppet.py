@@ -35,7 +35,7 @@ PARAMETERS = {  # lowest and highest value of each; 0 is the portrait itself
     "pucker": (0.0, 1.0),
     "blink": (0.0, 1.0),
     "brow": (-0.5, 1.0),
-    "yaw": (-11.0, 11.0),  # degrees; positive turns the nose to the right of the picture
+    "yaw": (-11.0, 11.0),  # degrees; positive turns the nose to the right of the image
     "pitch": (-7.0, 7.0),  # degrees; positive looks down
     "roll": (-6.0, 6.0),  # degrees; positive tilts the head clockwise
     "shift_x": (-0.08, 0.08),  # of the face's height
@@ -48,7 +48,7 @@ Pose = dict[str, np.ndarray]  # one array of F values for each of PARAMETERS
 
 @dataclasses.dataclass(frozen=True)
 class Portrait:
-    """A frame-sized piece of a picture, at `detail` times the pixels of a frame, and what the rig may do with it."""
+    """A frame-sized piece of an image, at `detail` times the pixels of a frame, and what the rig may do with it."""
 
     image: np.ndarray  # uint8 RGB, [(size_px + 2 margin_px) detail, ..., 3]
     size_px: int
@@ -245,7 +245,7 @@ class Puppet:
         return np.concatenate(targets, 1), np.concatenate(sources, 1)
 
     def frames(self, pose: Pose) -> Iterator[np.ndarray]:
-        """Yield F pictures, uint8 RGB [size_px, size_px, 3]."""
+        """Yield F images, uint8 RGB [size_px, size_px, 3]."""
         portrait = self.portrait
         planes = to_tensor(portrait.image[None])
         targets, sources = self.meshes(pose)

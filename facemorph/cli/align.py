@@ -27,11 +27,11 @@ from facemorph.cli.options import PATH, output_option, verbosity
     help="cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
 )
 @click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper's crop, in frame pixels.")
-@click.option("--person", type=PATH, help="Picture of the one to keep; faces that do not match are rejected.")
+@click.option("--person", type=PATH, help="Image of the one to keep; faces that do not match are rejected.")
 @click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not looked for.")
 @click.option("--follow", is_flag=True, help="Look first where the face was in the frame before: for large frames.")
 @click.option("--device", default="cpu", show_default=True, help="Where the CNN detector runs: cpu or cuda.")
-@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one for each processor.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one for each CPU.")
 @verbosity
 def align(
     folders: tuple[Path, ...],
@@ -45,11 +45,11 @@ def align(
     follow: bool,
     device: str,
     jobs: int,
-    show: bool,
+    progress: bool,
 ) -> None:
-    """Find the face in every picture of FOLDERS, and cut it out aligned.
+    """Find the face in every image of FOLDERS, and cut it out aligned.
 
-    Each folder is a person; its faces go to faces/<folder>/, with a manifest.jsonl that accounts for every picture, and
+    Each folder is a person; its faces go to faces/<folder>/, with a manifest.jsonl that accounts for every image, and
     contact sheets of the accepted and the rejected beside it. Where there are several faces, the largest is taken, or
     with --person the one that matches. Running it again completes what was interrupted. Several processes share the
     work where RANK and WORLD_SIZE are set, as torchrun sets them.
@@ -68,10 +68,12 @@ def align(
     made = []
     for folder in library.find_folders(list(folders)):
         target = output / folder.resolve().name
-        bars = show and share.rank == 0
-        rows = library.align(folder, target, settings, person=person, jobs=jobs, device=device, share=share, show=bars)
-        if len(rows) < len(library.pictures(folder)):
-            click.echo(f"{target}: share {share.rank + 1} of {share.world} done, {len(rows)} pictures")
+        bars = progress and share.rank == 0
+        rows = library.align(
+            folder, target, settings, person=person, jobs=jobs, device=device, share=share, progress=bars
+        )
+        if len(rows) < len(library.list_images(folder)):
+            click.echo(f"{target}: share {share.rank + 1} of {share.world} done, {len(rows)} images")
             continue
         accepted = sum(row["status"] == "accepted" for row in rows)
         click.echo(f"{target}: {accepted} of {len(rows)} faces accepted ({accepted / len(rows):.1%})")
@@ -80,7 +82,7 @@ def align(
         several = sum(row.get("faces", 0) > 1 for row in rows)
         if several:
             rule = "the one that matches" if person else "the largest"
-            click.echo(f"  several faces in {several} pictures: {rule} was taken")
+            click.echo(f"  several faces in {several} images: {rule} was taken")
         click.echo(f"  contact sheets: {target}-accepted.jpg" + (f", {target}-rejected.jpg" if reasons else ""))
         made.append(target)
     if made:

@@ -30,9 +30,9 @@ from facemorph.cli.projection_options import name_of, projecting
 @verbosity
 def child(
     mother: Path, father: Path, network: str, ages: tuple[float, ...], folder: Path | None, output: Path | None,
-    overwrite: bool, show: bool, search: Any, **how: Any,
+    overwrite: bool, progress: bool, search: Any, **how: Any,
 ) -> None:  # fmt: skip
-    """Children of MOTHER and FATHER, two portraits or latents of `facemorph project`: a sheet, pictures, latents.
+    """Children of MOTHER and FATHER, two portraits or latents of `facemorph project`: a sheet, images, latents.
 
     It is a mix of two points in a network's latent space, not a forecast: nobody's child is known to look like this.
 
@@ -50,10 +50,10 @@ def child(
     check_free(target, overwrite)
     family = ChildrenConfig(ages=ages, **how)
     generator, latents = resolve_latents(
-        [mother, father], network, search.settings, show=show, **search.where,
+        [mother, father], network, search.settings, progress=progress, **search.where,
         check=lambda generator: check_directions(family, find_directions(folder, generator)),
     )  # fmt: skip
     parents = list(zip(map(name_of, (mother, father)), latents, strict=True))
     known = find_directions(folder, generator)
-    written = write_children(target, generator, parents, family, known, overwrite=overwrite, show=show)
-    click.echo(f"{written[0]}\n{target}: {len(written) - 1} children as pictures and latents, and family.json")
+    written = write_children(target, generator, parents, family, known, overwrite=overwrite, progress=progress)
+    click.echo(f"{written[0]}\n{target}: {len(written) - 1} children as images and latents, and family.json")

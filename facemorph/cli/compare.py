@@ -1,4 +1,4 @@
-"""`facemorph compare`: are two pictures of one person?"""
+"""`facemorph compare`: are two images of one person?"""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from facemorph.cli.options import PATH, verbosity
 DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 
 
-@click.command(short_help="Are two pictures of one person?")
+@click.command(short_help="Are two images of one person?")
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH)
 @click.option(
@@ -24,14 +24,14 @@ DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 @click.pass_context
 @verbosity
 def compare(
-    ctx: click.Context, first: Path, second: Path, threshold: float, detector: str, as_json: bool, show: bool
+    ctx: click.Context, first: Path, second: Path, threshold: float, detector: str, as_json: bool, progress: bool
 ) -> None:
-    """Say how alike the faces in two pictures are, and whether they are of one person.
+    """Say how alike the faces in two images are, and whether they are of one person.
 
-    The distance is that of dlib's 128-number descriptors: 0 for one and the same picture; below 0.6 dlib calls it one
+    The distance is that of dlib's 128-number descriptors: 0 for one and the same image; below 0.6 dlib calls it one
     person (99.4 % right on the photographs of LFW). A likeness, not a proof: of 48 frontal portraits of 24 people, all
     pairs of one person lay below 0.4, and 1.4 % of the pairs of different persons below 0.6, none of them below 0.5.
-    Where a picture shows several faces, the largest is taken.
+    Where an image shows several faces, the largest is taken.
 
     \b
     facemorph compare a.jpg b.jpg
@@ -47,13 +47,13 @@ def compare(
     faces = [result.first, result.second]
     if as_json:
         row = {"distance": round(result.distance, 4), "threshold": threshold, "same": result.same}
-        row["pictures"] = [{"file": str(one.picture), "box": one.box, "faces": one.faces} for one in faces]
+        row["pictures"] = [{"file": str(one.path), "box": one.box, "faces": one.faces} for one in faces]
         click.echo(json.dumps(row))
     else:
         verdict = "one person" if result.same else "different persons"
         side = "below" if result.same else "not below"
         click.echo(f"{verdict}: distance {result.distance:.3f}, {side} {threshold:g}")
         for one in faces:
-            if one.faces > 1 and show:
-                click.echo(f"  {one.picture} shows {one.faces} faces; the largest, at {one.box}, was taken")
+            if one.faces > 1 and progress:
+                click.echo(f"  {one.path} shows {one.faces} faces; the largest, at {one.box}, was taken")
     ctx.exit(0 if result.same else DIFFERENT)

@@ -27,7 +27,7 @@ from facemorph.cli.options import PATH, network_option, output_option, seed_opti
 @verbosity
 def directions(
     network: str, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
-    show: bool, **how: Any,
+    progress: bool, **how: Any,
 ) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
 
@@ -63,9 +63,9 @@ def directions(
     if existing:
         found = list(library.read_directions(existing, generator).values())
     else:
-        found = find_new_directions(generator, discovery, show)
+        found = find_new_directions(generator, discovery, progress)
         library.write_directions(output, found, generator, overwrite)
-    write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, show))
+    write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, progress))
     for one in found:
         told = f", correlation {one.about['correlation']}" if "correlation" in one.about else ""
         click.echo(f"  {one.name}: first {one.layers} layers{told}")

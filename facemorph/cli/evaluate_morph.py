@@ -11,7 +11,7 @@ from facemorph.cli.options import PATH, verbosity
 @click.argument("folder", type=PATH)
 @click.option("--network", type=PATH, help="The morph's network, for the path length.")
 @verbosity
-def evaluate_morph(folder: Path, network: Path | None, show: bool) -> None:
+def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
     """Measure what `facemorph morph` or `facemorph child` wrote to FOLDER.
 
     Of a morph: each step's descriptor distance to both ends (one that convinces is below 0.6 to both in the middle),
@@ -28,13 +28,13 @@ def evaluate_morph(folder: Path, network: Path | None, show: bool) -> None:
     from facemorph.stylegan.load import find_network
 
     if (folder / "family.json").exists():
-        found = evaluate_family(folder, show=show)
+        found = evaluate_family(folder, progress=progress)
         figure = figures.plot_family(found)
         for child in found["children"]:
             click.echo(f"{child['picture']}: {child['to_mother']} to the mother, {child['to_father']} to the father")
         click.echo(f"parents {found['parents_apart']} apart; unrelated people {found['unrelated']['nearest']} at least")
     else:
-        found = evaluate_morph(folder, find_network(network) if network else None, show=show)
+        found = evaluate_morph(folder, find_network(network) if network else None, progress=progress)
         figure = figures.plot_morph(found)
         verdict = "is" if found["middle_convinces"] else "is not"
         click.echo(

@@ -32,12 +32,12 @@ def run(
     output: Path | None,
     overwrite: bool,
     seed: int,
-    show: bool,
+    progress: bool,
 ) -> None:
     """Draw faces from the trained RUNS and compare them with the faces that each learnt from.
 
     Frechet and kernel distance over dlib's face descriptors and over a network that was trained on ImageNet, diversity,
-    copies of training pictures, coverage of expressions, and how even random walks are. Several runs give a table.
+    copies of training images, coverage of expressions, and how even random walks are. Several runs give a table.
 
     \b
     facemorph evaluate run/
@@ -54,7 +54,7 @@ def run(
         for folder in folders:
             check_free(folder / library.REPORT, overwrite)
     options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
-    done = [library.evaluate(one, to, **options, show=show) for one, to in zip(opened, folders, strict=True)]
+    done = [library.evaluate(one, to, **options, progress=progress) for one, to in zip(opened, folders, strict=True)]
     click.echo(table([one.report for one in done]))
     for one in done:
         for remark in one.report["remarks"]:

@@ -11,7 +11,7 @@ from facemorph.cli.options import PATH, output_option, seed_option, verbosity
 @click.argument("clips", nargs=-1, required=True, type=PATH)
 @output_option("frames", "Folder that receives a folder of frames for each person.")
 @click.option("--per-second", type=click.IntRange(1, 60), default=4, show_default=True, help="Frames for each second.")
-@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the pictures.")
+@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the images.")
 @click.option("--person", metavar="NAME", help="All the clips show this one person. Otherwise each clip is a person.")
 @seed_option("Chooses the frames.")
 @verbosity
@@ -22,7 +22,7 @@ def extract(
     format: str,
     person: str | None,
     seed: int,
-    show: bool,
+    progress: bool,
 ) -> None:
     """Take random frames from CLIPS, 4 a second, no two of them consecutive.
 
@@ -37,12 +37,12 @@ def extract(
     from facemorph import video
 
     settings = video.ExtractSettings(per_second, seed, format)
-    reports = video.extract(video.find_people(list(clips), person), output, settings, show=show)
+    reports = video.extract(video.find_people(list(clips), person), output, settings, progress=progress)
     for name, found in reports.items():
         taken, seconds = sum(r.frames_taken for r in found), sum(r.seconds for r in found)
         click.echo(f"{output / name}: {taken} frames from {seconds:.1f} s in {len(found)} clip(s)")
     sparse = sum(report.sparse_seconds for found in reports.values() for report in found)
-    if sparse and show:
+    if sparse and progress:
         click.echo(
             f"{sparse} seconds had room for fewer than {per_second} frames; as many as fit were taken.",
             err=True,

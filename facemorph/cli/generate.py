@@ -1,4 +1,4 @@
-"""facemorph generate: pictures of a published StyleGAN."""
+"""facemorph generate: images of a published StyleGAN."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import click
 from facemorph.cli.options import SEEDS, output_option, verbosity
 
 
-@click.command(short_help="A grid of a published StyleGAN's pictures, one a seed.")
+@click.command(short_help="A grid of a published StyleGAN's images, one a seed.")
 @click.option("--network", required=True, help="A network file (.pkl, .pt, .safetensors) or a card's name.")
 @click.option("--seeds", type=SEEDS, default="0-15", show_default=True, help="Like 3 or 0-15 or 1,5,8-10.")
 @click.option(
@@ -17,17 +17,17 @@ from facemorph.cli.options import SEEDS, output_option, verbosity
 @click.option("--cutoff", type=click.IntRange(min=0), help="Truncate this many layers. Default: the network's own.")
 @click.option("--noise", type=click.Choice(["const", "none", "random"]), default="const", show_default=True)
 @click.option("--label", type=int, help="The class, for a network that wants one.")
-@click.option("--columns", type=click.IntRange(min=1), help="Pictures in a row. Default: as near a square as can be.")
+@click.option("--columns", type=click.IntRange(min=1), help="Images in a row. Default: as near a square as can be.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--compile", "compiled", is_flag=True, help="Compile first (torch.compile): for many pictures.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile first (torch.compile): for many images.")
 @click.option("--half", is_flag=True, help="float16 in the upper layers of a StyleGAN2, for GPUs.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @output_option("generated.png", "The grid.")
 @verbosity
 def generate(
-    network: str, seeds: list[int], columns: int | None, overwrite: bool, output: Path, show: bool, **how: Any
+    network: str, seeds: list[int], columns: int | None, overwrite: bool, output: Path, progress: bool, **how: Any
 ) -> None:
-    """A grid of a StyleGAN's pictures, one a seed.
+    """A grid of a StyleGAN's images, one a seed.
 
     \b
     Example:
@@ -35,5 +35,5 @@ def generate(
     """
     from facemorph.stylegan.generate import Sampling, write_grid
 
-    write_grid(output, network, seeds, Sampling(**how), columns=columns, overwrite=overwrite, show=show)
+    write_grid(output, network, seeds, Sampling(**how), columns=columns, overwrite=overwrite, progress=progress)
     click.echo(output)

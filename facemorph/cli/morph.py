@@ -28,7 +28,7 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
 @click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True, help="Frames of MP4 and GIF.")
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="landmarks: side in pixels.")  # fmt: skip
-@click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first picture.")
+@click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first image.")
 @click.option(
     "--detector",
     type=click.Choice(["cnn", "hog", "dlib-cnn"]),
@@ -49,9 +49,9 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
 def morph(
     first: Path, second: Path, method: str, output: Path | None, steps: int, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
-    run: Path | None, seed: int, overwrite: bool, show: bool,
+    run: Path | None, seed: int, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
-    """Morph the face in FIRST into the face in SECOND: a strip of pictures, a GIF and an MP4.
+    """Morph the face in FIRST into the face in SECOND: a strip of images, a GIF and an MP4.
 
     Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
 
@@ -67,7 +67,7 @@ def morph(
         from facemorph.faces.morph import LandmarkMorphSettings, write_morph
 
         settings = LandmarkMorphSettings(size_px, steps, frames, face_only, detector)
-        written = write_morph(first, second, folder, settings, overwrite=overwrite, show=show)
+        written = write_morph(first, second, folder, settings, overwrite=overwrite, progress=progress)
     elif method == "stylegan":
         from facemorph.stylegan.editing.morph import LatentMorphSettings, write_latent_morph
 
@@ -75,7 +75,7 @@ def morph(
         through = LatentMorphSettings(steps, frames, interpolation, layers)
         written = write_latent_morph(
             first, second, folder, network or NETWORK, through, search.settings,
-            latents=search.where["folder"], overwrite=overwrite, show=show, **where,
+            latents=search.where["folder"], overwrite=overwrite, progress=progress, **where,
         )  # fmt: skip
     else:
         from facemorph.dcgan.projection import RunMorphSettings, write_run_morph
@@ -83,10 +83,10 @@ def morph(
         if run is None:
             raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
         through = RunMorphSettings(steps, frames, interpolation == "slerp", seed)
-        written, ends = write_run_morph(first, second, folder, run, through, overwrite=overwrite, show=show)
+        written, ends = write_run_morph(first, second, folder, run, through, overwrite=overwrite, progress=progress)
         for path, distance in zip((first, second), ends, strict=True):
             click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
-    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} pictures step_*.jpg")
+    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} images step_*.jpg")
 
 
 def choose(method: str, network: str | None, run: Path | None) -> str:

@@ -27,7 +27,7 @@ class _Console(logging.Handler):
 
 
 def verbosity(command: Command) -> Command:
-    """Adds -q and -v; the command receives `show`, whether progress bars are wanted."""
+    """Adds -q and -v; the command receives `progress`, whether progress bars are wanted."""
 
     @click.option("-q", "--quiet", is_flag=True, help="Only results and errors: no progress, no remarks.")
     @click.option("-v", "--verbose", is_flag=True, help="Also say what is being decided on the way.")
@@ -37,7 +37,7 @@ def verbosity(command: Command) -> Command:
         log.handlers[:] = [_Console()]
         log.propagate = False
         log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
-        return command(*args, show=not quiet, **kwargs)
+        return command(*args, progress=not quiet, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -9,10 +9,10 @@ from facemorph.cli.options import PATH, output_option, overwrite_option, verbosi
 
 @click.command(short_help="Draw the losses of runs, with a verdict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@output_option(None, "The picture; .png, .svg or .pdf. By default loss.png in the (first) run folder.")
+@output_option(None, "The image; .png, .svg or .pdf. By default loss.png in the (first) run folder.")
 @overwrite_option
 @verbosity
-def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, show: bool) -> None:
+def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, progress: bool) -> None:
     """Draw d-loss and g-loss of RUNS against iteration, with the 2018 paper's band and the verdict.
 
     Needs the run folder alone: no GPU, no faces, no torch. Several runs stand side by side on equal axes.

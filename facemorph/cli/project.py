@@ -8,30 +8,30 @@ from facemorph.cli.options import PATH, network_option, output_option, seed_opti
 
 
 @click.command(short_help="Find portraits in a StyleGAN's latent space.")
-@click.argument("pictures", nargs=-1, required=True, type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
 @network_option
 @click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-              help="best also tunes the generator to each picture.")  # fmt: skip
+              help="best also tunes the generator to each image.")  # fmt: skip
 @click.option("--config", "name", metavar="FILE", help="A YAML file in place of a preset.")
 @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best. Default: the preset's.")
 @click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16. Default: the preset's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
-@click.option("--aligned", is_flag=True, help="The pictures are FFHQ-aligned already.")
+@click.option("--aligned", is_flag=True, help="The images are FFHQ-aligned already.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @seed_option("Of the noise maps, where a config optimises them.")
 @click.option("--overwrite", is_flag=True, help="Do again what is done already.")
-@output_option("projected", "Folder that receives a folder for each picture.")
+@output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
 def project(
-    pictures: tuple[Path, ...], network: str, preset: str, name: str | None, space: str | None, loss: str | None,
+    images: tuple[Path, ...], network: str, preset: str, name: str | None, space: str | None, loss: str | None,
     overrides: tuple[str, ...], encoder: Path | None, aligned: bool, device: str | None, seed: int, overwrite: bool,
-    output: Path, show: bool,
+    output: Path, progress: bool,
 ) -> None:  # fmt: skip
-    """Find each of PICTURES in the latent space of a StyleGAN, so that it can be mixed and changed there.
+    """Find each of IMAGES in the latent space of a StyleGAN, so that it can be mixed and changed there.
 
-    The largest face is aligned first as FFHQ's are. Written are the latent, the reconstruction, both pictures side by
-    side, and a report. Running it again goes on with what is not done yet. Several processes share the pictures where
+    The largest face is aligned first as FFHQ's are. Written are the latent, the reconstruction, both images side by
+    side, and a report. Running it again goes on with what is not done yet. Several processes share the images where
     RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
@@ -48,10 +48,10 @@ def project(
 
     share = shard_from_environment()
     latents = project_files(
-        pictures, output, network, settings, aligned=aligned, overwrite=overwrite, show=show and share.rank == 0,
+        images, output, network, settings, aligned=aligned, overwrite=overwrite, progress=progress and share.rank == 0,
         device=device, encoder=encoder, seed=seed, share=share,
     )  # fmt: skip
     mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
-    click.echo(f"{output}: {len(latents)} of {len(share.mine(pictures))} pictures{mine} found.")
+    click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} found.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}")

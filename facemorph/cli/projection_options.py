@@ -23,12 +23,12 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command receives them as `search`."""
 
     @click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-                  help="How pictures are searched for in the network.")  # fmt: skip
+                  help="How images are searched for in the network.")  # fmt: skip
     @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best.")
     @click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16.")
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps what was searched for.")
-    @click.option("--aligned", is_flag=True, help="The pictures are FFHQ-aligned already.")
+    @click.option("--aligned", is_flag=True, help="The images are FFHQ-aligned already.")
     @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
     @functools.wraps(command)
     def wrapped(
@@ -46,5 +46,5 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def name_of(path: Path) -> str:
-    """What a picture or a latent is called: a latent lies in a folder of the picture's name."""
+    """What an image or a latent is called: a latent lies in a folder of the image's name."""
     return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem

@@ -9,14 +9,14 @@ from facemorph.cli.options import PATH, output_option, overwrite_option, seed_op
 
 @click.command(short_help="A grid of new faces from a run.")
 @click.argument("run", type=PATH)
-@output_option(None, "The picture. By default sample-<seed>.png in the run folder.")
+@output_option(None, "The image. By default sample-<seed>.png in the run folder.")
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
 @click.option("--person", metavar="NAME", help="Draw this person; for runs with network.conditional.")
 @overwrite_option
 @seed_option("Chooses the faces.")
 @verbosity
 def sample(
-    run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, show: bool
+    run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, progress: bool
 ) -> None:
     """Draw new faces from the trained RUN, as a grid.
 
@@ -34,5 +34,5 @@ def sample(
     if output:
         check_free(output, overwrite)
     target = output or run / (f"sample-{seed}.png" if person is None else f"sample-{person}-{seed}.png")
-    write_image(target, grid(trained.pictures(trained.draw(count, seed, person))))
+    write_image(target, grid(trained.images(trained.draw(count, seed, person))))
     click.echo(f"{count} faces: {target}")

@@ -13,7 +13,7 @@ from facemorph.cli.options import output_option, verbosity
 @output_option("run", "The run folder.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")
 @verbosity
-def train(name: str, overrides: tuple[str, ...], output: Path, device: str, show: bool) -> None:
+def train(name: str, overrides: tuple[str, ...], output: Path, device: str, progress: bool) -> None:
     """Train a DCGAN on the faces that a configuration names (faces/ in the shipped ones).
 
     Running the same command again continues an interrupted run, with the same numbers as if it had not been
@@ -32,7 +32,7 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, show
     config = load_config(name, overrides)  # before torch is loaded: a typo is told at once
     from facemorph.dcgan.train import train as run_training
 
-    health, interrupted = run_training(config, output, device_name=device, show=show)
+    health, interrupted = run_training(config, output, device_name=device, progress=progress)
     if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
         return
     click.echo(f"{output}: {health.verdict} after {health.steps} steps: {health.reason}")

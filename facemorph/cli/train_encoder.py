@@ -18,9 +18,9 @@ from facemorph.cli.options import network_option, output_option, verbosity
 @verbosity
 def train_encoder(
     network: str, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
-    output: Path | None, show: bool,
+    output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Teach a network to guess the latents of a picture at one look, on the generator's own pictures.
+    """Teach a network to guess the latents of an image at one look, on the generator's own images.
 
     `project` starts from its guess, and needs half the steps or fewer. No data set is needed. Running the same command
     again continues an interrupted one.
@@ -34,8 +34,8 @@ def train_encoder(
     settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
     from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = train(network, settings, output, device=device, overwrite=overwrite, show=show)
+    path, marks = train(network, settings, output, device=device, overwrite=overwrite, progress=progress)
     click.echo(
-        f"{path}: on pictures it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
+        f"{path}: on images it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
         f"what the generator makes of its guesses has {marks['psnr_db']} dB."
     )

@@ -36,7 +36,7 @@ def walk(
     output: Path | None,
     overwrite: bool,
     seed: int,
-    show: bool,
+    progress: bool,
 ) -> None:
     """Walk through the latent space of the trained RUN: strip, GIF and MP4.
 
@@ -73,7 +73,7 @@ def walk(
     trained = library.load_generator(opened)
     people = library.person_centroids(opened) if measure or from_person else None
     if from_person and to_person and people:
-        a, b = library.find_ends(trained, people, [from_person, to_person], seed, show=show)
+        a, b = library.find_ends(trained, people, [from_person, to_person], seed, progress=progress)
         for end in (a, b):
             told = ", ".join(f"{distance:.2f} to {name}" for name, distance in end.distances.items())
             click.echo(f"End point {end.person}: descriptor distance {told}")
@@ -86,10 +86,10 @@ def walk(
     else:
         route = library.along_diagonal(trained)
 
-    strips, films = ([list(trained.pictures(z)) for z in route(count)] for count in (steps, frames))
+    strips, films = ([list(trained.images(z)) for z in route(count)] for count in (steps, frames))
     written = animation.write_walk(stem, strips, films)
     if measure and people:
-        measures = library.measure(people, np.stack(films[0]), show=show)
+        measures = library.measure(people, np.stack(films[0]), progress=progress)
         figures.save(figures.plot_walk(measures), curve)
         files.write_json(table, {label: values.round(4).tolist() for label, values in measures.items()})
         written += [curve, table]

@@ -23,7 +23,7 @@ def weights() -> None:
 
 @weights.command("list")
 @verbosity
-def list_(show: bool) -> None:
+def list_(progress: bool) -> None:
     """The known weights: what they are, what is here, under which licence.
 
     \b
@@ -42,7 +42,7 @@ def list_(show: bool) -> None:
 @weights.command()
 @click.argument("name")
 @verbosity
-def fetch(name: str, show: bool) -> None:
+def fetch(name: str, progress: bool) -> None:
     """Download the weights NAME, check them, convert them for quick loading.
 
     \b
@@ -55,7 +55,7 @@ def fetch(name: str, show: bool) -> None:
     from facemorph.weights.cards import card
 
     chosen = card(name)
-    path = fetch_ready(chosen, show)
+    path = fetch_ready(chosen, progress)
     click.echo(f"{path}\nLicence: {chosen.licence}")
 
 
@@ -63,7 +63,7 @@ def fetch(name: str, show: bool) -> None:
 @click.argument("file", type=PATH)
 @click.option("--name", help="Which weights they are; needed where no hash is known.")
 @verbosity
-def add(file: Path, name: str | None, show: bool) -> None:
+def add(file: Path, name: str | None, progress: bool) -> None:
     """Take a FILE that you downloaded into the cache, known by its hash.
 
     \b
@@ -80,7 +80,7 @@ def add(file: Path, name: str | None, show: bool) -> None:
 @weights.command()
 @click.argument("names", nargs=-1)
 @verbosity
-def verify(names: tuple[str, ...], show: bool) -> None:
+def verify(names: tuple[str, ...], progress: bool) -> None:
     """Read the files that are here again and compare their hashes; all, or those of NAMES.
 
     \b
@@ -105,7 +105,7 @@ def verify(names: tuple[str, ...], show: bool) -> None:
 @click.option("-o", "--output", type=PATH, help="Default: FILE with the suffix .safetensors, in this folder.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @verbosity
-def convert(file: Path, output: Path | None, overwrite: bool, show: bool) -> None:
+def convert(file: Path, output: Path | None, overwrite: bool, progress: bool) -> None:
     """Write a published network FILE (.pkl, .pt) as .safetensors and .json, which load in a second.
 
     \b

@@ -1,7 +1,7 @@
 """Differentiable augmentation of what D sees, real and fake alike (Zhao et al. 2020), so that few faces suffice.
 
-Since D never sees a picture as it is, it cannot learn them by heart; since the gradient flows through, G still learns
-to make pictures that are right before the change. Written with few passes over the pictures: on a processor they,
+Since D never sees an image as it is, it cannot learn them by heart; since the gradient flows through, G still learns
+to make images that are right before the change. Written with few passes over the images: on a CPU they,
 not the arithmetic, are the cost.
 """
 
@@ -16,10 +16,10 @@ from facemorph.dcgan.config import Training
 
 @dataclass(frozen=True)
 class AugmentSampler:
-    """Draws for a batch of `total` pictures, of which this process works on those of `part`.
+    """Draws for a batch of `total` images, of which this process works on those of `part`.
 
-    All are drawn and the part is taken, so that a picture's changes do not depend on how many processes share a batch.
-    With `strength`, a tensor [] in 0..1, each kind of change happens to that share of the pictures.
+    All are drawn and the part is taken, so that an image's changes do not depend on how many processes share a batch.
+    With `strength`, a tensor [] in 0..1, each kind of change happens to that share of the images.
     """
 
     random: torch.Generator
@@ -43,7 +43,7 @@ class AugmentSampler:
         return drawn[self.part] < share
 
     def happens(self, like: Tensor) -> Tensor | None:
-        """Whether each picture is changed, 0 or 1 in the shape and type of `like`; None where all are."""
+        """Whether each image is changed, 0 or 1 in the shape and type of `like`; None where all are."""
         if self.strength is None:
             return None
         drawn = torch.rand(self.total, generator=self.random, device=self.random.device)[self.part]
@@ -51,7 +51,7 @@ class AugmentSampler:
 
 
 def augment(images: Tensor, hyper: Training, chance: AugmentSampler) -> Tensor:
-    """Change each picture [N, 3, H, W] in -1..1 by chance, as `hyper.augment` names it; float32 in and out.
+    """Change each image [N, 3, H, W] in -1..1 by chance, as `hyper.augment` names it; float32 in and out.
 
     color: brightness +-0.5, saturation x 0..2, contrast x 0.5..1.5. shift: by up to `hyper.shift` of the side each
     way, zeros (mid-grey) where nothing is. flip: left and right, so many as `hyper.flip` says. cutout: a square of
@@ -70,7 +70,7 @@ def augment(images: Tensor, hyper: Training, chance: AugmentSampler) -> Tensor:
 
 def _color(images: Tensor, chance: AugmentSampler) -> Tensor:
     """Brightness b, saturation s and contrast c in one: with grey the mean over the channels and level the mean over
-    the picture, c (s (x - grey) + grey - level) + level + b = c s x + c (1 - s) grey + (1 - c) level + b."""
+    the image, c (s (x - grey) + grey - level) + level + b = c s x + c (1 - s) grey + (1 - c) level + b."""
     b, s, c = chance.uniform(3)  # each [N, 1, 1, 1]
     b, s, c = b - 0.5, 2 * s, c + 0.5
     happens = chance.happens(b)
@@ -119,10 +119,10 @@ def _cut(images: Tensor, share: float, chance: AugmentSampler) -> Tensor:
 
 
 def adapt(strength: Tensor, on_real: Tensor, hyper: Training, mean: Callable[[Tensor], Tensor], count: int) -> None:
-    """Move the share of augmented pictures, in place, towards D's overfitting being at its target (Karras et al. 2020a,
-    section 3): r_t = E[sign D(x)] over the real pictures, 1 where D knows them all and 0 where it cannot tell.
+    """Move the share of augmented images, in place, towards D's overfitting being at its target (Karras et al. 2020a,
+    section 3): r_t = E[sign D(x)] over the real images, 1 where D knows them all and 0 where it cannot tell.
 
-    At every step, by what `count` pictures are of `hyper.adaptive_images`; there it is every four steps, by as much.
+    At every step, by what `count` images are of `hyper.adaptive_images`; there it is every four steps, by as much.
     """
     overfitting = mean(on_real.detach().sign().mean())
     strength.add_((overfitting - hyper.adaptive).sign() * (count / hyper.adaptive_images)).clamp_(0, 1)

@@ -19,7 +19,7 @@ from facemorph.files import write_atomically
 class State:
     """The two networks, their optimisers, and how many steps they have taken.
 
-    `persons`: how many the networks of a conditional run are told of. `strength`: share of augmented pictures, where it
+    `persons`: how many the networks of a conditional run are told of. `strength`: share of augmented images, where it
     adapts.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from facemorph.dcgan.config import Data
 from facemorph.errors import InputError
-from facemorph.faces.align import pictures
+from facemorph.faces.align import list_images
 from facemorph.files import read_jsonl
 from facemorph.images import read_image, resize
 
@@ -51,10 +51,10 @@ class Faces:
 
 
 def find_persons(config: Data) -> dict[str, list[Path]]:
-    """The face pictures of each person, by the person's name.
+    """The face images of each person, by the person's name.
 
     Raises:
-        InputError: a folder is missing or has no pictures, or a person that was asked for is not there.
+        InputError: a folder is missing or has no images, or a person that was asked for is not there.
     """
     found: dict[str, list[Path]] = {}
     for name in config.faces:
@@ -77,10 +77,10 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
 
 
 def _accepted(folder: Path) -> list[Path]:
-    """What `facemorph align` accepted; every picture in a folder that it did not make."""
+    """What `facemorph align` accepted; every image in a folder that it did not make."""
     rows = read_jsonl(folder / "manifest.jsonl")
     if not rows:
-        return pictures(folder)
+        return list_images(folder)
     return [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
 
 
@@ -89,7 +89,7 @@ def load_faces(config: Data, size_px: int, seed: int) -> Faces:
 
     Raises:
         InputError: as `find_persons`, or they would not fit into memory.
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
     """
     persons = find_persons(config)
     if config.limit:

@@ -115,12 +115,12 @@ log = logging.getLogger("facemorph")
 NEAR = 0.05  # of 1 and of 0: D is sure
 SURE_STEPS = 200  # for so long
 SURE_SHARE = 0.9  # of these steps
-ALIKE = 0.15  # of the real pictures' spread: samples that are nearly one picture
+ALIKE = 0.15  # of the real images' spread: samples that are nearly one image
 FIRST_STEPS = 200  # in which all samples are still grey
 
 
 def spread(groups: Sequence[np.ndarray]) -> float:
-    """How different the pictures of a group [N, H, W, 3] are: standard deviation of a pixel over them, as a mean.
+    """How different the images of a group [N, H, W, 3] are: standard deviation of a pixel over them, as a mean.
 
     Of several groups (the persons of a conditional run) the least.
     """
@@ -131,8 +131,8 @@ class TrainingMonitor:
     """Looks at losses and samples as they come, and warns once each time that something begins to go wrong.
 
     Args:
-        real_label: what D is taught to say of real pictures.
-        real_spread: `spread` of the real pictures.
+        real_label: what D is taught to say of real images.
+        real_spread: `spread` of the real images.
     """
 
     def __init__(self, real_label: float, real_spread: float) -> None:
@@ -158,12 +158,12 @@ class TrainingMonitor:
         self.won = won
 
     def samples(self, groups: Sequence[np.ndarray], step: int) -> None:
-        """Sample pictures, uint8 [N, H, W, 3] a group."""
+        """Sample images, uint8 [N, H, W, 3] a group."""
         share = spread(groups) / max(self.real_spread, 1e-3)
         alike = step >= FIRST_STEPS and share < ALIKE
         if alike and not self.alike:
             log.warning(
-                "Step %d: the samples are nearly one picture (they vary %.0f %% as much as the real ones): G has "
+                "Step %d: the samples are nearly one image (they vary %.0f %% as much as the real ones): G has "
                 "collapsed. If it stays so, train anew with a smaller training.learning_rate or training.augment.",
                 step,
                 100 * share,

@@ -30,7 +30,7 @@ def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2
 
 
 class Generator(nn.Module):
-    """Latent [N, z_dim] -> picture [N, 3, size_px, size_px] in -1..1.
+    """Latent [N, z_dim] -> image [N, 3, size_px, size_px] in -1..1.
 
     With `persons`, the last so many components of a latent are the person's label, one-hot or a mix: see `with_label`.
     """
@@ -57,9 +57,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture [N, 3, size_px, size_px] in -1..1 -> logit [N] of its being real.
+    """Image [N, 3, size_px, size_px] in -1..1 -> logit [N] of its being real.
 
-    With `persons`, of its being a real picture of the person `labels` [N] says: by projection (Miyato and Koyama
+    With `persons`, of its being a real image of the person `labels` [N] says: by projection (Miyato and Koyama
     2018), which is a last layer with one more output for each person, the person's own being added to the common one.
     """
 
@@ -116,7 +116,7 @@ def with_label(z: Tensor, labels: Tensor, persons: int) -> Tensor:
 
 @torch.no_grad()
 def settle_batch_norm(network: Generator, config: Network, seed: int = 0, batches: int = 8, size: int = 64) -> None:
-    """Set the running statistics to those of many z, so that in eval mode a picture depends on its own z alone.
+    """Set the running statistics to those of many z, so that in eval mode an image depends on its own z alone.
 
     The running averages of training lag behind weights that change; a plain mean over `batches` does not.
     """

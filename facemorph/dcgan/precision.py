@@ -12,7 +12,7 @@ from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """bfloat16 or float32; auto takes bfloat16 where the device has units for it.
 
-    On processors those are Intel's AMX tiles: AVX-512's own bfloat16 instructions were no faster here than float32.
+    On CPUs those are Intel's AMX tiles: AVX-512's own bfloat16 instructions were no faster here than float32.
     """
     if name == "auto":
         if device.type == "cuda":

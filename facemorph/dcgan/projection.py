@@ -17,7 +17,7 @@ from facemorph.faces.features import features_of_aligned
 from facemorph.faces.locate import locate_face
 from facemorph.files import check_free, read_jsonl, sha256, write_json
 from facemorph.images import read_image, to_tensor, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 LIMIT = 2.5  # of a normal z; uniform ones have limits of their own
 
@@ -36,9 +36,9 @@ class RunMorphSettings:
 
 
 def invert(
-    trained: TrainedGenerator, targets: np.ndarray, settings: RunMorphSettings, show: bool = False
+    trained: TrainedGenerator, targets: np.ndarray, settings: RunMorphSettings, progress: bool = False
 ) -> tuple[Tensor, np.ndarray]:
-    """The z [N, z_dim] whose pictures are nearest to `targets` (uint8 [N, H, H, 3]), and their distances [N].
+    """The z [N, z_dim] whose images are nearest to `targets` (uint8 [N, H, H, 3]), and their distances [N].
 
     From several random starts, by the difference of pixels at three sizes; z stays where training drew it. Of the best
     half by pixels, the one that dlib's descriptor finds nearest is taken, and that distance returned.
@@ -48,7 +48,7 @@ def invert(
     low, high = {"uniform": (-1.0, 1.0), "uniform01": (0.0, 1.0)}.get(trained.config.z, (-LIMIT, LIMIT))
     z = trained.draw(count * starts, settings.seed).requires_grad_()
     optimizer = torch.optim.Adam([z], settings.learning_rate)
-    with bar(show, total=settings.search_steps, unit=" steps", description="search") as progress:
+    with progress_bar(progress, total=settings.search_steps, unit=" steps", description="search") as bar:
         for step in range(settings.search_steps):
             for group in optimizer.param_groups:  # down to 0 along a cosine
                 group["lr"] = settings.learning_rate * (1 + np.cos(np.pi * step / settings.search_steps)) / 2
@@ -57,7 +57,7 @@ def invert(
             optimizer.step()
             with torch.no_grad():
                 z.clamp_(low, high)
-            progress.update()
+            bar.update()
     found = z.detach()
     with torch.no_grad():
         difference = _difference(trained.network(found), wanted).view(count, starts)
@@ -65,20 +65,20 @@ def invert(
     aims = features_of_aligned(targets).descriptors
     for index in range(count):
         best = difference[index].argsort()[: max(1, starts // 2)] + index * starts
-        descriptors = features_of_aligned(trained.pictures(found[best])).descriptors
+        descriptors = features_of_aligned(trained.images(found[best])).descriptors
         apart = np.linalg.norm(descriptors - aims[index], axis=1)
         chosen.append(found[best[int(apart.argmin())]])
         distances.append(float(apart.min()))
     return torch.stack(chosen), np.array(distances)
 
 
-def _difference(pictures: Tensor, wanted: Tensor) -> Tensor:
+def _difference(images: Tensor, wanted: Tensor) -> Tensor:
     """Mean square of the difference at full, half and quarter size, summed: [N]."""
-    total = torch.zeros(len(pictures))
+    total = torch.zeros(len(images))
     for level in range(3):
         if level:
-            pictures, wanted = F.avg_pool2d(pictures, 2), F.avg_pool2d(wanted, 2)
-        total = total + (pictures - wanted).square().mean((1, 2, 3))
+            images, wanted = F.avg_pool2d(images, 2), F.avg_pool2d(wanted, 2)
+        total = total + (images - wanted).square().mean((1, 2, 3))
     return total
 
 
@@ -89,7 +89,7 @@ def align_as(run: Run, path: Path) -> np.ndarray:
     is taken.
 
     Raises:
-        ImageError, FaceError: no picture, or no face in it.
+        ImageError, FaceError: no image, or no face in it.
     """
     config = run.config()
     settings: dict[str, object] = {}
@@ -116,7 +116,7 @@ def write_run_morph(
     settings: RunMorphSettings,
     *,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> tuple[list[Path], np.ndarray]:
     """Find two photographs in a run and write the walk between them (files as `facemorph.animation` says).
 
@@ -134,15 +134,15 @@ def write_run_morph(
     run = Run.open(run_folder)
     trained = load_generator(run)
     faces = np.stack([align_as(run, path) for path in (first, second)])
-    z, distances = invert(trained, faces, settings, show)
+    z, distances = invert(trained, faces, settings, progress)
 
     def at(shares: Sequence[float]) -> Iterator[np.ndarray]:
-        yield from trained.pictures(between_at(z[0], z[1], torch.tensor(shares), spherical=settings.spherical))
+        yield from trained.images(between_at(z[0], z[1], torch.tensor(shares), spherical=settings.spherical))
 
     rows = [{"method": "dcgan", "settings": asdict(settings), "run": str(run_folder)}]
     rows += [{"source": path.name, "source_sha256": sha256(path)} for path in (first, second)]
     written = write_morph_files(
-        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, show=show
+        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
     )
     for name, face in zip(("first.png", "second.png"), faces, strict=True):
         write_image(folder / name, face)

@@ -23,7 +23,7 @@ from facemorph.images import grid, write_image
 
 log = logging.getLogger("facemorph")
 
-GRID = 64  # pictures on a sample grid, as in the paper
+GRID = 64  # images on a sample grid, as in the paper
 PEOPLE_KEPT = 32  # real faces of each person that the run folder keeps
 
 

@@ -42,16 +42,16 @@ def train_on_batch(
         z = draw_z(total, config.network, random)[part]
         return with_label(z, labels, persons) if persons else z
 
-    def seen(pictures: Tensor) -> Tensor:
-        """Pictures as D sees them."""
-        pictures = augment(pictures.float(), hyper, chance)
+    def seen(images: Tensor) -> Tensor:
+        """Images as D sees them."""
+        images = augment(images.float(), hyper, chance)
         if hyper.instance_noise:
             left = 1 - state.step / hyper.steps
-            noise = torch.randn(total, *pictures.shape[1:], generator=random, device=pictures.device)[part]
-            pictures = pictures + hyper.instance_noise * left * noise
-        return pictures.contiguous(memory_format=torch.channels_last)
+            noise = torch.randn(total, *images.shape[1:], generator=random, device=images.device)[part]
+            images = images + hyper.instance_noise * left * noise
+        return images.contiguous(memory_format=torch.channels_last)
 
-    # --- D: real pictures against 1, fake ones against 0
+    # --- D: real images against 1, fake ones against 0
     d.requires_grad_(True)
     with precision():
         fake = g(latents())
@@ -89,12 +89,12 @@ def train_on_batch(
         return torch.stack(told_in_log).detach()
 
 
-def squared_gradient(logits: Tensor, pictures: Tensor) -> Tensor:
-    """Mean over the pictures [N, 3, H, W] of the squared norm of each logit's gradient (Mescheder et al. 2018, eq. 9).
+def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
+    """Mean over the images [N, 3, H, W] of the squared norm of each logit's gradient (Mescheder et al. 2018, eq. 9).
 
-    Through batch norm a logit depends on the batch's other pictures too: use it with network.d_norm none.
+    Through batch norm a logit depends on the batch's other images too: use it with network.d_norm none.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), pictures, create_graph=True)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemorph import images
 from facemorph.dcgan.checkpoint import State, broken, inference_copy, own_randomness, save
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, load_faces
@@ -30,15 +29,15 @@ from facemorph.device import pick_device
 from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.files import locked
-from facemorph.images import grid, write_image
-from facemorph.progress import bar
+from facemorph.images import grid, to_uint8, write_image
+from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
 FLUSH_EVERY = 25  # steps between writes of the log
 
 
-def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool = False) -> tuple[Health, bool]:
+def train(config: Config, folder: Path, *, device_name: str = "auto", progress: bool = False) -> tuple[Health, bool]:
     """Train, or go on training, the run in `folder`; return its health and whether it was interrupted.
 
     Started by torchrun, the processes share each batch, and the first of them writes.
@@ -78,7 +77,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
                 if state.step:
                     log.info("Going on from step %d.", state.step)
-        pictures, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
+        images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
         fixed_z = _grid_latents(config, state.g.persons, device)
         watch = TrainingMonitor(hyper.real_label, _real_spread(faces, state.g.persons))
 
@@ -87,13 +86,13 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
         stopped, started = False, time.perf_counter()
         with (
             _interruptible() as interrupted,
-            bar(
-                show and group.first, total=hyper.steps, unit=" steps", description="train", initial=state.step
-            ) as progress,
+            progress_bar(
+                progress and group.first, total=hyper.steps, unit=" steps", description="train", initial=state.step
+            ) as bar,
         ):
             while state.step < hyper.steps and not stopped:
-                pending.append(train_step(state, pictures, labels, config, dtype, group))
-                progress.update()
+                pending.append(train_step(state, images, labels, config, dtype, group))
+                bar.update()
 
                 if group.world == 1:
                     stopped = interrupted()
@@ -107,7 +106,7 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
                     if group.first:
                         run.append_log(state.step, values, time.perf_counter() - started)
                         watch.losses(values[:, 4], values[:, 5], state.step)
-                    progress.set_postfix_str(
+                    bar.set_postfix_str(
                         f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
                     )
                     if not np.isfinite(values).all():
@@ -126,14 +125,14 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", show: bool
 
 
 def train_step(
-    state: State, pictures: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
+    state: State, images: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
 ) -> Tensor:
     """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], learn from this
     process's part of it, and return the log's numbers: see `train_on_batch`."""
-    hyper, device = config.training, pictures.device
+    hyper, device = config.training, images.device
     random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
-    chosen = _chosen(len(pictures), state.step, hyper.batch_size, hyper.seed)[group.part(hyper.batch_size)].to(device)
-    batch = pictures[chosen].float().div_(127.5).sub_(1)
+    chosen = _chosen(len(images), state.step, hyper.batch_size, hyper.seed)[group.part(hyper.batch_size)].to(device)
+    batch = images[chosen].float().div_(127.5).sub_(1)
     losses = train_on_batch(state, batch, labels[chosen], config, dtype, random, group)
     state.follow(hyper.ema)
     state.step += 1
@@ -184,12 +183,12 @@ def _evenly(images: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> list[np.ndarray]:
-    """Draw the sample grid, and return its pictures, person by person where they are told."""
+    """Draw the sample grid, and return its images, person by person where they are told."""
     with own_randomness():
-        pictures = images.to_uint8(inference_copy(state, config)(fixed_z))
-    write_image(run.samples / f"step-{state.step:06d}.png", grid(pictures))
+        images = to_uint8(inference_copy(state, config)(fixed_z))
+    write_image(run.samples / f"step-{state.step:06d}.png", grid(images))
     persons = max(state.g.persons, 1)
-    return [pictures[np.arange(GRID) * persons // GRID == person] for person in range(persons)]
+    return [images[np.arange(GRID) * persons // GRID == person] for person in range(persons)]
 
 
 @contextlib.contextmanager

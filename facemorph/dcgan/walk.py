@@ -22,7 +22,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A run's generator in eval mode: each picture depends on its own z alone.
+    """A run's generator in eval mode: each image depends on its own z alone.
 
     `persons`: whom a conditional generator can be told to draw; empty for one that is not conditional. The label is
     the last part of a latent, so that a walk between latents mixes the persons too.
@@ -33,7 +33,7 @@ class TrainedGenerator:
     persons: tuple[str, ...] = ()
 
     @torch.inference_mode()
-    def pictures(self, z: Tensor) -> np.ndarray:
+    def images(self, z: Tensor) -> np.ndarray:
         """Latents [N, z_dim, and with labels + persons] -> uint8 [N, H, W, 3]."""
         return np.concatenate([to_uint8(self.network(part)) for part in z.split(BATCH)])
 
@@ -152,22 +152,22 @@ def person_centroids(run: Run) -> PersonCentroids:
 
 
 def find_ends(
-    trained: TrainedGenerator, people: PersonCentroids, names: list[str], seed: int, *, show: bool = False
+    trained: TrainedGenerator, people: PersonCentroids, names: list[str], seed: int, *, progress: bool = False
 ) -> list[End]:
-    """For each name, of many random z the one whose picture is nearest to that person and not nearer to another.
+    """For each name, of many random z the one whose image is nearest to that person and not nearer to another.
 
     A conditional generator is told the person, and takes one z for all names: what is left to change is the person.
 
     Raises:
-        RunError: an unknown name, or no picture is nearer to that person than to the others.
+        RunError: an unknown name, or no image is nearer to that person than to the others.
     """
     for name in names:
         if name not in people.names:
             raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.names)}.")
     if trained.persons:
-        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed, name), show) for name in names]
+        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed, name), progress) for name in names]
     else:
-        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed), show)] * len(names)
+        candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed), progress)] * len(names)
     costs = [found.costs(name) for name, found in zip(names, candidates, strict=True)]
     together = np.sum(costs, 0)
     if trained.persons and np.isfinite(together).any():
@@ -176,11 +176,11 @@ def find_ends(
 
 
 class Candidates:
-    """Latents `z` [N, z_dim], and how far their pictures are from everyone."""
+    """Latents `z` [N, z_dim], and how far their images are from everyone."""
 
-    def __init__(self, trained: TrainedGenerator, people: PersonCentroids, z: Tensor, show: bool) -> None:
+    def __init__(self, trained: TrainedGenerator, people: PersonCentroids, z: Tensor, progress: bool) -> None:
         self.z = z
-        faces = features_of_aligned(trained.pictures(z), show=show)
+        faces = features_of_aligned(trained.images(z), progress=progress)
         self.detected = faces.detected
         self.distances = dict(zip(people.names, people.distances(faces.descriptors).T, strict=True))
 
@@ -199,14 +199,14 @@ class Candidates:
         return End(self.z[index], name, {other: float(of[index]) for other, of in self.distances.items()})
 
 
-def measure(people: PersonCentroids, pictures: np.ndarray, *, show: bool = False) -> dict[str, np.ndarray]:
+def measure(people: PersonCentroids, images: np.ndarray, *, progress: bool = False) -> dict[str, np.ndarray]:
     """Of each step [N]: the distance to each person; of each pair of neighbours [N - 1]: root mean square of the
     change of the pixels (in 0..1), and the descriptor's change."""
-    descriptors = features_of_aligned(pictures, show=show).descriptors
+    descriptors = features_of_aligned(images, progress=progress).descriptors
     measures = {
         f"to {name}": column for name, column in zip(people.names, people.distances(descriptors).T, strict=True)
     }
-    pixels = pictures.astype(np.float64) / 255
+    pixels = images.astype(np.float64) / 255
     measures["step size, descriptor"] = np.linalg.norm(np.diff(descriptors, axis=0), axis=1)
     measures["step size, pixels"] = np.sqrt((np.diff(pixels, axis=0) ** 2).mean((1, 2, 3)))
     return measures

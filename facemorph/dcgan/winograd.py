@@ -66,7 +66,7 @@ class WinogradConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _pays(wide_channels: int, shape: torch.Size, tile: int) -> bool:
-    """Does a picture [N, -, H, W] have whole tiles of that side, and enough of them?"""
+    """Does an image [N, -, H, W] have whole tiles of that side, and enough of them?"""
     count, _, height, width = shape
     whole = height % tile == 0 and width % tile == 0
     return whole and wide_channels >= MIN_CHANNELS and count * (height // tile) * (width // tile) >= MIN_TILES
@@ -110,7 +110,7 @@ class _Double(torch.autograd.Function):
 
 
 def _chunks(narrow_channels: int, wide_channels: int) -> Iterator[slice]:
-    """Of the narrow side's channels, so that their transformed weights stay near the processor."""
+    """Of the narrow side's channels, so that their transformed weights stay near the CPU."""
     size = max(16, CHUNK_BYTES // (PRODUCTS**2 * 4 * wide_channels * 4) // 16 * 16)
     return (slice(start, start + size) for start in range(0, narrow_channels, size))
 
@@ -192,7 +192,7 @@ def _to_wide(v: Tensor, shape: torch.Size) -> Tensor:
 def _tiles(padded: Tensor, rows: int, columns: int, top: int, left: int, pairs: tuple[int, int]) -> Tensor:
     """A view [*pairs, N, rows, columns, 2, 2C] of [N, 2h + 2, 2w + 2, C]: tiles 8 px apart, from (top, left) on."""
     count, _, _, channels = padded.shape
-    picture, row, column, _ = padded.stride()
+    image, row, column, _ = padded.stride()
     size = (*pairs, count, rows, columns, 2, 2 * channels)
-    stride = (2 * row, 2 * column, picture, 8 * row, 8 * column, row, 1)
+    stride = (2 * row, 2 * column, image, 8 * row, 8 * column, row, 1)
     return padded.as_strided(size, stride, padded.storage_offset() + top * row + left * column)

@@ -17,31 +17,31 @@ log = logging.getLogger("facemorph")
 VERSION = 2  # of how faces are studied: raised when that changes, so that what was kept is not used again
 
 
-def face_features(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool = False) -> FaceFeatures:
+def face_features(images: np.ndarray, folder: Path, *, device: str = "cpu", progress: bool = False) -> FaceFeatures:
     """Features of aligned faces, uint8 RGB [N, H, H, 3], or what was found in the same images before, from `folder`."""
     path = folder / f"faces-{_digest(images)}.npz"
     kept = _read(path, {"descriptors": (len(images), 128), "points": (len(images), 68, 2), "detected": (len(images),)})
     if not kept:
-        found = features_of_aligned(images, device=device, show=show)
+        found = features_of_aligned(images, device=device, progress=progress)
         kept = {"descriptors": found.descriptors, "points": found.points, "detected": found.detected}
         _keep(path, kept)
     return FaceFeatures(**kept)
 
 
-def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", show: bool = False) -> np.ndarray:
+def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", progress: bool = False) -> np.ndarray:
     """What a network trained on ImageNet sees in uint8 RGB [N, H, H, 3], float64 [N, 320], or what was kept of it."""
     path = folder / f"imagenet-{_digest(images)}.npz"
     kept = _read(path, {"features": (len(images), 320)})
     if not kept:
         from facemorph.metrics.imagenet_features import load_efficientnet
 
-        kept = {"features": load_efficientnet(device).describe(images, show=show)}
+        kept = {"features": load_efficientnet(device).describe(images, progress=progress)}
         _keep(path, kept)
     return kept["features"]
 
 
 def _digest(images: np.ndarray) -> str:
-    """The pictures' own hash: those of other data, of another seed or checkpoint cannot be taken for them."""
+    """The images' own hash: those of other data, of another seed or checkpoint cannot be taken for them."""
     digest = hashlib.sha256(f"{VERSION} {images.shape}".encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:24]

@@ -1,4 +1,4 @@
-"""A trained run's samples against real faces: one report, for a person, for a script, and as a picture."""
+"""A trained run's samples against real faces: one report, for a person, for a script, and as an image."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,15 @@ REPORT = "evaluation.json"
 LEAST_FACES = 16  # on either side
 FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mostly chance
 WALKS, WALK_STEPS = 8, 16
-SHOWN = 16  # samples in the picture beside their nearest neighbours
+SHOWN = 16  # samples in the image beside their nearest neighbours
 COLLAPSED = 0.5  # of the data's diversity
 MIRRORED = 0.25  # more of the samples than of the real faces
-COPIED = 0.25  # of the samples nearer to a training picture than all but 5 % of real faces are to another
+COPIED = 0.25  # of the samples nearer to a training image than all but 5 % of real faces are to another
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run's figures: `report` as in evaluation.json, and the `arrays` from which the picture is drawn."""
+    """A run's figures: `report` as in evaluation.json, and the `arrays` from which the image is drawn."""
 
     report: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -47,7 +47,7 @@ def evaluate(
     seed: int = 0,
     against: Path | None = None,
     device: str = "cpu",
-    show: bool = False,
+    progress: bool = False,
 ) -> Evaluation:
     """Measure `samples` faces drawn from the run by `seed`; write evaluation.json, .png and .npz into `output`.
 
@@ -63,12 +63,12 @@ def evaluate(
         if faces is not None:
             _check_enough(faces)
     common, own = cache_folder() / "studies", output / "studied"  # real faces serve many runs, samples this one
-    options: dict[str, Any] = {"device": device, "show": show}
+    options: dict[str, Any] = {"device": device, "show": progress}
 
-    fake = trained.pictures(trained.draw(samples, seed))
+    fake = trained.images(trained.draw(samples, seed))
     drawn = face_features(fake, own, **options)
     found, arrays = compare_faces(real, fake, face_features(real.rgb, common, **options), drawn, seed)
-    walked = face_features(np.concatenate([trained.pictures(z) for z in _walks(trained, seed)]), own, **options)
+    walked = face_features(np.concatenate([trained.images(z) for z in _walks(trained, seed)]), own, **options)
     steps, arrays["steps"] = measures.smoothness(walked.descriptors.reshape(WALKS, WALK_STEPS + 1, -1))
     features = imagenet_features(fake, own, **options)
     learnt = imagenet_features(real.rgb, common, **options)
@@ -100,10 +100,10 @@ def compare_faces(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """All that can be said of samples (uint8 RGB [N, H, H, 3]) beside real faces, both studied before.
 
-    Returns the figures, with remarks in words, and the arrays for the picture.
+    Returns the figures, with remarks in words, and the arrays for the image.
 
     Raises:
-        RunError: in no real picture is a face recognised.
+        RunError: in no real image is a face recognised.
     """
     persons = PersonCentroids.of(known, real.labels, real.persons)
     if not persons.names:
@@ -205,14 +205,14 @@ def _remarks(report: dict[str, Any], real: Faces, samples: int) -> list[str]:
     for space, figures_ in report["memory"].items():
         if figures_["nearer_share"] > COPIED:
             remarks.append(
-                f"Memorised: {figures_['nearer_share']:.0%} of the samples are nearer to a training picture in {space} "
+                f"Memorised: {figures_['nearer_share']:.0%} of the samples are nearer to a training image in {space} "
                 f"than {measures.RARE:.0%} of the real faces are to another one."
             )
     turned = report["mirrored"]
     if seen >= seen_real / 2 and turned["samples"] > turned["data"] + MIRRORED:
         remarks.append(
-            f"Mirrored: {turned['samples']:.0%} of the samples are nearer to a training picture's mirror image, of the "
-            f"real faces {turned['data']:.0%}. Flips of nearly half the pictures (training.flip) leave that to chance."
+            f"Mirrored: {turned['samples']:.0%} of the samples are nearer to a training image's mirror image, of the "
+            f"real faces {turned['data']:.0%}. Flips of nearly half the images (training.flip) leave that to chance."
         )
     return remarks
 

@@ -12,7 +12,7 @@ from facemorph.metrics import distributions
 from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
 
 BETWEEN = 0.25  # of the way from the nearest person to the next: from here on a face is between them
-BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another picture
+BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another image
 RARE = 0.05  # of real faces have a neighbour as near as this
 NEIGHBOURS = 5  # of the coverage
 SPLITS = 5  # random halvings of the real faces that the coverage is averaged over
@@ -52,7 +52,7 @@ def person_fractions(persons: PersonCentroids, faces: FaceFeatures) -> dict[str,
 
 
 def diversity(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """Mean distance of two samples against that of two real faces: points [N, D]. Near 0: always the same picture."""
+    """Mean distance of two samples against that of two real faces: points [N, D]. Near 0: always the same image."""
     samples, data = mean_distance(fake), mean_distance(real)
     return {"samples": samples, "data": data, "ratio": samples / data if data else 0.0}
 
@@ -67,9 +67,9 @@ def blocks(labels: np.ndarray) -> np.ndarray:
 
 
 def memory(real: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Do samples lie nearer to training pictures than other pictures of the same people would? Points [N, D].
+    """Do samples lie nearer to training images than other images of the same people would? Points [N, D].
 
-    Returns the figures, and arrays: `nearest` training picture of each sample, its `distance`, and the distance of each
+    Returns the figures, and arrays: `nearest` training image of each sample, its `distance`, and the distance of each
     real face to the nearest one of another stretch of the clip, `real`.
     """
     index, distance = nearest(fake, real)

@@ -23,13 +23,13 @@ from facemorph.files import read_jsonl
 from facemorph.images import read_image, to_tensor
 from facemorph.metrics.image_quality import ms_ssim
 from facemorph.metrics.lpips import is_here, load_lpips
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 
 log = logging.getLogger("facemorph")
 
-SMALL_PX = 200  # pictures below show an aligned face and little else
+SMALL_PX = 200  # images below show an aligned face and little else
 EPSILON = 1e-4  # of the way, for the path length (Karras et al. 2019, section 4.1)
 PATH_SAMPLES = 32
 # Pairs of portraits of different persons, and of one person (experiments/identity): nearest, median, farthest.
@@ -38,21 +38,21 @@ UNRELATED, ONE_PERSON = (0.501, 0.850, 1.087), (0.133, 0.240, 0.387)
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def describe_any(pictures: list[np.ndarray], show: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptors [N, 128] of the largest face of each picture, and whether one was found [N] (else not a number)."""
-    if len(pictures[0]) < SMALL_PX:
-        faces = features_of_aligned(np.stack(pictures), show=show)
+def describe_any(images: list[np.ndarray], progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Descriptors [N, 128] of the largest face of each image, and whether one was found [N] (else not a number)."""
+    if len(images[0]) < SMALL_PX:
+        faces = features_of_aligned(np.stack(images), progress=progress)
         return faces.descriptors, faces.detected
-    descriptors, seen = np.full((len(pictures), 128), np.nan), np.zeros(len(pictures), bool)
-    with bar(show, total=len(pictures), unit=" faces", description="describe") as progress:
-        for index, picture in enumerate(pictures):
+    descriptors, seen = np.full((len(images), 128), np.nan), np.zeros(len(images), bool)
+    with progress_bar(progress, total=len(images), unit=" faces", description="describe") as bar:
+        for index, image in enumerate(images):
             try:
-                points = locate_face(picture, f"step {index}").landmarks
-                descriptors[index] = describe([face_chip(picture, points)])[0]
+                points = locate_face(image, f"step {index}").landmarks
+                descriptors[index] = describe([face_chip(image, points)])[0]
                 seen[index] = True
             except FaceError:
                 pass
-            progress.update()
+            bar.update()
     return descriptors, seen
 
 
@@ -63,7 +63,7 @@ def perceptual_distance() -> tuple[str, Distance]:
     return "1 - MS-SSIM", lambda first, second: 1 - ms_ssim(first, second)
 
 
-def evaluate_morph(folder: Path, network: Path | None = None, *, show: bool = False) -> dict[str, Any]:
+def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool = False) -> dict[str, Any]:
     """Figures of a folder that `facemorph morph` wrote; each list has a number a step.
 
     `network` is needed for the path length alone, and only for a morph through a StyleGAN's latent space.
@@ -77,11 +77,11 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, show: bool = Fa
             f"{folder} holds {count} steps of a morph (step_0.jpg, step_1.jpg, ...); 3 at least are needed.",
             "`facemorph morph a.jpg b.jpg --steps 9` makes a folder with 9.",
         )
-    pictures = [read_image(folder / step_name(number)) for number in range(count)]
+    images = [read_image(folder / step_name(number)) for number in range(count)]
     rows = read_jsonl(folder / MANIFEST)
-    descriptors, seen = describe_any(pictures, show)
+    descriptors, seen = describe_any(images, progress)
     name, distance = perceptual_distance()
-    tensors = to_tensor(np.stack(pictures))
+    tensors = to_tensor(np.stack(images))
     with torch.inference_mode():
         sizes = torch.cat([distance(one[None], other[None]) for one, other in itertools.pairwise(tensors)])
     to_first, to_last = (np.linalg.norm(descriptors - descriptors[end], axis=1) for end in (0, -1))
@@ -132,7 +132,7 @@ def _along(stills: torch.Tensor, share: float) -> torch.Tensor:
     return stills[before].lerp(stills[before + 1], place - before)
 
 
-def evaluate_family(folder: Path, *, show: bool = False) -> dict[str, Any]:
+def evaluate_family(folder: Path, *, progress: bool = False) -> dict[str, Any]:
     """Figures of a folder that `facemorph child` wrote: each child's distance to both parents.
 
     Beside them the distances between portraits of unrelated people and of one person, as a measure.
@@ -145,8 +145,8 @@ def evaluate_family(folder: Path, *, show: bool = False) -> dict[str, Any]:
         names = [row["picture"] for row in family["children"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} holds no family: {error!r}.", "`facemorph child` makes one.") from None
-    pictures = [read_image(folder / name) for name in ("mother.png", "father.png", *names)]
-    descriptors, seen = describe_any(pictures, show)
+    images = [read_image(folder / name) for name in ("mother.png", "father.png", *names)]
+    descriptors, seen = describe_any(images, progress)
     if not seen[:2].all():
         raise InputError(
             f"No face is seen in the {'father' if seen[0] else 'mother'} as the network draws it.",

@@ -23,17 +23,17 @@ from facemorph.faces.locate import LocatedFace, choose_face, locate_face
 from facemorph.faces.track import Tracker
 from facemorph.files import sha256, write_jsonl
 from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
 CROPS = ("paper", "eyes", "ffhq")
-CHUNK = 16  # pictures that one process takes at a time
-# More than either, and the face is cut by the frame. The box counts too: landmarks are guessed into the picture.
+CHUNK = 16  # images that one process takes at a time
+# More than either, and the face is cut by the frame. The box counts too: landmarks are guessed into the image.
 LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
 PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
 PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
-SHEET = 100  # pictures on a contact sheet
+SHEET = 100  # images on a contact sheet
 ALL = Shard()
 
 
@@ -43,7 +43,7 @@ class AlignSettings:
 
     Attributes:
         side_px: fixed side of the paper's crop, in frame pixels; 0 measures it on the person's own frames.
-        person: hash of the reference picture.
+        person: hash of the reference image.
         min_face_px: narrower faces are not looked for.
         follow: look first where the face was in the frame before.
     """
@@ -70,14 +70,14 @@ def _detector_for(settings: AlignSettings, device: str) -> Any:
     return detector
 
 
-def reference_descriptor(picture: Path, detector: str = "cnn") -> np.ndarray:
+def reference_descriptor(path: Path, detector: str = "cnn") -> np.ndarray:
     """The descriptor [128] of the one to keep.
 
     Raises:
-        ImageError, FaceError: no picture, or no face in it.
+        ImageError, FaceError: no image, or no face in it.
     """
-    image = read_image(picture)
-    return describe([face_chip(image, locate_face(image, str(picture), detector=detector).landmarks)])[0]
+    image = read_image(path)
+    return describe([face_chip(image, locate_face(image, str(path), detector=detector).landmarks)])[0]
 
 
 def _quad(points: np.ndarray, settings: AlignSettings) -> np.ndarray:
@@ -89,7 +89,7 @@ def _quad(points: np.ndarray, settings: AlignSettings) -> np.ndarray:
 def _align_chunk(
     paths: list[Path], folder: Path, settings: AlignSettings, reference: np.ndarray | None, device: str
 ) -> list[dict[str, Any]]:
-    """Align some pictures and return their rows of the manifest. Runs in a process of its own."""
+    """Align some images and return their rows of the manifest. Runs in a process of its own."""
     rows: list[dict[str, Any]] = []
     images: list[np.ndarray] = []
     readable: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ def _align_one(
 
 
 def _cut_by_the_frame(found: LocatedFace, width: int, height: int) -> str:
-    """How much of the face lies outside the picture, in words; empty where it is little."""
+    """How much of the face lies outside the image, in words; empty where it is little."""
     outside = int(((found.landmarks < 0) | (found.landmarks >= [width, height])).any(1).sum())
     left, top, right, bottom = found.box
     beyond = max(-left, -top, right - width, bottom - height) / (right - left)
@@ -141,20 +141,20 @@ def _cut_by_the_frame(found: LocatedFace, width: int, height: int) -> str:
 
 
 def find_folders(sources: list[Path]) -> list[Path]:
-    """The folders of pictures among `sources`; one that holds only folders stands for these.
+    """The folders of images among `sources`; one that holds only folders stands for these.
 
     Raises:
-        InputError: missing, not a folder, without pictures, or two of one name.
+        InputError: missing, not a folder, without images, or two of one name.
     """
     found: list[Path] = []
     for source in sources:
         if not source.is_dir():
             kind = "is a file; a folder of frames was expected" if source.exists() else "does not exist"
             raise InputError(f"{source} {kind}.", "`facemorph extract` makes folders of frames out of clips.")
-        inner = sorted(child for child in source.iterdir() if child.is_dir() and pictures(child))
-        if not pictures(source) and not inner:
-            raise InputError(f"The folder {source} holds no pictures.", f"Expected {' '.join(sorted(IMAGE_SUFFIXES))}.")
-        found += [source] if pictures(source) else inner
+        inner = sorted(child for child in source.iterdir() if child.is_dir() and list_images(child))
+        if not list_images(source) and not inner:
+            raise InputError(f"The folder {source} holds no images.", f"Expected {' '.join(sorted(IMAGE_SUFFIXES))}.")
+        found += [source] if list_images(source) else inner
     names = Counter(folder.resolve().name for folder in found)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
@@ -164,8 +164,8 @@ def find_folders(sources: list[Path]) -> list[Path]:
     return found
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The picture files in a folder, sorted by name."""
+def list_images(folder: Path) -> list[Path]:
+    """The image files in a folder, sorted by name."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
 
 
@@ -178,21 +178,21 @@ def align(
     jobs: int = 0,
     device: str = "cpu",
     share: Shard = ALL,
-    show: bool = False,
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Write the aligned face of every picture in `source` to `output`, with a manifest.jsonl; return its rows.
+    """Write the aligned face of every image in `source` to `output`, with a manifest.jsonl; return its rows.
 
     Each row has the source and its hash, `status` accepted or rejected and why, how many faces there were, and of the
     one taken the box, score and landmarks in pixels of the source. What is done already is not done again.
 
     Args:
-        source: folder of pictures.
+        source: folder of images.
         output: folder that receives one PNG of `size_px` a face.
         settings: the way of cropping; see `AlignSettings`.
-        person: picture of the one to keep; others are rejected.
-        jobs: processes; 0 takes one for each processor.
+        person: image of the one to keep; others are rejected.
+        jobs: processes; 0 takes one for each CPU.
         device: where the CNN detector runs.
-        share: with other processes on the same folders, this one's pictures: their rows alone are then returned, but
+        share: with other processes on the same folders, this one's images: their rows alone are then returned, but
             all of them by the last process to be done.
 
     Raises:
@@ -206,7 +206,7 @@ def align(
         settings = replace(settings, person=sha256(person))
     known = known_rows(output)
     settings = _same_settings(settings, known, output)
-    paths = pictures(source)
+    paths = list_images(source)
     if settings.crop == "paper" and not settings.side_px:
         settings = replace(settings, side_px=_paper_side(paths, settings))
 
@@ -214,9 +214,9 @@ def align(
     mine = share.mine(paths)
     todo = [path for path in mine if path.name not in done]
     head = {"settings": asdict(settings), "from": source.name}
-    with bar(
-        show, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
-    ) as progress:
+    with progress_bar(
+        progress, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
+    ) as bar:
         if todo:
             manifest = share.manifest(output)
             write_jsonl(manifest, [head, *done.values()])
@@ -225,7 +225,7 @@ def align(
                     done |= {row["source"]: row for row in rows}
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
-                    progress.update(len(rows))
+                    bar.update(len(rows))
     if share.world > 1:
         done |= {row["source"]: row for row in known_rows(output) if "source" in row}
         if any(path.name not in done for path in paths):
@@ -242,7 +242,7 @@ def align(
     if not any(row["status"] == "accepted" for row in rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["reason"] for r in rows).items())
         raise InputError(
-            f"No face is left of the {len(rows)} pictures in {source}: {reasons}.",
+            f"No face is left of the {len(rows)} images in {source}: {reasons}.",
             "Is it the right folder? With --person, is it the right person? --detector hog finds smaller faces.",
         )
     return rows

@@ -1,4 +1,4 @@
-"""Are two pictures of one person? The distance between the descriptors of the largest face in each."""
+"""Are two images of one person? The distance between the descriptors of the largest face in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from facemorph.images import read_image
 
 @dataclass(frozen=True)
 class Face:
-    """The largest face of a picture: its box in pixels, how many faces there were, its descriptor float64 [128]."""
+    """The largest face of an image: its box in pixels, how many faces there were, its descriptor float64 [128]."""
 
-    picture: Path
+    path: Path
     box: tuple[int, int, int, int]
     faces: int
     descriptor: np.ndarray
@@ -36,10 +36,10 @@ class Comparison:
 
 
 def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detector: str = "cnn") -> Comparison:
-    """Compare the largest faces of two pictures.
+    """Compare the largest faces of two images.
 
     Raises:
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
         FaceError: there is no face in one of them.
     """
     one, other = describe_images([first, second], detector)
@@ -47,15 +47,15 @@ def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detect
     return Comparison(one, other, distance, threshold)
 
 
-def describe_images(pictures: Sequence[Path], detector: str = "cnn") -> list[Face]:
-    """The largest face of each picture. Raises as `compare` does."""
+def describe_images(paths: Sequence[Path], detector: str = "cnn") -> list[Face]:
+    """The largest face of each image. Raises as `compare` does."""
     found, chips = [], []
-    for picture in pictures:
-        image = read_image(picture)
-        face = locate_face(image, str(picture), detector=detector)
+    for path in paths:
+        image = read_image(path)
+        face = locate_face(image, str(path), detector=detector)
         found.append(face)
         chips.append(face_chip(image, face.landmarks))
     return [
-        Face(picture, tuple(map(round, face.box)), face.num_faces, descriptor)
-        for picture, face, descriptor in zip(pictures, found, describe(chips), strict=True)
+        Face(path, tuple(map(round, face.box)), face.num_faces, descriptor)
+        for path, face, descriptor in zip(paths, found, describe(chips), strict=True)
     ]

@@ -1,6 +1,6 @@
 """Landmarks to an aligned crop, three ways: the paper's, a similarity on the eyes, and the FFHQ quad.
 
-Every way is a quad in the picture, sampled into a square. `points` are landmarks float64 [68, 2], x before y.
+Every way is a quad in the image, sampled into a square. `points` are landmarks float64 [68, 2], x before y.
 """
 
 import numpy as np
@@ -42,14 +42,14 @@ def _quad(centre: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def cut(image: np.ndarray, quad: np.ndarray, size_px: int, transform_px: int = 4096) -> np.ndarray:
-    """Sample `quad` of a picture into a square of `size_px`; beyond its borders the picture is mirrored and blurred.
+    """Sample `quad` of an image into a square of `size_px`; beyond its borders the image is mirrored and blurred.
 
     This is the FFHQ recipe (shrink, crop, pad, quad transform, Lanczos), and equals the original's output pixel for
     pixel at the default `transform_px`. Four times the size costs a fraction and differs by a few grey levels.
 
     Args:
         image: uint8 RGB [H, W, 3].
-        quad: corners in pixels of the picture, float [4, 2]: top left, bottom left, bottom right, top right.
+        quad: corners in pixels of the image, float [4, 2]: top left, bottom left, bottom right, top right.
         size_px: side of the result.
         transform_px: side of the bilinear transform before the last Lanczos step.
 
@@ -57,44 +57,44 @@ def cut(image: np.ndarray, quad: np.ndarray, size_px: int, transform_px: int = 4
         uint8 RGB [size_px, size_px, 3].
     """
     side = float(np.hypot(*(quad[3] - quad[0])))
-    picture = Image.fromarray(image)
+    pil_image = Image.fromarray(image)
 
     shrink = int(np.floor(side / size_px * 0.5))
     if shrink > 1:  # a big face: reduce first, or the bilinear transform would alias
-        width, height = (int(np.rint(length / shrink)) for length in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        width, height = (int(np.rint(length / shrink)) for length in pil_image.size)
+        pil_image = pil_image.resize((width, height), Image.Resampling.LANCZOS)
         quad, side = quad / shrink, side / shrink
 
     border = max(int(np.rint(side * 0.1)), 3)
     low, high = np.floor(quad.min(0)).astype(int), np.ceil(quad.max(0)).astype(int)
     left, top = np.maximum(low - border, 0)
-    right, bottom = np.minimum(high + border, picture.size)
+    right, bottom = np.minimum(high + border, pil_image.size)
     if right <= left or bottom <= top:
-        left, top, right, bottom = 0, 0, *picture.size
-    if right - left < picture.width or bottom - top < picture.height:
-        picture = picture.crop((left, top, right, bottom))
+        left, top, right, bottom = 0, 0, *pil_image.size
+    if right - left < pil_image.width or bottom - top < pil_image.height:
+        pil_image = pil_image.crop((left, top, right, bottom))
         quad = quad - [left, top]
 
     low, high = np.floor(quad.min(0)).astype(int), np.ceil(quad.max(0)).astype(int)
-    pads = np.maximum([*(border - low), *(high - picture.size + border)], 0)  # left, top, right, bottom
+    pads = np.maximum([*(border - low), *(high - pil_image.size + border)], 0)  # left, top, right, bottom
     if pads.max() > border - 4:
         pads = np.maximum(pads, int(np.rint(side * 0.3)))
-        picture = _pad(np.asarray(picture), pads, sigma=side * 0.02)
+        pil_image = _pad(np.asarray(pil_image), pads, sigma=side * 0.02)
         quad = quad + pads[:2]
 
-    picture = picture.transform(
+    pil_image = pil_image.transform(
         (transform_px, transform_px),
         Image.Transform.QUAD,
         tuple((quad + 0.5).flatten()),
         Image.Resampling.BILINEAR,
     )
     if size_px < transform_px:
-        picture = picture.resize((size_px, size_px), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+        pil_image = pil_image.resize((size_px, size_px), Image.Resampling.LANCZOS)
+    return np.asarray(pil_image)
 
 
 def _pad(image: np.ndarray, pads: np.ndarray, sigma: float) -> Image.Image:
-    """Mirror the picture over its borders, blurred and then greyed with the distance from it."""
+    """Mirror the image over its borders, blurred and then greyed with the distance from it."""
     left, top, right, bottom = (int(pad) for pad in pads)
     padded = np.pad(image.astype(np.float32), ((top, bottom), (left, right), (0, 0)), "reflect")
     height, width = padded.shape[:2]

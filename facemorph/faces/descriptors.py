@@ -1,4 +1,4 @@
-"""Who is it: dlib's 128-number face descriptor. Two pictures of one person lie nearer than about 0.6."""
+"""Who is it: dlib's 128-number face descriptor. Two images of one person lie nearer than about 0.6."""
 
 import functools
 from collections.abc import Sequence

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 KINDS = ("cnn", "dlib-cnn", "hog")
 PRECISIONS = ("float32", "bfloat16")
-# Pixels of pictures that go through the network together. A CPU gains nothing from more than it needs to be busy.
+# Pixels of images that go through the network together. A CPU gains nothing from more than it needs to be busy.
 BATCH_PIXELS_CPU, BATCH_PIXELS = 1 << 18, 1 << 23
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One face: `box` = (left, top, right, bottom) in pixels of the picture, which it may stick out of.
+    """One face: `box` = (left, top, right, bottom) in pixels of the image, which it may stick out of.
 
     The right column and the bottom row belong to the box, as in dlib's rectangles. `score` is the detector's
     confidence: for the CNN about 1 on a clear face, above 0 on any; for HOG above 0, unbounded.
@@ -40,7 +40,7 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds the faces in pictures (uint8 RGB [H, W, 3] each, sizes may differ); best score first in each."""
+    """Finds the faces in images (uint8 RGB [H, W, 3] each, sizes may differ); best score first in each."""
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]: ...
 
@@ -72,7 +72,7 @@ def make_detector(
 
 
 class MmodDetector:
-    """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); equal-sized pictures run together."""
+    """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); equal-sized images run together."""
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import torch
@@ -107,7 +107,7 @@ class MmodDetector:
         return found
 
     def pyramid(self, images: Sequence[np.ndarray]) -> "Pyramid":
-        """The pyramid of equal-sized pictures, on the detector's device."""
+        """The pyramid of equal-sized images, on the detector's device."""
         import torch
 
         from facemorph.faces.pyramid import Pyramid
@@ -116,7 +116,7 @@ class MmodDetector:
             return Pyramid(torch.from_numpy(np.stack(images)).to(self.device), self.network.file.mean_rgb)
 
     def candidates(self, pyramid: "Pyramid", window: "Window") -> list[list["Candidate"]]:
-        """For each picture of a pyramid, what is found in a window of the score map, best first, overlaps included."""
+        """For each image of a pyramid, what is found in a window of the score map, best first, overlaps included."""
         import torch
 
         from facemorph.faces.mmod import candidates
@@ -128,7 +128,7 @@ class MmodDetector:
         return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in found]
 
     def whole(self, pyramid: "Pyramid") -> list[list["Candidate"]]:
-        """For each picture of a pyramid, its faces, best first, each once."""
+        """For each image of a pyramid, its faces, best first, each once."""
         from facemorph.faces.mmod import windows_from_level, without_overlaps
 
         found: list[list[Candidate]] = [[] for _ in range(pyramid.count)]
@@ -170,4 +170,4 @@ class DlibDetector:
 
 def _check(image: np.ndarray, index: int) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"picture {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")
+        raise ValueError(f"image {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")

@@ -64,7 +64,7 @@ class MmodFile:
     overlap: float  # of two found boxes, intersection over their bounding box: above it, the worse one goes
     covered: float  # likewise, intersection over either box
     mean_rgb: tuple[float, float, float]  # subtracted from the pixels, 0 to 255
-    convolutions: list[Convolution]  # from the picture up, affine layers folded in
+    convolutions: list[Convolution]  # from the image up, affine layers folded in
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ResnetFile:
     """What `dlib_face_recognition_resnet_model_v1.dat` holds that is needed to run it."""
 
     mean_rgb: tuple[float, float, float]
-    convolutions: list[Convolution]  # from the picture up, affine layers folded in
+    convolutions: list[Convolution]  # from the image up, affine layers folded in
     last: np.ndarray  # float32 [channels, descriptor]
 
 

@@ -51,7 +51,7 @@ def eyes_open(points: np.ndarray) -> np.ndarray:
 
 
 def yaw(points: np.ndarray) -> np.ndarray:
-    """How far the nose lies towards one side of the jaw, -1 to 1; above 0 to the right of the picture."""
+    """How far the nose lies towards one side of the jaw, -1 to 1; above 0 to the right of the image."""
     upright, _ = _upright(points)
     left, right, nose = upright[:, [0, 1, 2], 0].mean(1), upright[:, [16, 15, 14], 0].mean(1), upright[:, 30, 0]
     return (2 * nose - left - right) / (np.abs(right - left) + LEAST)

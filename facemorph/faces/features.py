@@ -10,10 +10,10 @@ from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.expression import expressions
 from facemorph.faces.landmarks import landmarks
 from facemorph.faces.locate import cached_detector
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 ENLARGED_PX = 200  # dlib's HOG detector wants a face of at least 80 px
-MARGIN = 0.25  # of mirrored picture around the crop, as a share of its side
+MARGIN = 0.25  # of mirrored image around the crop, as a share of its side
 WHOLE = (0.10, 0.15, 0.90, 0.95)  # box of the face in a crop where none is found, as shares of the side
 
 
@@ -64,18 +64,18 @@ class PersonCentroids:
         return np.linalg.norm(descriptors[:, None] - self.means, axis=2)
 
 
-def features_of_aligned(images: np.ndarray, *, device: str = "cpu", show: bool = False) -> FaceFeatures:
+def features_of_aligned(images: np.ndarray, *, device: str = "cpu", progress: bool = False) -> FaceFeatures:
     """Descriptors and landmarks of aligned faces, uint8 RGB [N, H, H, 3]; descriptors are computed on `device`."""
-    chips, points, detected = _find_all(images, show)
+    chips, points, detected = _find_all(images, progress)
     return FaceFeatures(describe(chips, device=device), points, detected)
 
 
-def _find_all(images: np.ndarray, show: bool) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+def _find_all(images: np.ndarray, progress: bool) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """Face chips, landmarks [N, 68, 2] in pixels of the crop, and whether a face was seen [N]."""
     chips, points, seen = [], np.zeros((len(images), 68, 2)), np.zeros(len(images), bool)
     side = ENLARGED_PX
     pad = round(MARGIN * side)
-    with bar(show, total=len(images), unit=" faces", description="describe") as progress:
+    with progress_bar(progress, total=len(images), unit=" faces", description="describe") as bar:
         for index, image in enumerate(images):
             enlarged = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
             padded = np.pad(enlarged, ((pad, pad), (pad, pad), (0, 0)), "symmetric")
@@ -87,5 +87,5 @@ def _find_all(images: np.ndarray, show: bool) -> tuple[list[np.ndarray], np.ndar
             chips.append(face_chip(padded, found_points))
             # Pixel centres, not corners, lie on whole numbers: enlarged by f, x becomes f (x + 1/2) - 1/2.
             points[index] = (found_points - pad + 0.5) * (image.shape[0] / side) - 0.5
-            progress.update()
+            bar.update()
     return chips, points, seen

@@ -7,7 +7,7 @@ import numpy as np
 
 from facemorph.faces.dlib_models import LANDMARKS, model_path
 
-LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # left and right in the picture
+LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # left and right in the image
 
 
 @functools.cache
@@ -20,7 +20,7 @@ def _predictor() -> Any:
 def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """Landmarks of the face in `box` = (left, top, right, bottom), in pixels of `image` (uint8 RGB [H, W, 3]).
 
-    Returns float64 [68, 2], x before y; points may lie outside the picture. Source: Kazemi and Sullivan, "One
+    Returns float64 [68, 2], x before y; points may lie outside the image. Source: Kazemi and Sullivan, "One
     millisecond face alignment with an ensemble of regression trees", CVPR 2014, as trained by dlib.
     """
     import dlib

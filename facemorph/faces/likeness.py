@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from facemorph.faces.descriptor_network import load_resnet
 from facemorph.faces.descriptors import CHIP_SIZE_PX, face_chip
 
-# Where dlib's chip lies in an FFHQ-aligned picture, as shares from -1 to 1: centre and half its side. Means over 24
+# Where dlib's chip lies in an FFHQ-aligned image, as shares from -1 to 1: centre and half its side. Means over 24
 # people; single ones stray by 0.02.
 FFHQ_CHIP = (0.01, 0.2, 0.68)
 
@@ -24,34 +24,34 @@ class Likeness(torch.nn.Module):
         self.network = load_resnet().requires_grad_(False)
         self.register_buffer("grid", torch.from_numpy(grid).float())
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures float [N, 3, H, H] in [-1, 1] -> descriptors [N, 128]."""
-        grid = self.grid.expand(len(pictures), -1, -1, -1)
-        chips = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)  # [N, 3, 150, 150]
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images float [N, 3, H, H] in [-1, 1] -> descriptors [N, 128]."""
+        grid = self.grid.expand(len(images), -1, -1, -1)
+        chips = F.grid_sample(images, grid, padding_mode="border", align_corners=False)  # [N, 3, 150, 150]
         return self.network((chips.permute(0, 2, 3, 1) + 1) * 127.5)
 
 
 def likeness_at(points: Sequence[np.ndarray], side_px: int) -> Likeness:
-    """For N square pictures with the landmarks `points`, [68, 2] each, in pixels of a picture of `side_px`."""
+    """For N square images with the landmarks `points`, [68, 2] each, in pixels of an image of `side_px`."""
     return Likeness(np.stack([chip_places(one, side_px) for one in points]))
 
 
 def likeness_of_aligned() -> Likeness:
-    """For any number of FFHQ-aligned pictures, whose faces all lie in about the same place."""
+    """For any number of FFHQ-aligned images, whose faces all lie in about the same place."""
     x, y, half = FFHQ_CHIP
     line = half * ((np.arange(CHIP_SIZE_PX) + 0.5) / CHIP_SIZE_PX * 2 - 1)
     return Likeness(np.stack(np.meshgrid(x + line, y + line), 2)[None])
 
 
 def chip_places(points: np.ndarray, side_px: int) -> np.ndarray:
-    """Where each pixel of dlib's face chip lies in the picture, as shares from -1 to 1: float64 [150, 150, 2].
+    """Where each pixel of dlib's face chip lies in the image, as shares from -1 to 1: float64 [150, 150, 2].
 
-    dlib does not tell; so it cuts the chip of a picture whose colours are its coordinates.
+    dlib does not tell; so it cuts the chip of an image whose colours are its coordinates.
     """
     y, x = (np.mgrid[:side_px, :side_px] + 0.5) / side_px * 255
     ramp = np.stack([x, y, np.full_like(x, 255)], 2).round().astype(np.uint8)
     chip = face_chip(ramp, points).astype(np.float64)
-    inside = chip[..., 2] == 255  # outside the picture dlib leaves black
+    inside = chip[..., 2] == 255  # outside the image dlib leaves black
     chip += 0.5  # dlib rounds down
     v, u = np.mgrid[:CHIP_SIZE_PX, :CHIP_SIZE_PX].astype(np.float64)
     terms = np.stack([u, v, np.ones_like(u)], 2)

@@ -35,7 +35,7 @@ class Mmod(nn.Module):
 
     Attributes:
         stride: pixels from one score to the next.
-        field_px: pixels that the body sees of the tiled picture for one score.
+        field_px: pixels that the body sees of the tiled image for one score.
         halo: scores to each side that the head sees for one.
 
     Raises:
@@ -61,12 +61,12 @@ class Mmod(nn.Module):
         self.halo = sum(int(c.padding[0]) for c in same_size)
 
     def map_size(self, tiles: Tiles) -> tuple[int, int]:
-        """Rows and columns of the score map; nought for a picture too small for one score."""
+        """Rows and columns of the score map; nought for an image too small for one score."""
         rows, columns = (max(0, (px - self.field_px) // self.stride + 1) for px in (tiles.height, tiles.width))
         return rows, columns
 
     def forward(self, pyramid: Pyramid, window: Window | None = None) -> torch.Tensor:
-        """Scores of equal-sized pictures in a window of the map (all of it): float32 [N, rows, columns].
+        """Scores of equal-sized images in a window of the map (all of it): float32 [N, rows, columns].
 
         A window's scores are those of the whole map: what they see outside of it is computed as well.
         """
@@ -81,7 +81,7 @@ class Mmod(nn.Module):
         return scores[:, window.top - top : window.bottom - top, window.left - left : window.right - left]
 
     def _features(self, pyramid: Pyramid, window: Window) -> torch.Tensor:
-        """The body's output in a window, strip by strip, so that the tiled picture is never whole: [N, C, H', W']."""
+        """The body's output in a window, strip by strip, so that the tiled image is never whole: [N, C, H', W']."""
         left, right = self._pixels(window.left, window.right)
         on_cpu = self.bias.device.type == "cpu"
         pixels_a_row = pyramid.count * (right - left) * self.stride
@@ -128,7 +128,7 @@ def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A score above the threshold: its box in pixels of the picture, and where it was found."""
+    """A score above the threshold: its box in pixels of the image, and where it was found."""
 
     box: Box
     score: float
@@ -140,7 +140,7 @@ class Candidate:
 def candidates(
     network: Mmod, scores: np.ndarray, tiles: Tiles, threshold: float = 0.0, at: Window | None = None
 ) -> list[Candidate]:
-    """The scores [H', W'] of one picture above `threshold`, best first; `at` says which part of the map they are."""
+    """The scores [H', W'] of one image above `threshold`, best first; `at` says which part of the map they are."""
     rows, columns = np.nonzero(scores > threshold)
     values = scores[rows, columns]
     top, left = (at.top, at.left) if at else (0, 0)
@@ -164,7 +164,7 @@ def without_overlaps(found: list[Candidate], file: MmodFile) -> list[Candidate]:
 
 
 def _picture_box(x: int, y: int, level: int, window: tuple[int, int], tiles: Tiles) -> Box:
-    """The window around the tiled pixel x, y, in pixels of the picture, rounded as dlib does (halves outwards)."""
+    """The window around the tiled pixel x, y, in pixels of the image, rounded as dlib does (halves outwards)."""
     x, y = x - tiles.levels[level][0], y - tiles.levels[level][1]
     half_width, half_height = (window[0] - 1) / 2, (window[1] - 1) / 2
     sides = np.array([up(side, level) for side in (x - half_width, y - half_height, x + half_width, y + half_height)])
@@ -188,14 +188,14 @@ def _area(box: Box) -> int:
 
 
 def box_side_px(network: Mmod, level: int) -> float:
-    """About how wide a box found on a level is, in pixels of the picture (rounding may add or take one)."""
+    """About how wide a box found on a level is, in pixels of the image (rounding may add or take one)."""
     return (network.file.window[0] - 1) * 1.2**level + 1
 
 
 def windows_from_level(network: Mmod, tiles: Tiles, first_level: int) -> list[Window]:
     """Windows that hold every score on `first_level` and the smaller levels.
 
-    Levels run down the left side of the tiled picture and then, the smallest ones, up the right: below the level where
+    Levels run down the left side of the tiled image and then, the smallest ones, up the right: below the level where
     column 0 comes to `first_level` everything is taken, above it only what the right side needs.
     """
     rows, columns = network.map_size(tiles)

@@ -1,6 +1,6 @@
 """The classical morph: one mesh over the landmarks of two faces, both warped to the shape between and dissolved.
 
-This is the feature-based morph that the 2018 paper sets its GAN against. It needs two pictures and no training.
+This is the feature-based morph that the 2018 paper sets its GAN against. It needs two images and no training.
 """
 
 import math
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head, with some shoulder
-DETAIL = 2  # pictures are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
+DETAIL = 2  # images are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
 FEATHER = 0.04  # of the frame: how far inside the face its blending fades in
 MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
 BROWS = [17, 19, 21, 22, 24, 26]
@@ -44,7 +44,7 @@ class LandmarkMorphSettings:
 
 @dataclass(frozen=True)
 class Face:
-    """A picture in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], landmarks [68, 2] in the frame."""
+    """An image in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], landmarks [68, 2] in the frame."""
 
     image: np.ndarray
     points: np.ndarray
@@ -61,15 +61,15 @@ def write_morph(
     settings: LandmarkMorphSettings,
     *,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> list[Path]:
-    """Morph the picture `first` into `second`, and write all of it to `folder` or nothing.
+    """Morph the image `first` into `second`, and write all of it to `folder` or nothing.
 
     Returns:
         The files written, the strip first (see `facemorph.animation`).
 
     Raises:
-        ImageError, FaceError: a picture cannot be read, or shows no face.
+        ImageError, FaceError: an image cannot be read, or shows no face.
         OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
     """
     check_free(folder, overwrite)
@@ -83,17 +83,17 @@ def write_morph(
         rows[-1]["landmarks"] = face.landmarks.round(2).tolist()
     morph = Morph(*common_frame(located[0], located[1], settings.size_px), face_only=settings.face_only)
     return write_morph_files(
-        folder, morph.frames, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, show=show
+        folder, morph.frames, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
     )
 
 
 def common_frame(
     first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], size_px: int
 ) -> tuple[Face, Face]:
-    """Two pictures with their landmarks, cut out so that the faces coincide as far as turning and scaling can.
+    """Two images with their landmarks, cut out so that the faces coincide as far as turning and scaling can.
 
     The first face is levelled as FFHQ does it; the second is fitted to it by the similarity that brings its
-    landmarks nearest in the sense of least squares (Umeyama 1991). Beyond its borders a picture is mirrored and
+    landmarks nearest in the sense of least squares (Umeyama 1991). Beyond its borders an image is mirrored and
     blurred.
     """
     quad = ffhq_quad(first[1])
@@ -122,7 +122,7 @@ def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: i
 class Morph:
     """The morph from one face to another in the common frame.
 
-    With `face_only`, just the inner face changes, in the first picture, its colours fitted to that picture.
+    With `face_only`, just the inner face changes, in the first image, its colours fitted to that image.
     """
 
     def __init__(self, first: Face, second: Face, *, face_only: bool = False) -> None:
@@ -132,19 +132,19 @@ class Morph:
         border = border_points(self.size_px, self.size_px, per_side=4)
         self.sources = [np.concatenate([head, border]) for head in _heads(first, second)]
         self.aims = [self.sources[0], self.sources[1].copy()]
-        pictures = [to_tensor(face.image[None]) for face in (first, second)]
+        images = [to_tensor(face.image[None]) for face in (first, second)]
         if face_only:
             import torch
 
             self.aims[1][68:] = self.sources[0][68:]  # the first one's head keeps its outline
             masks = [torch.from_numpy(face_mask(face))[None, None] for face in (first, second)]
-            pictures[1] = match_colours(pictures[1], masks[1], pictures[0], masks[0])
-            pictures[0] = torch.cat([pictures[0], masks[0]], 1)
+            images[1] = match_colours(images[1], masks[1], images[0], masks[0])
+            images[0] = torch.cat([images[0], masks[0]], 1)
         self.triangles = triangulate((self.aims[0] + self.aims[1]) / 2)
-        self.pictures = pictures
+        self.images = images
 
     def at(self, share: float) -> np.ndarray:
-        """The picture `share` of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
+        """The image `share` of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
         shape = (1 - share) * self.aims[0] + share * self.aims[1]
         first, second = (self._warped(index, shape) for index in range(2))
         if first.shape[1] == 4:
@@ -152,19 +152,19 @@ class Morph:
         return to_uint8(first.lerp(second, share))[0]
 
     def frames(self, shares: Sequence[float]) -> Iterator[np.ndarray]:
-        """The pictures at all `shares`, each made while the one before is being used."""
+        """The images at all `shares`, each made while the one before is being used."""
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(self.at, float(shares[0]))
             for share in shares[1:]:
-                picture = following.result()
+                image = following.result()
                 following = ahead.submit(self.at, float(share))
-                yield picture
+                yield image
             yield following.result()
 
     def _warped(self, index: int, shape: np.ndarray) -> "torch.Tensor":
         source = (self.sources[index] + 0.5) * DETAIL - 0.5
         where = sampling_map(shape, source, self.triangles, self.size_px, self.size_px)
-        return sample(self.pictures[index], where)
+        return sample(self.images[index], where)
 
 
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
@@ -184,7 +184,7 @@ def _heads(first: Face, second: Face) -> list[np.ndarray]:
 
 
 def face_mask(face: Face) -> np.ndarray:
-    """The inner face, 1 inside and fading to 0 at the hull of the landmarks: float32 [S, S] of the face's picture."""
+    """The inner face, 1 inside and fading to 0 at the hull of the landmarks: float32 [S, S] of the face's image."""
     up = face.points[[19, 24]].mean(0) - face.points[33]
     outline = [*face.points[:17], *(face.points[BROWS] + 0.3 * up)[::-1]]
     corners = (_hull(np.array(outline)) + 0.5) * DETAIL - 0.5
@@ -215,9 +215,9 @@ def _hull(points: np.ndarray) -> np.ndarray:
 
 
 def match_colours(
-    picture: "torch.Tensor", mask: "torch.Tensor", like: "torch.Tensor", like_mask: "torch.Tensor"
+    image: "torch.Tensor", mask: "torch.Tensor", like: "torch.Tensor", like_mask: "torch.Tensor"
 ) -> "torch.Tensor":
-    """The colours of `picture` [1, 3, H, W] moved so that the skin under its mask agrees with that of `like`.
+    """The colours of `image` [1, 3, H, W] moved so that the skin under its mask agrees with that of `like`.
 
     Gently: the means are made equal, and one contrast for all three colours, by a factor of 1.3 at most, so that no
     colour is stretched apart from the others. After Reinhard et al. 2001, without its change of colour space.
@@ -228,7 +228,7 @@ def match_colours(
         mean = (pixels * weight).sum((2, 3), keepdim=True) / total
         return mean, math.sqrt(float(((pixels - mean) ** 2 * weight).sum() / (3 * total)))
 
-    mean, spread = moments(picture, mask)
+    mean, spread = moments(image, mask)
     like_mean, like_spread = moments(like, like_mask)
     contrast = min(max(like_spread / max(spread, 1e-6), 1 / 1.3), 1.3)
-    return ((picture - mean) * contrast + like_mean).clamp(-1, 1)
+    return ((image - mean) * contrast + like_mean).clamp(-1, 1)

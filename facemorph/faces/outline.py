@@ -23,8 +23,8 @@ def head_outline(image: np.ndarray, points: np.ndarray) -> np.ndarray:
         points: its landmarks [68, 2].
 
     Returns:
-        float64 [RAYS, 2] in pixels of the picture; NaN for a ray on which the outline is not certain: the ground is
-        not plain, the head does not stand out, or what stands out (shoulders) reaches the edge of the picture.
+        float64 [RAYS, 2] in pixels of the image; NaN for a ray on which the outline is not certain: the ground is
+        not plain, the head does not stand out, or what stands out (shoulders) reaches the edge of the image.
     """
     scale = SEARCH_PX / len(image)
     small = Image.fromarray(image).resize((SEARCH_PX, SEARCH_PX), Image.Resampling.BOX)
@@ -66,7 +66,7 @@ def _rays(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _unlike_ground(image: np.ndarray) -> np.ndarray | None:
     """How far each pixel [S, S, 3] is from the ground's colour, 1 at the threshold: [S, S]; None without plain ground.
 
-    The ground may change its colour smoothly: a quadratic over the picture is fitted to its edges, again and again to
+    The ground may change its colour smoothly: a quadratic over the image is fitted to its edges, again and again to
     what has come near it.
     """
     side = len(image)

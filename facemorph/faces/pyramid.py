@@ -1,7 +1,7 @@
-"""dlib's tiled picture pyramid: all levels of a picture, each 5/6 of the one before, laid into one picture.
+"""dlib's tiled image pyramid: all levels of an image, each 5/6 of the one before, laid into one image.
 
 Only 10 px lie between levels, less than a detector's window looks to each side, so where a level lies is part of what
-the detector sees of it. The tiled picture is never whole in memory: the network asks for pieces of it.
+the detector sees of it. The tiled image is never whole in memory: the network asks for pieces of it.
 """
 
 import math
@@ -21,7 +21,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; as in dlib, right a
 
 @dataclass(frozen=True)
 class Tiles:
-    """Where the levels lie in the tiled picture of `height` x `width` pixels: a column down, and back up beside it."""
+    """Where the levels lie in the tiled image of `height` x `width` pixels: a column down, and back up beside it."""
 
     height: int
     width: int
@@ -38,7 +38,7 @@ class Tiles:
 
 
 def lay_tiles(height: int, width: int) -> Tiles:
-    """The tiled pyramid of a picture of `height` x `width` pixels (at least 1 x 1)."""
+    """The tiled pyramid of an image of `height` x `width` pixels (at least 1 x 1)."""
     sizes = [(height, width)]
     while True:
         height, width = math.floor(RATE * height), math.floor(RATE * width)
@@ -51,7 +51,7 @@ def lay_tiles(height: int, width: int) -> Tiles:
     for rows, columns in sizes:
         fits_beside = columns <= first_width - previous_px - BETWEEN_LEVELS_PX
         if fits_beside and (column_px - first_height) * 2 >= stack_px - first_height:
-            break  # half of what is below the picture is laid: the rest goes up beside it
+            break  # half of what is below the image is laid: the rest goes up beside it
         column_px += rows + BETWEEN_LEVELS_PX
         previous_px = columns
     column_px -= BETWEEN_LEVELS_PX
@@ -66,14 +66,14 @@ def lay_tiles(height: int, width: int) -> Tiles:
     right = AROUND_LEVELS_PX + first_width - 1
     for rows, columns in sizes[len(levels) :]:
         if y - rows < AROUND_LEVELS_PX + first_height:
-            break  # it would lie over the picture itself
+            break  # it would lie over the image itself
         levels.append((right - columns + 1, y - rows, right, y - 1))
         y -= rows + BETWEEN_LEVELS_PX
     return Tiles(column_px + 2 * AROUND_LEVELS_PX, first_width + 2 * AROUND_LEVELS_PX, levels)
 
 
 class Pyramid:
-    """The levels of equal-sized pictures, uint8 [N, H, W, 3], with `mean_rgb` subtracted and divided by 256."""
+    """The levels of equal-sized images, uint8 [N, H, W, 3], with `mean_rgb` subtracted and divided by 256."""
 
     def __init__(self, images: torch.Tensor, mean_rgb: Sequence[float]) -> None:
         self.count = len(images)
@@ -93,7 +93,7 @@ class Pyramid:
         return self._levels[index]
 
     def piece(self, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
-        """Rows top to bottom and columns left to right (both exclusive) of the tiled picture: [N, 3, H', W']."""
+        """Rows top to bottom and columns left to right (both exclusive) of the tiled image: [N, 3, H', W']."""
         size = self.count, bottom - top, right - left, 3
         piece = torch.zeros(size, device=self._levels[0].device).permute(0, 3, 1, 2)  # [N, 3, H', W']
         for index, (x, y, last_x, last_y) in enumerate(self.tiles.levels):
@@ -105,14 +105,14 @@ class Pyramid:
 
 
 def up(value: float, levels: int) -> float:
-    """A coordinate on level number `levels`, in pixels of the picture."""
+    """A coordinate on level number `levels`, in pixels of the image."""
     for _ in range(levels):
         value = value / RATE + UP_SHIFT_PX
     return value
 
 
 def down(value: float, levels: int) -> float:
-    """The inverse of `up`: a coordinate of the picture, in pixels of level number `levels`."""
+    """The inverse of `up`: a coordinate of the image, in pixels of level number `levels`."""
     for _ in range(levels):
         value = (value - UP_SHIFT_PX) * RATE
     return value

@@ -23,7 +23,7 @@ class Tracker:
     followed uphill from its last place to the best score around, computed exactly as in the whole frame.
 
     Raises:
-        ConfigError: one of dlib's own detectors, which search whole pictures only.
+        ConfigError: one of dlib's own detectors, which search whole images only.
     """
 
     def __init__(self, detector: Detector, *, whole_every: int = 25) -> None:

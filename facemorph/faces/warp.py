@@ -2,7 +2,7 @@
 
 A mesh is points [P, 2] (x before y, pixel centres at whole numbers) and triangles [T, 3] that index them. Every
 triangle of the target shape is cut into its runs of pixels, row by row; the runs of all triangles together tile the
-picture, so that the whole map comes from a few array operations, whatever the number of triangles.
+image, so that the whole map comes from a few array operations, whatever the number of triangles.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def border_points(width: int, height: int, per_side: int = 2, margin_px: float = 0) -> np.ndarray:
-    """Points around a picture on its outer pixel edges (or `margin_px` further out): float64 [4 * per_side, 2].
+    """Points around an image on its outer pixel edges (or `margin_px` further out): float64 [4 * per_side, 2].
 
     `per_side` counts the steps along each side: 1 gives the four corners, 2 adds the middles.
     """
@@ -55,19 +55,19 @@ def signed_areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Where each pixel of a `width` x `height` picture in the target shape comes from.
+    """Where each pixel of a `width` x `height` image in the target shape comes from.
 
     Args:
-        target: mesh points in the picture to be made, [P, 2] in pixels; together the triangles must cover it.
-        source: the same points in the picture to be sampled, [P, 2] in its pixels.
+        target: mesh points in the image to be made, [P, 2] in pixels; together the triangles must cover it.
+        source: the same points in the image to be sampled, [P, 2] in its pixels.
         triangles: [T, 3] indices, positively oriented as `triangulate` gives them. Those that `target` turns over are
             left out; with a fixed border what they covered is covered by others, so no hole is left.
 
     Returns:
-        float32 [height, width, 2], x before y, in pixels of the source picture.
+        float32 [height, width, 2], x before y, in pixels of the source image.
 
     Raises:
-        ValueError: the triangles do not cover the picture.
+        ValueError: the triangles do not cover the image.
     """
     corners = triangles[signed_areas(target, triangles) > 0]
     corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)
@@ -92,12 +92,12 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
     runs = np.flatnonzero(end > start)
     runs = runs[np.argsort((row * width + start)[runs], kind="stable")]
     row, left, right = row[runs] * width, left[runs], right[runs]
-    start, end = row + start[runs], row + end[runs]  # as addresses in the flattened picture
+    start, end = row + start[runs], row + end[runs]  # as addresses in the flattened image
     # Where a turned-over neighbour makes runs overlap, the first one keeps the pixels.
     start[1:] = np.maximum(start[1:], np.maximum.accumulate(end)[:-1])
     lengths = np.maximum(end - start, 0)
     if lengths.sum() != width * height:
-        raise ValueError(f"the mesh does not cover the {width} x {height} picture")
+        raise ValueError(f"the mesh does not cover the {width} x {height} image")
 
     slope = (right[:, 1:] - left[:, 1:]) / np.maximum(right[:, :1] - left[:, :1], 1e-12)
     begin = left[:, 1:] + slope * (start - row - left[:, 0])[:, None]
@@ -146,7 +146,7 @@ def warp(
     triangles: np.ndarray,
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """The picture (uint8 RGB [H, W, 3]) with its mesh points moved from `source` to `target`, [P, 2] each.
+    """The image (uint8 RGB [H, W, 3]) with its mesh points moved from `source` to `target`, [P, 2] each.
 
     `size` is (width, height) of the result, by default that of `image`. Raises ValueError as `sampling_map` does.
     """

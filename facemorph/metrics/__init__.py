@@ -1,1 +1,1 @@
-"""How near two pictures are: pixels, structure, and what a network for seeing makes of them."""
+"""How near two images are: pixels, structure, and what a network for seeing makes of them."""

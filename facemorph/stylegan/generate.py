@@ -1,4 +1,4 @@
-"""Pictures of seeds, as NVIDIA's tools draw them."""
+"""Images of seeds, as NVIDIA's tools draw them."""
 
 import logging
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.files import check_free
 from facemorph.images import grid, to_uint8, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.load import find_network, load_generator
 from facemorph.stylegan.networks.generator import OWN, Generator
 from facemorph.stylegan.networks.ops import Noise
 
 log = logging.getLogger("facemorph")
 
-MAX_GRID_PIXELS = 1 << 28  # 16 x 16 pictures of 1024 px, 800 MB
+MAX_GRID_PIXELS = 1 << 28  # 16 x 16 images of 1024 px, 800 MB
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are drawn.
+    """How images are drawn.
 
     Attributes:
         psi, cutoff: truncation; None is as the file's authors set it.
         noise: "const" (the file's own), "none" or "random" (seeded by the first seed).
         label: the class, for a network that wants one.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
         device: "cpu", "cuda", ...; None is cuda where there is one.
-        compiled: compile the network first, for many pictures.
+        compiled: compile the network first, for many images.
         half: float16 in the upper layers of a StyleGAN2, for GPUs.
     """
 
@@ -46,28 +46,28 @@ class Sampling:
     half: bool = False
 
 
-def pictures(generator: Generator, seeds: Sequence[int], how: Sampling, show: bool = False) -> np.ndarray:
-    """One picture a seed: uint8 RGB [N, R, R, 3].
+def generate_images(generator: Generator, seeds: Sequence[int], how: Sampling, progress: bool = False) -> np.ndarray:
+    """One image a seed: uint8 RGB [N, R, R, 3].
 
     Raises:
         InputError: the network wants a label and none or an impossible one was given; or it makes no RGB.
     """
     a = generator.architecture
     if a.image_channels not in (1, 3):
-        raise InputError(f"The network makes pictures of {a.image_channels} channels; 1 or 3 can be shown.")
+        raise InputError(f"The network makes images of {a.image_channels} channels; 1 or 3 can be shown.")
     row = _label_row(generator, how.label)
     noise = Noise(how.noise, torch.Generator().manual_seed(seeds[0]) if how.noise == "random" else None)
     psi, cutoff = (OWN if value is None else value for value in (how.psi, how.cutoff))
     found = []
     with (
         torch.inference_mode(),
-        bar(show, total=len(seeds), unit="image", description="Generating") as progress,
+        progress_bar(progress, total=len(seeds), unit="image", description="Generating") as bar,
     ):
         for first in range(0, len(seeds), how.batch_size):
             z = generator.z_from_seeds(seeds[first : first + how.batch_size])
             labels = None if row is None else row.expand(len(z), -1)
             found.append(to_uint8(generator(z, labels, psi=psi, cutoff=cutoff, noise=noise)))
-            progress.update(len(z))
+            bar.update(len(z))
     result = np.concatenate(found)  # [N, R, R, 1 or 3]
     return np.repeat(result, 3, axis=3) if a.image_channels == 1 else result
 
@@ -80,13 +80,13 @@ def write_grid(
     *,
     columns: int | None = None,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> None:
-    """Draw one picture a seed with a card's network or a file's, and write them as one grid.
+    """Draw one image a seed with a card's network or a file's, and write them as one grid.
 
     Raises:
         WeightsError: there is no such network, or it cannot be read.
-        InputError: the network makes no such pictures, the device is not there, or the grid is too large.
+        InputError: the network makes no such images, the device is not there, or the grid is too large.
         OutputError: the grid's file exists and may not be overwritten, or cannot be written.
     """
     check_free(output, overwrite)
@@ -94,13 +94,13 @@ def write_grid(
     resolution = generator.architecture.resolution
     if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
         most = MAX_GRID_PIXELS // resolution**2
-        raise InputError(f"{len(seeds)} pictures of {resolution} px are too many for one grid; at most {most}.")
+        raise InputError(f"{len(seeds)} images of {resolution} px are too many for one grid; at most {most}.")
     if how.half:
         generator.use_half()
     if how.compiled:
         log.info("Compiling; this takes a minute or two.")
         generator.compile_synthesis()
-    write_image(output, grid(pictures(generator, seeds, how, show), columns))
+    write_image(output, grid(generate_images(generator, seeds, how, progress), columns))
 
 
 def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:

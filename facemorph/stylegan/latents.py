@@ -1,4 +1,4 @@
-"""A picture's latent on disk: NAME.safetensors with w, and in its header what it belongs to."""
+"""An image's latent on disk: NAME.safetensors with w, and in its header what it belongs to."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ KIND = "facemorph latent"
 
 @dataclass(frozen=True)
 class Latent:
-    """Where a picture lies in one network's space.
+    """Where an image lies in one network's space.
 
     Attributes:
         w: float32 [num_layers, w_size]; all rows equal in space "w".
@@ -115,5 +115,5 @@ def check_network(latent: Latent, generator: Generator, name: str) -> None:
     if latent.w.shape != shape or not belongs_to(latent.network, generator):
         raise InputError(
             f"{name} was made with another network (latents {latent.w.shape}, here {shape}).",
-            "A latent means nothing to another network: project the picture again with this one.",
+            "A latent means nothing to another network: project the image again with this one.",
         )

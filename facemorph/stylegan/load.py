@@ -71,7 +71,7 @@ def convert(source: Path, target: Path, overwrite: bool = False, **origin: str) 
     write_converted(target, description, overwrite)
 
 
-def fetch_ready(chosen: Card, show: bool = False) -> Path:
+def fetch_ready(chosen: Card, progress: bool = False) -> Path:
     """Download, check and (a generator) convert a card's weights. What is here already is not fetched again.
 
     Returns: the file to load.
@@ -83,7 +83,7 @@ def fetch_ready(chosen: Card, show: bool = False) -> Path:
         return ready_path(chosen)
     if published_path(chosen).exists():
         return make_ready(chosen)
-    published = fetch(chosen, show)
+    published = fetch(chosen, progress)
     try:
         return make_ready(chosen)
     except WeightsError:

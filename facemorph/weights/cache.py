@@ -50,7 +50,7 @@ def state(card: Card) -> str:
     return "begun" if published.with_name(published.name + ".part").exists() else "absent"
 
 
-def fetch(card: Card, show: bool = False) -> Path:
+def fetch(card: Card, progress: bool = False) -> Path:
     """Download and check a card's file. What is here already is not fetched again.
 
     Returns: the file as published.
@@ -62,7 +62,7 @@ def fetch(card: Card, show: bool = False) -> Path:
     if not published.exists():
         check_writable()
         known = {"sha256": card.sha256, "size_bytes": card.size_bytes, "by_hand": card.by_hand}
-        download(card.url, published, **known, show=show)  # type: ignore[arg-type]
+        download(card.url, published, **known, progress=progress)  # type: ignore[arg-type]
     return published
 
 

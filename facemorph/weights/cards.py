@@ -23,7 +23,7 @@ class Card:
         file: its published name.
         url: where it is fetched; `page`: where a person finds it.
         sha256, size_bytes: None where nobody has published them.
-        resolution: side of the pictures in px; None for what makes none.
+        resolution: side of the images in px; None for what makes none.
         use: what it is for.
     """
 

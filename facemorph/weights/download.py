@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from facemorph.errors import WeightsError
 from facemorph.files import write_json
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
@@ -101,7 +101,7 @@ def download(
     sha256: str | None = None,
     size_bytes: int | None = None,
     by_hand: str = "",
-    show: bool = False,
+    progress: bool = False,
     pause_seconds: float = 1.0,
 ) -> None:
     """Fetch `url` to `target`, which exists afterwards whole and checked, or not at all.
@@ -125,7 +125,7 @@ def download(
         while True:
             before = partial.held()
             try:
-                _continue(partial, sha256, size_bytes, by_hand, show)
+                _continue(partial, sha256, size_bytes, by_hand, progress)
                 break
             except _Broken as broken:
                 failures = 1 if partial.held() > before else failures + 1
@@ -143,7 +143,7 @@ def download(
         ) from error
 
 
-def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_hand: str, show: bool) -> None:
+def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_hand: str, progress: bool) -> None:
     """One connection: ask for what is missing, append what comes."""
     held, mark = partial.held(), partial.mark()
     if held and held == size_bytes:
@@ -172,7 +172,7 @@ def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_
         if start == 0:
             partial.begin(response.headers.get("ETag") or response.headers.get("Last-Modified"))
         _room(partial.path.parent, (total or size_bytes or 0) - start)
-        _receive(response, partial.path, start, total or size_bytes, show)
+        _receive(response, partial.path, start, total or size_bytes, progress)
     if total is not None and partial.held() > total:  # two runs wrote at once
         partial.drop()
         raise _Broken("more has arrived than there is")
@@ -208,13 +208,15 @@ def _room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _receive(response: Any, path: Path, start: int, total: int | None, show: bool) -> None:
+def _receive(response: Any, path: Path, start: int, total: int | None, progress: bool) -> None:
     received = start
     with (
         path.open("ab") as file,
-        bar(show, total=total, unit="B", description=path.name.removesuffix(".part"), initial=start) as progress,
+        progress_bar(
+            progress, total=total, unit="B", description=path.name.removesuffix(".part"), initial=start
+        ) as bar,
     ):
-        progress.unit_scale = True
+        bar.unit_scale = True
         while True:
             try:
                 chunk = response.read(CHUNK_BYTES)
@@ -224,7 +226,7 @@ def _receive(response: Any, path: Path, start: int, total: int | None, show: boo
                 break
             file.write(chunk)
             received += len(chunk)
-            progress.update(len(chunk))
+            bar.update(len(chunk))
             if received > MAX_BYTES:
                 raise WeightsError(f"The host sends more than {MAX_BYTES >> 30} GiB, which no published file has.")
     if total is not None and received < total:

@@ -10,7 +10,7 @@ import numpy as np
 from facemorph.errors import InputError
 from facemorph.files import check_free, replacing_files, write_json
 from facemorph.images import contact_sheet, resize, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.editing.directions import Direction, age_strength
 from facemorph.stylegan.editing.mixing import add, babygan_mix, lerp, siblings
 from facemorph.stylegan.editing.resolve import render_latents
@@ -102,12 +102,12 @@ def write_children(
     directions: dict[str, Direction],
     *,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> list[Path]:
     """Draw the children of two named latents and write all of it to `folder` or nothing.
 
-    Written are sheet.png (parents above, a row a child, a column an age), each child's picture and latent, both
-    parents' pictures as the network draws them, and family.json: how each was made.
+    Written are sheet.png (parents above, a row a child, a column an age), each child's image and latent, both
+    parents' images as the network draws them, and family.json: how each was made.
 
     Raises:
         InputError: as `make_children`.
@@ -120,15 +120,15 @@ def write_children(
     rows: list[dict[str, Any]] = []
     with (
         replacing_files(folder, stale="child_*") as temporary,
-        bar(show, total=count + 2, unit=" pictures", description="child") as progress,
+        progress_bar(progress, total=count + 2, unit=" images", description="child") as bar,
     ):
         drawn: list[np.ndarray] = []
         names = ["mother", "father", *(child.name for child in children)]
         latents = np.stack([mother.w, father.w, *(child.w for child in children)])
-        for name, picture in zip(names, render_latents(generator, latents), strict=True):
-            write_image(temporary / f"{name}.png", picture)
-            drawn.append(resize(picture, min(SHEET_PX, len(picture))))
-            progress.update()
+        for name, image in zip(names, render_latents(generator, latents), strict=True):
+            write_image(temporary / f"{name}.png", image)
+            drawn.append(resize(image, min(SHEET_PX, len(image))))
+            bar.update()
         for child in children:
             about = {"child": child.number, "age": child.age, "family": asdict(family)}
             write_latent(temporary / f"{child.name}.safetensors", Latent(child.w, "w+", known, about))
@@ -141,13 +141,13 @@ def write_children(
 
 
 def sheet(drawn: Sequence[np.ndarray], parents: Sequence[str], children: Sequence[Child]) -> np.ndarray:
-    """Pictures [2 + N] of parents and children with captions: parents above, below a row a child (or all in one)."""
+    """Images [2 + N] of parents and children with captions: parents above, below a row a child (or all in one)."""
     ages = len({child.age for child in children})
     columns = max(2, ages if ages > 1 else len(children))
     blank = np.full_like(drawn[0], 255)
     captions = [f"mother: {parents[0]}", f"father: {parents[1]}", *[""] * (columns - 2)]
-    pictures = [*drawn[:2], *[blank] * (columns - 2)]
-    for child, picture in zip(children, drawn[2:], strict=True):
-        pictures.append(picture)
+    images = [*drawn[:2], *[blank] * (columns - 2)]
+    for child, image in zip(children, drawn[2:], strict=True):
+        images.append(image)
         captions.append(f"child {child.number}" + ("" if child.age is None else f", {child.age:g} years"))
-    return contact_sheet(pictures, captions, len(drawn[0]), columns)
+    return contact_sheet(images, captions, len(drawn[0]), columns)

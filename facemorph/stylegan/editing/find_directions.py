@@ -11,7 +11,7 @@ from facemorph.errors import FaceError, InputError
 from facemorph.faces.expression import ATTRIBUTES
 from facemorph.faces.locate import locate_face
 from facemorph.images import contact_sheet, resize
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.editing.directions import (
     PUBLISHED_LAYERS,
     Direction,
@@ -71,11 +71,11 @@ class DirectionSearch:
         return tuple(f"{self.method}_{i}" for i in range(self.count))
 
 
-def find_new_directions(generator: Generator, how: DirectionSearch, show: bool = False) -> list[Direction]:
+def find_new_directions(generator: Generator, how: DirectionSearch, progress: bool = False) -> list[Direction]:
     """The directions that the method finds, strongest first.
 
     Raises:
-        InputError: too few labels, or too few faces found in the network's own pictures.
+        InputError: too few labels, or too few faces found in the network's own images.
     """
     spread = w_from_seeds(generator, range(how.seed, how.seed + CALIBRATION))
     if how.method in ("sefa", "pca"):
@@ -90,30 +90,30 @@ def find_new_directions(generator: Generator, how: DirectionSearch, show: bool =
             raise InputError("Labels need a file and a name.", "For example --labels ages.csv --name age")
         seeds, values = read_labels(how.labels)
         return [_learnt(how.name, w_from_seeds(generator, seeds), values, spread, generator, how)]
-    w, scores = score_faces(generator, how, show)
+    w, scores = score_faces(generator, how, progress)
     return [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
 
 
-def score_faces(generator: Generator, how: DirectionSearch, show: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """w [N, w_size] of the faces that are found in the network's own pictures, and the score [N] of each attribute."""
+def score_faces(generator: Generator, how: DirectionSearch, progress: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """w [N, w_size] of the faces that are found in the network's own images, and the score [N] of each attribute."""
     w = w_from_seeds(generator, range(how.seed, how.seed + how.samples))
     w = generator.w_avg.double().cpu().numpy() * (1 - how.psi) + w * how.psi
     latents = np.repeat(w[:, None], generator.architecture.num_layers, 1)
     kept, points = [], []
-    with bar(show, total=how.samples, unit=" faces", description="score") as progress:
-        for index, picture in enumerate(render_latents(generator, latents)):
+    with progress_bar(progress, total=how.samples, unit=" faces", description="score") as bar:
+        for index, image in enumerate(render_latents(generator, latents)):
             try:
-                points.append(locate_face(picture, f"seed {how.seed + index}").landmarks)
+                points.append(locate_face(image, f"seed {how.seed + index}").landmarks)
                 kept.append(index)
             except FaceError:
                 pass
-            progress.update()
+            bar.update()
     if len(kept) < 100:
         raise InputError(
-            f"A face was found in {len(kept)} of {how.samples} pictures of this network; 100 are needed to learn from.",
+            f"A face was found in {len(kept)} of {how.samples} images of this network; 100 are needed to learn from.",
             "Is it a network of faces? --samples draws more; --method sefa and pca need no faces.",
         )
-    log.info("A face was found in %d of %d pictures.", len(kept), how.samples)
+    log.info("A face was found in %d of %d images.", len(kept), how.samples)
     landmarks = np.stack(points)
     return w[kept], {name: function(landmarks) for name, function in ATTRIBUTES.items()}
 
@@ -139,17 +139,17 @@ def _direction(
 
 
 def direction_sheet(
-    generator: Generator, found: Sequence[Direction], latent: np.ndarray | None = None, show: bool = False
+    generator: Generator, found: Sequence[Direction], latent: np.ndarray | None = None, progress: bool = False
 ) -> np.ndarray:
     """What each direction does at -3..3 to a latent [L, w_size], by default the average: uint8 RGB, a row each."""
     if latent is None:
         latent = np.repeat(generator.w_avg.cpu().numpy()[None], generator.architecture.num_layers, 0)
-    pictures, captions = [], []
-    with bar(show, total=len(found) * len(STRENGTHS), unit=" pictures", description="sheet") as progress:
+    images, captions = [], []
+    with progress_bar(progress, total=len(found) * len(STRENGTHS), unit=" images", description="sheet") as bar:
         for one in found:
             moved = np.stack([add(latent, one.vector, strength, one.rows) for strength in STRENGTHS])
-            for strength, picture in zip(STRENGTHS, render_latents(generator, moved), strict=True):
-                pictures.append(resize(picture, min(SHEET_PX, len(picture))))
+            for strength, image in zip(STRENGTHS, render_latents(generator, moved), strict=True):
+                images.append(resize(image, min(SHEET_PX, len(image))))
                 captions.append(f"{one.name} {strength:+d}" if strength else one.name)
-                progress.update()
-    return contact_sheet(pictures, captions, SHEET_PX, len(STRENGTHS))
+                bar.update()
+    return contact_sheet(images, captions, SHEET_PX, len(STRENGTHS))

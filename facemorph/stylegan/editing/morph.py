@@ -51,9 +51,9 @@ def write_latent_morph(
     aligned: bool = False,
     device: str | None = None,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> list[Path]:
-    """Morph `first` into `second` (pictures, or latents of `facemorph project`), and write it to `folder`.
+    """Morph `first` into `second` (images, or latents of `facemorph project`), and write it to `folder`.
 
     Beside the files of `facemorph.animation`: way.safetensors, the first still's latent, and those of all stills in
     the array "way" [steps, L, w_size]. What has to be searched for is kept in `latents`.
@@ -63,7 +63,7 @@ def write_latent_morph(
     """
     check_free(folder, overwrite)
     generator, found = resolve_latents(
-        [first, second], network, projection, folder=latents, aligned=aligned, device=device, show=show
+        [first, second], network, projection, folder=latents, aligned=aligned, device=device, progress=progress
     )
     centre = generator.w_avg.cpu().numpy()
 
@@ -79,7 +79,7 @@ def write_latent_morph(
         {"source": path.name, "space": one.space, **one.about} for path, one in zip((first, second), found, strict=True)
     ]
     written = write_morph_files(
-        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, show=show
+        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
     )
     stills = on_the_way(np.linspace(0, 1, settings.steps).tolist())
     kept = Latent(stills[0], "w+", known, {"what": "latents of the stills, in the array way"}, {"way": stills})

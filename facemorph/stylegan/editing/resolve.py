@@ -1,4 +1,4 @@
-"""Portraits or latents, as the user has them, to latents of one network, and latents to pictures."""
+"""Portraits or latents, as the user has them, to latents of one network, and latents to images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,22 +27,22 @@ def resolve_latents(
     aligned: bool = False,
     device: str | None = None,
     check: Callable[[Generator], object] = lambda generator: None,
-    show: bool = False,
+    progress: bool = False,
 ) -> tuple[Generator, list[Latent]]:
-    """The network, and the latent of each of `files`: read where it is a latent, searched for where it is a picture.
+    """The network, and the latent of each of `files`: read where it is a latent, searched for where it is an image.
 
     `check` sees the network before anything slow begins, and may raise.
 
     What is searched for is kept in `folder` (see `project_files`), and not searched for again.
 
     Raises:
-        WeightsError, InputError: as `project_files`; a latent belongs to another network; a picture could not be done.
+        WeightsError, InputError: as `project_files`; a latent belongs to another network; an image could not be done.
     """
     path = find_face_network(network)
     portraits = [file for file in files if file.suffix != LATENT_SUFFIX]
     for file in portraits:
         if not file.is_file():
-            raise InputError(f"No such picture: {file}.", "Check the path.")
+            raise InputError(f"No such image: {file}.", "Check the path.")
     latents = {file: read_latent(file) for file in files if file.suffix == LATENT_SUFFIX}  # before anything slow
     generator = load_generator(path, pick_device(device))
     check(generator)
@@ -50,10 +50,10 @@ def resolve_latents(
         check_network(latent, generator, str(file))
     unique = list(dict.fromkeys(portraits))
     if unique:
-        found = project_files(unique, folder, path, settings, aligned=aligned, show=show, device=device)
+        found = project_files(unique, folder, path, settings, aligned=aligned, progress=progress, device=device)
         if len(found) < len(unique):
             raise InputError(
-                f"Only {len(found)} of {len(unique)} pictures could be found in the network.",
+                f"Only {len(found)} of {len(unique)} images could be found in the network.",
                 f"{folder / 'manifest.jsonl'} says why.",
             )
         latents |= {file: read_latent(one) for file, one in zip(unique, found, strict=True)}
@@ -62,8 +62,8 @@ def resolve_latents(
 
 @torch.inference_mode()
 def render_latents(generator: Generator, latents: np.ndarray) -> Iterator[np.ndarray]:
-    """The picture, uint8 RGB [R, R, 3], of each of latents [N, L, w_size], one by one."""
+    """The image, uint8 RGB [R, R, 3], of each of latents [N, L, w_size], one by one."""
     for latent in latents:
         w = torch.from_numpy(np.asarray(latent, np.float32))[None].to(generator.w_avg.device)
-        picture = to_uint8(generator.synthesize(w))[0]
-        yield np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture
+        image = to_uint8(generator.synthesize(w))[0]
+        yield np.repeat(image, 3, 2) if image.shape[2] == 1 else image

@@ -1,6 +1,6 @@
 """PyTorch pickles of NVIDIA: StyleGAN2-ADA, and StyleGAN2 as the StyleGAN3 repository writes it.
 
-A pickle is a dictionary with G, D and G_ema; G_ema is the moving average that makes the pictures. Each
+A pickle is a dictionary with G, D and G_ema; G_ema is the moving average that makes the images. Each
 module is a record of its attributes, parameters, buffers and children.
 """
 

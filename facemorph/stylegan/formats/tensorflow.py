@@ -1,6 +1,6 @@
 """TensorFlow pickles of NVIDIA: StyleGAN, StyleGAN2 (all its configurations) and StyleGAN2-ADA.
 
-A pickle holds (G, D, Gs); Gs is the moving average that makes the pictures. Axis orders: a dense layer's
+A pickle holds (G, D, Gs); Gs is the moving average that makes the images. Axis orders: a dense layer's
 weight is [in, out], a convolution's [height, width, in, out].
 """
 

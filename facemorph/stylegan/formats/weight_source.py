@@ -41,7 +41,7 @@ class WeightSource:
         return values.reshape(())
 
     def plane(self, name: str) -> np.ndarray:
-        """A picture of one channel, whatever leading sides of 1 it was stored with: float32 [H, W]."""
+        """An image of one channel, whatever leading sides of 1 it was stored with: float32 [H, W]."""
         values = self.array(name)
         if values.ndim < 2 or values.size != values.shape[-1] * values.shape[-2]:
             raise RefusedFile(f"its {name[:100]} is of shape {values.shape}; [H, W] was expected")

@@ -34,7 +34,7 @@ class Architecture:
 
     Attributes:
         generation: 1 (StyleGAN) or 2 (StyleGAN2, also as trained with ADA).
-        resolution: side of the picture in px, a power of two.
+        resolution: side of the image in px, a power of two.
         image_channels: 3 for colour.
         latent_size: numbers in z; 0 for a network that sees its label only.
         mapping_sizes: widths through the mapping network, from its input to w.

@@ -1,4 +1,4 @@
-"""A StyleGAN generator of either generation: z -> w -> truncated latents -> pictures."""
+"""A StyleGAN generator of either generation: z -> w -> truncated latents -> images."""
 
 import contextlib
 import itertools
@@ -105,7 +105,7 @@ class Generator(nn.Module):
         return latents
 
     def synthesize(self, latents: torch.Tensor, noise: Noise | str = "const") -> torch.Tensor:
-        """latents [N, num_layers, w_size], as they are -> pictures [N, channels, R, R], float32, about -1..1.
+        """latents [N, num_layers, w_size], as they are -> images [N, channels, R, R], float32, about -1..1.
 
         Raises:
             InputError: the latents are of another shape than the network's.
@@ -128,7 +128,7 @@ class Generator(nn.Module):
         self.synthesis.compile(mode="reduce-overhead" if on_cuda else None)
 
     def use_half(self) -> None:
-        """float16 in the upper layers: for GPUs. The picture stays within one grey level of float32's.
+        """float16 in the upper layers: for GPUs. The image stays within one grey level of float32's.
 
         Raises:
             InputError: the network is a StyleGAN, whose normalisation makes more of the error than that.
@@ -146,7 +146,7 @@ class Generator(nn.Module):
         cutoff: int | str | None = OWN,
         noise: Noise | str = "const",
     ) -> torch.Tensor:
-        """z [N, latent_size] -> pictures [N, channels, R, R], float32, about -1..1."""
+        """z [N, latent_size] -> images [N, channels, R, R], float32, about -1..1."""
         return self.synthesize(self.truncate(self.map(z, label), psi, cutoff), noise)
 
     def z_from_seeds(self, seeds: Sequence[int]) -> torch.Tensor:

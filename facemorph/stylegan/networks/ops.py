@@ -1,8 +1,8 @@
-"""The operations of both generations, on channels-last pictures, without compiled extensions.
+"""The operations of both generations, on channels-last images, without compiled extensions.
 
 Filters follow NVIDIA's convention: they are convolved, not correlated, so an asymmetric one acts mirrored.
 
-What is in place here is memory, not style: at 1024 px every new picture of activations costs a pass of page faults,
+What is in place here is memory, not style: at 1024 px every new image of activations costs a pass of page faults,
 several times the arithmetic.
 """
 
@@ -79,8 +79,8 @@ def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
 
 
 def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Every channel of every picture to mean 0 and deviation 1, then `scale` and `shift` [N, C] ("AdaIN")."""
-    if len(x) == 1:  # of one picture, batch norm is the same thing in half the passes
+    """Every channel of every image to mean 0 and deviation 1, then `scale` and `shift` [N, C] ("AdaIN")."""
+    if len(x) == 1:  # of one image, batch norm is the same thing in half the passes
         return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=EPSILON)
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)  # [N, C]
     scale = scale * (variance + EPSILON).rsqrt()
@@ -100,7 +100,7 @@ def clamp(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
 
 
 def image_by_image(x: torch.Tensor) -> bool:
-    """Is it cheaper to take the pictures of a batch one after the other? On a CPU, from where they fill its caches."""
+    """Is it cheaper to take the images of a batch one after the other? On a CPU, from where they fill its caches."""
     return len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0].numel() >= 1 << 20
 
 
@@ -109,7 +109,7 @@ MODES = ("const", "none", "random")
 
 @dataclass(frozen=True)
 class Noise:
-    """`mode`: "const", the file's own; "none"; "random", anew for every picture, from `random` if given."""
+    """`mode`: "const", the file's own; "none"; "random", anew for every image, from `random` if given."""
 
     mode: str = "const"
     random: torch.Generator | None = None

@@ -1,4 +1,4 @@
-"""StyleGAN's synthesis network (Karras et al. 2019, figure 1): [N, layers, w] latents to pictures."""
+"""StyleGAN's synthesis network (Karras et al. 2019, figure 1): [N, layers, w] latents to images."""
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class Layer(nn.Module):
         self.register_buffer("doubled", None, persistent=False)
 
     def prepare(self) -> None:
-        """Compute from the weights what stays the same from picture to picture."""
+        """Compute from the weights what stays the same from image to image."""
         if self.up and self.weight is not None:
             self.doubled = doubling_kernel(self.weight.detach()).contiguous(memory_format=torch.channels_last)
         elif self.weight is not None:
@@ -100,12 +100,12 @@ class Synthesis1(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
+        """latents [N, num_layers, w_size] -> images [N, channels, R, R] in raw network range."""
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._from(0, x, latents, noise)
 
     def _from(self, first: int, x: torch.Tensor, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """The picture that layer `first` and those after it make of x, its input."""
+        """The image that layer `first` and those after it make of x, its input."""
         whole, part = int(self.architecture.lod), self.architecture.lod % 1
         last = self.architecture.num_layers - 2 * whole - 1
         before = x  # what the last but one resolution made
@@ -117,7 +117,7 @@ class Synthesis1(nn.Module):
                     return torch.cat([self._from(index, *one, noise) for one in each])
             x = self.layers[index](x, latents[:, index], noise)
         image = self.to_rgb[str(whole)](x)
-        if part:  # progressive growing was under way: part of the picture comes from the resolution below
+        if part:  # progressive growing was under way: part of the image comes from the resolution below
             coarse = self.to_rgb[str(whole + 1)](before)
             image = torch.lerp(image, _nearest(coarse, 2), part)
         return _nearest(image, 1 << whole)

@@ -1,4 +1,4 @@
-"""StyleGAN2's synthesis network (Karras et al. 2020, figures 2 and 7): [N, layers, w] latents to pictures."""
+"""StyleGAN2's synthesis network (Karras et al. 2020, figures 2 and 7): [N, layers, w] latents to images."""
 
 import math
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Layer(nn.Module):
     def __init__(self, architecture: Architecture, wide: int, out: int, resolution: int, up: bool) -> None:
         super().__init__()
         self.architecture, self.resolution, self.up = architecture, resolution, up
-        self.dtype = torch.float32  # of the picture and its convolution
+        self.dtype = torch.float32  # of the image and its convolution
         self.weight = nn.Parameter(torch.empty(out, wide, 3, 3))
         self.bias = nn.Parameter(torch.empty(out))
         self.affine = nn.Linear(architecture.w_size, wide)
@@ -32,7 +32,7 @@ class Layer(nn.Module):
         self.register_buffer("energy", None, persistent=False)
 
     def prepare(self) -> None:
-        """Compute from the weights what stays the same from picture to picture."""
+        """Compute from the weights what stays the same from image to image."""
         self.energy = self.weight.detach().square().sum((2, 3))  # [out, in]
         weight = self.weight.detach().transpose(0, 1) if self.up else self.weight.detach()  # as it is convolved
         weight = weight.contiguous(memory_format=torch.channels_last)
@@ -142,14 +142,14 @@ class Synthesis2(nn.Module):
         self.blocks = nn.ModuleList(Block(architecture, level) for level in range(len(architecture.channels)))
 
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """latents [N, num_layers, w_size] -> pictures [N, channels, R, R] in raw network range."""
+        """latents [N, num_layers, w_size] -> images [N, channels, R, R] in raw network range."""
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._from(0, x, None, latents, noise)
 
     def _from(
         self, first: int, x: torch.Tensor, image: torch.Tensor | None, latents: torch.Tensor, noise: Noise
     ) -> torch.Tensor:
-        """The picture that block `first` and those after it make of x and the picture so far, its input."""
+        """The image that block `first` and those after it make of x and the image so far, its input."""
         for level in range(first, len(self.blocks)):
             if image_by_image(x):
                 images = [None] * len(x) if image is None else image.split(1)
@@ -168,7 +168,7 @@ class Synthesis2(nn.Module):
             layer.prepare()
 
     def use_half(self) -> None:
-        """float16 from `HALF_FROM_PX` on: on GPUs for speed; the picture stays within a grey level."""
+        """float16 from `HALF_FROM_PX` on: on GPUs for speed; the image stays within a grey level."""
         for layer in self.layers():
             if layer.resolution >= HALF_FROM_PX:
                 layer.dtype = torch.float16

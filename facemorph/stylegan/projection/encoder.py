@@ -1,4 +1,4 @@
-"""A network that guesses a picture's latents at one look: a residual backbone, and a head for each layer.
+"""A network that guesses an image's latents at one look: a residual backbone, and a head for each layer.
 
 After pSp (Richardson et al. 2021, "Encoding in style", arXiv:2008.00951): features of three sizes, for the coarse, the
 middle and the fine layers together, and each head gives the offset of its layer's latent from the mean.
@@ -23,7 +23,7 @@ from facemorph.stylegan.networks.generator import Generator
 from facemorph.weights.cache import cache_folder
 
 KIND = "facemorph encoder"
-LARGEST_PX = 256  # of the pictures that it looks at
+LARGEST_PX = 256  # of the images that it looks at
 POOLED_PX = 4  # side of the feature maps that the heads see
 NECK, HIDDEN = 64, 1024
 
@@ -33,7 +33,7 @@ class EncoderShape:
     """What an encoder looks at and gives.
 
     Attributes:
-        size_px: side of the pictures; larger ones are reduced.
+        size_px: side of the images; larger ones are reduced.
         num_layers, w_size: of the latents.
         width: channels of the first features; each halving of the side doubles them, up to 8 times as many.
     """
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pictures float [N, 3, H, H] in [-1, 1], H a multiple of `shape.size_px` -> latents [N, num_layers, w_size].
+    """Images float [N, 3, H, H] in [-1, 1], H a multiple of `shape.size_px` -> latents [N, num_layers, w_size].
 
     `mean` [w_size] and `deviation` (of one number of w) belong to the generator.
     """
@@ -85,9 +85,9 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.zeros(shape.w_size))
         self.register_buffer("deviation", torch.ones(()))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        factor = pictures.shape[2] // self.shape.size_px
-        x = F.avg_pool2d(pictures, factor) if factor > 1 else pictures
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        factor = images.shape[2] // self.shape.size_px
+        x = F.avg_pool2d(images, factor) if factor > 1 else images
         features = [self.stem(x.contiguous(memory_format=torch.channels_last))]
         for block in self.blocks:
             features.append(block(features[-1]))

@@ -1,4 +1,4 @@
-"""Teach an encoder on the generator's own pictures, of which there is no end: no data set is needed."""
+"""Teach an encoder on the generator's own images, of which there is no end: no data set is needed."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from facemorph.faces.likeness import Likeness, likeness_of_aligned
 from facemorph.files import check_free, write_atomically
 from facemorph.metrics.image_quality import psnr
 from facemorph.metrics.lpips import Lpips, load_lpips
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.latents import fingerprint
 from facemorph.stylegan.load import find_face_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -27,9 +27,9 @@ from facemorph.stylegan.projection.optimize import broadcast_w
 log = logging.getLogger("facemorph")
 
 WARM_UP_STEPS = 50
-SMALLEST_FACE_PX = 128  # of a picture whose face's descriptor means something
-COMPARED_PX = 256  # pictures are compared at this side at most
-TOGETHER_PIXELS = 1 << 21  # drawn at a time, and compared in a step: two pictures of 1024 px, all of small ones
+SMALLEST_FACE_PX = 128  # of an image whose face's descriptor means something
+COMPARED_PX = 256  # images are compared at this side at most
+TOGETHER_PIXELS = 1 << 21  # drawn at a time, and compared in a step: two images of 1024 px, all of small ones
 HELD_OUT, HELD_OUT_SEED = 32, 1 << 30  # samples that are never learnt from
 SMOOTH = 0.98  # of the loss that the bar shows
 
@@ -76,21 +76,21 @@ class EncoderTrainer:
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * self.step / lesson.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = lesson.learning_rate * rate
-        latents, pictures = self.samples(lesson.batch_size, self.random)
-        guess = self.encoder(pictures)
+        latents, images = self.samples(lesson.batch_size, self.random)
+        guess = self.encoder(images)
         loss = terms.latent * ((guess - latents) / self.encoder.deviation).square().mean()
         if self.step % lesson.pictures_every == 0 and terms.pixels + terms.lpips:
-            loss = loss + self._picture_loss(guess[: self.together], pictures[: self.together])
+            loss = loss + self._image_loss(guess[: self.together], images[: self.together])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.step += 1
         return float(loss.detach())
 
-    def _picture_loss(self, guess: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
+    def _image_loss(self, guess: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         terms = self.settings.terms
-        factor = max(1, pictures.shape[2] // COMPARED_PX)
-        made, wanted = (F.avg_pool2d(x, factor) for x in (self.generator.synthesize(guess), pictures))
+        factor = max(1, images.shape[2] // COMPARED_PX)
+        made, wanted = (F.avg_pool2d(x, factor) for x in (self.generator.synthesize(guess), images))
         loss = terms.pixels * (made - wanted).square().mean()
         if self.lpips is not None:
             loss = loss + terms.lpips * self.lpips(made, wanted).mean()
@@ -105,10 +105,10 @@ class EncoderTrainer:
         found = []
         random = torch.Generator().manual_seed(HELD_OUT_SEED)
         for _ in range(HELD_OUT // 4):
-            latents, pictures = self.samples(4, random)
-            guess = self.encoder(pictures)
+            latents, images = self.samples(4, random)
+            guess = self.encoder(images)
             error = ((guess - latents) / self.encoder.deviation).square().mean((1, 2))
-            found.append(torch.stack([error, psnr(self.generator.synthesize(guess), pictures)]))
+            found.append(torch.stack([error, psnr(self.generator.synthesize(guess), images)]))
         self.encoder.train()
         error, ratio = torch.cat(found, 1).mean(1)
         return {"latent_error": round(float(error), 4), "psnr_db": round(float(ratio), 2)}
@@ -135,7 +135,7 @@ def train_encoder(
     *,
     device: str | None = None,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
 ) -> tuple[Path, dict[str, float]]:
     """Teach an encoder for a card's network or a file's, and write it.
 
@@ -149,16 +149,14 @@ def train_encoder(
 
     Raises:
         WeightsError: the network is not here.
-        InputError: the network makes no RGB pictures or wants a label, there is no such device, or a checkpoint of
+        InputError: the network makes no RGB images or wants a label, there is no such device, or a checkpoint of
             other settings is in the way.
         OutputError: the output exists and may not be overwritten, or cannot be written.
         TrainingError: the loss is no number any more.
     """
     generator = load_generator(find_face_network(network), pick_device(device))
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
-        raise InputError(
-            f"{network} makes no RGB pictures without a label; only for such networks are encoders taught."
-        )
+        raise InputError(f"{network} makes no RGB images without a label; only for such networks are encoders taught.")
     network_id = fingerprint(generator)
     path = output or encoder_path(network_id)
     if path.suffix != ".safetensors":
@@ -170,7 +168,7 @@ def train_encoder(
     _resume(school, checkpoint, key)
     smooth = math.nan
     steps = settings.lesson.steps
-    with bar(show, total=steps, unit=" steps", description="train-encoder", initial=school.step) as progress:
+    with progress_bar(progress, total=steps, unit=" steps", description="train-encoder", initial=school.step) as bar:
         try:
             while school.step < steps:
                 loss = school.learn()
@@ -179,8 +177,8 @@ def train_encoder(
                         f"The loss is {loss} at step {school.step}.", "Try a smaller --set lesson.learning_rate=3e-4"
                     )
                 smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
-                progress.set_postfix(loss=f"{smooth:.3f}", refresh=False)
-                progress.update()
+                bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+                bar.update()
                 if school.step % settings.lesson.checkpoint_every == 0 and school.step < steps:
                     _save(school, checkpoint, key)
         except KeyboardInterrupt:

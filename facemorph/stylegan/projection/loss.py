@@ -1,4 +1,4 @@
-"""What a search makes small: how far the generator's pictures are from the wanted ones, and the latents from usual."""
+"""What a search makes small: how far the generator's images are from the wanted ones, and the latents from usual."""
 
 import math
 
@@ -15,14 +15,14 @@ SMALLEST_PX = 8  # of the pyramid on which pixels are compared
 
 
 class ProjectionLoss:
-    """The loss of N pictures against N targets, each by itself.
+    """The loss of N images against N targets, each by itself.
 
     What a mask leaves out is taken from the target before anything is compared, so that no term sees it.
 
     Args:
         targets: float [N, 3, R, R] in [-1, 1].
         terms: weights.
-        size_px: pictures are compared at this side at most.
+        size_px: images are compared at this side at most.
         masks: float [N, 1, R, R] in [0, 1], or None for all ones.
         lpips: None leaves the perceptual term out.
         likeness: at the targets' faces; None leaves the identity term out.
@@ -46,13 +46,13 @@ class ProjectionLoss:
             self.descriptors = likeness(self.targets) if likeness is not None and terms.identity else None
             self.pyramid = pyramid(self.targets)
 
-    def reduce(self, pictures: torch.Tensor) -> torch.Tensor:
+    def reduce(self, images: torch.Tensor) -> torch.Tensor:
         """To the size at which they are compared, by means over squares."""
-        return F.avg_pool2d(pictures, self.factor) if self.factor > 1 else pictures
+        return F.avg_pool2d(images, self.factor) if self.factor > 1 else images
 
-    def weighted_terms(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Weighted terms by name, [N] each, of pictures [N, 3, R, R]; what weighs nothing is left out."""
-        x = self._masked(self.reduce(pictures), slice(None))
+    def weighted_terms(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Weighted terms by name, [N] each, of images [N, 3, R, R]; what weighs nothing is left out."""
+        x = self._masked(self.reduce(images), slice(None))
         found = self._cheap_terms(x, slice(None))
         if self.features is not None and self.lpips is not None:
             found["lpips"] = self.terms.lpips * self.lpips.between(self.lpips.embed(x), self.features)
@@ -61,7 +61,7 @@ class ProjectionLoss:
         return found
 
     def rank(self, reduced: torch.Tensor, index: int) -> torch.Tensor:
-        """How far each of K reduced pictures [K, 3, r, r] is from target `index`, without any network: [K]."""
+        """How far each of K reduced images [K, 3, r, r] is from target `index`, without any network: [K]."""
         one = slice(index, index + 1)
         return torch.stack(list(self._cheap_terms(self._masked(reduced, one), one).values())).sum(0)
 
@@ -81,7 +81,7 @@ class ProjectionLoss:
 
 
 def pyramid(x: torch.Tensor) -> list[torch.Tensor]:
-    """A picture and its halves down to `SMALLEST_PX`: a coarse one tells the way where a fine one does not."""
+    """An image and its halves down to `SMALLEST_PX`: a coarse one tells the way where a fine one does not."""
     levels = [x]
     while levels[-1].shape[2] >= 2 * SMALLEST_PX:
         levels.append(F.avg_pool2d(levels[-1], 2))
@@ -95,7 +95,7 @@ def log_cosh(difference: torch.Tensor) -> torch.Tensor:
 
 
 def noise_correlation(maps: list[torch.Tensor]) -> torch.Tensor:
-    """How much noise maps [N, 1, H, W] hold of a picture: [N].
+    """How much noise maps [N, 1, H, W] hold of an image: [N].
 
     Squared mean product of neighbours, across and down, at every size to 8 px (Karras et al. 2020, appendix D).
     """

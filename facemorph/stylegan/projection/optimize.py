@@ -1,4 +1,4 @@
-"""The search for pictures in a generator's latent space: a start, then Adam on the latents."""
+"""The search for images in a generator's latent space: a start, then Adam on the latents."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,15 +22,15 @@ SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 @dataclass(frozen=True)
 class InitialCandidates:
-    """Latents [K, w_size] of seeded z, the mean first, and their pictures [K, 3, r, r] as an objective reduces them."""
+    """Latents [K, w_size] of seeded z, the mean first, and their images [K, 3, r, r] as an objective reduces them."""
 
     w: torch.Tensor
-    pictures: torch.Tensor
+    images: torch.Tensor
 
 
 @dataclass(frozen=True)
 class ProjectionResult:
-    """Where N pictures lie.
+    """Where N images lie.
 
     Attributes:
         latents: the best of each [N, num_layers, w_size].
@@ -49,7 +49,7 @@ class ProjectionResult:
         return len(self.history["loss"])
 
     def only(self, index: int) -> "ProjectionResult":
-        """Of one of the pictures."""
+        """Of one of the images."""
         one = slice(index, index + 1)
         history = {name: rows[:, one] for name, rows in self.history.items()}
         return ProjectionResult(
@@ -63,14 +63,14 @@ def draw_candidates(generator: Generator, count: int, objective: ProjectionLoss)
     w = generator.map(generator.z_from_seeds(range(SAMPLES_SEED, SAMPLES_SEED + count)))
     mean, _ = generator.latent_statistics()
     w = torch.cat([mean[None], w, mean + SHRUNK * (w - mean)])  # [K, w_size]
-    pictures = [objective.reduce(generator.synthesize(broadcast_w(part, generator))) for part in w.split(CHUNK)]
-    return InitialCandidates(w, torch.cat(pictures))
+    images = [objective.reduce(generator.synthesize(broadcast_w(part, generator))) for part in w.split(CHUNK)]
+    return InitialCandidates(w, torch.cat(images))
 
 
 def nearest(samples: InitialCandidates, objective: ProjectionLoss, index: int) -> torch.Tensor:
-    """The sample [w_size] whose picture is nearest to target `index`."""
+    """The sample [w_size] whose image is nearest to target `index`."""
     with torch.no_grad():
-        far = torch.cat([objective.rank(part, index) for part in samples.pictures.split(CHUNK)])  # [K]
+        far = torch.cat([objective.rank(part, index) for part in samples.images.split(CHUNK)])  # [K]
     return samples.w[int(far.argmin())]
 
 
@@ -92,9 +92,9 @@ def optimize_latents(
     start: torch.Tensor,
     settings: ProjectionConfig,
     seed: int = 0,
-    progress: "tqdm | None" = None,
+    bar: "tqdm | None" = None,
 ) -> ProjectionResult:
-    """Optimise the latents of N pictures together, each by its own loss.
+    """Optimise the latents of N images together, each by its own loss.
 
     Args:
         generator: frozen.
@@ -105,10 +105,10 @@ def optimize_latents(
         progress: moved on by N at each step.
 
     Raises:
-        InputError: the network makes no RGB pictures, or its pictures are not finite.
+        InputError: the network makes no RGB images, or its images are not finite.
     """
     if generator.architecture.image_channels != 3:
-        raise InputError(f"The network makes pictures of {generator.architecture.image_channels} channels, not RGB.")
+        raise InputError(f"The network makes images of {generator.architecture.image_channels} channels, not RGB.")
     schedule, w_plus = settings.schedule, settings.search.space == "w+"
     mean, spread = generator.latent_statistics()
     mean = mean.clone()  # out of inference mode
@@ -136,8 +136,8 @@ def optimize_latents(
         for group in optimizer.param_groups:
             group["lr"] = (step >= group["from"]) * group["scale"] * learning_rate(schedule, step, falls_from)
         w = common + offsets  # [N, L, w_size]
-        pictures = synthesize(generator, w, noise)
-        parts = objective.weighted_terms(pictures)
+        images = synthesize(generator, w, noise)
+        parts = objective.weighted_terms(images)
         if settings.terms.prior:
             parts["prior"] = settings.terms.prior * (w - mean).square().sum(2).mean(1) / spread**2
         if noise and settings.terms.noise:
@@ -159,8 +159,8 @@ def optimize_latents(
         if noise:
             _normalize(noise)
         step += 1
-        if progress is not None:
-            progress.update(len(start))
+        if bar is not None:
+            bar.update(len(start))
         if schedule.patience and step < falls_from:
             gained = best < (1 - schedule.gain) * milestone
             milestone = torch.where(gained, best, milestone)
@@ -169,20 +169,20 @@ def optimize_latents(
                 end -= falls_from - step
                 falls_from = step
     if not torch.isfinite(best).all():
-        raise InputError("The network's pictures are not finite.", "Try --set search.precision=float32.")
+        raise InputError("The network's images are not finite.", "Try --set search.precision=float32.")
     history = {name: torch.stack(values).float().cpu().numpy() for name, values in rows.items()}  # [steps, N]
     return ProjectionResult(best_w, best, history, best_noise)
 
 
 def synthesize(generator: Generator, latents: torch.Tensor, noise: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Pictures [N, 3, R, R] of latents [N, num_layers, w_size], with these noise maps in place of the file's."""
+    """Images [N, 3, R, R] of latents [N, num_layers, w_size], with these noise maps in place of the file's."""
     if not noise:
         return generator.synthesize(latents)
     return functional_call(generator.synthesis, noise, (latents, Noise("const")))
 
 
 def _fresh_noise(generator: Generator, count: int, seed: int) -> dict[str, torch.Tensor]:
-    """A noise map for each layer that adds noise and each of `count` pictures, seeded: [count, 1, H, W] by buffer."""
+    """A noise map for each layer that adds noise and each of `count` images, seeded: [count, 1, H, W] by buffer."""
     random = torch.Generator().manual_seed(seed)
     maps = {}
     for name, stored in generator.synthesis.named_buffers():

@@ -34,7 +34,7 @@ class Portrait:
 
 
 def read_portrait(path: Path, size_px: int, aligned: bool = False) -> Portrait:
-    """Read a picture, find its largest face, and align it as FFHQ does, to `size_px`.
+    """Read an image, find its largest face, and align it as FFHQ does, to `size_px`.
 
     With `aligned` it is taken as it is, unless the face in it lies elsewhere than alignment puts it.
 
@@ -52,7 +52,7 @@ def read_portrait(path: Path, size_px: int, aligned: bool = False) -> Portrait:
     height, width = image.shape[:2]
     if height != width:
         raise InputError(
-            f"{path} is {width} x {height}, so it is not aligned: aligned pictures are square.",
+            f"{path} is {width} x {height}, so it is not aligned: aligned images are square.",
             "Leave --aligned out, and it will be aligned first.",
         )
     try:
@@ -71,13 +71,13 @@ def read_portrait(path: Path, size_px: int, aligned: bool = False) -> Portrait:
 
 
 def misalignment(points: np.ndarray, side_px: float) -> float:
-    """How far the FFHQ crop of a face [68, 2] is from the whole square picture it lies in, as a share of the side."""
+    """How far the FFHQ crop of a face [68, 2] is from the whole square image it lies in, as a share of the side."""
     corners = side_px * np.array([[0, 0], [0, 1], [1, 1], [1, 0]])
     return float(np.abs(ffhq_quad(points) - corners).max() / side_px)
 
 
 def _into(quad: np.ndarray, points: np.ndarray, size_px: int) -> np.ndarray:
-    """Points in the picture to points in its crop along `quad`."""
+    """Points in the image to points in its crop along `quad`."""
     right, down = quad[3] - quad[0], quad[1] - quad[0]
     return np.linalg.solve(np.stack([right, down], 1), (points - quad[0]).T).T * size_px
 
@@ -95,7 +95,7 @@ def face_mask(points: np.ndarray | None, size_px: int, background: float) -> np.
     height = (jaw - jaw[0]) @ across  # below the line between the temples: negative
     crown = jaw - (1 + FOREHEAD) * height[:, None] * across
     outline = np.concatenate([jaw, crown[-2:0:-1]])
-    picture = Image.new("L", (size_px, size_px))
-    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in outline], fill=255)
-    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(SOFT * size_px)), np.float32) / 255
+    image = Image.new("L", (size_px, size_px))
+    ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in outline], fill=255)
+    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(SOFT * size_px)), np.float32) / 255
     return background + (1 - background) * soft

@@ -17,7 +17,7 @@ from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
 from facemorph.files import replacing_files, sha256, write_json, write_jsonl
 from facemorph.images import grid, to_tensor, to_uint8, write_image
-from facemorph.progress import bar
+from facemorph.progress import progress_bar
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
@@ -30,50 +30,50 @@ from facemorph.stylegan.projection.tuning import tune, write_generator
 log = logging.getLogger("facemorph")
 
 ALL = Shard()
-PROBE_STEPS = 2  # taken, timed and thrown away before a search on a processor
+PROBE_STEPS = 2  # taken, timed and thrown away before a search on a CPU
 
 
 def project_files(
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     folder: Path,
     network: str | Path,
     settings: ProjectionConfig,
     *,
     aligned: bool = False,
     overwrite: bool = False,
-    show: bool = False,
+    progress: bool = False,
     device: str | None = None,
     encoder: Path | None = None,
     seed: int = 0,
     share: Shard = ALL,
 ) -> list[Path]:
-    """Find each picture in a network's latent space, and write what was found to `folder`/<name of the picture>/.
+    """Find each image in a network's latent space, and write what was found to `folder`/<name of the image>/.
 
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
     looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
-    (a network for this picture alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
-    A picture that is done already, with the same settings, is left as it is. One that cannot be done is told and left
-    out; manifest.jsonl accounts for all. With a `share` among other processes, only this one's pictures are done.
+    (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
+    An image that is done already, with the same settings, is left as it is. One that cannot be done is told and left
+    out; manifest.jsonl accounts for all. With a `share` among other processes, only this one's images are done.
 
     Returns:
-        The latent files of the pictures that this process did or found done, in their order.
+        The latent files of the images that this process did or found done, in their order.
 
     Raises:
-        WeightsError, InputError: as `make_projector`; two pictures have one name; or no picture could be done.
+        WeightsError, InputError: as `make_projector`; two images have one name; or no image could be done.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
-    targets = _folders(pictures, folder)
-    everything, pictures = pictures, share.mine(pictures)
+    targets = _folders(images, folder)
+    everything, images = images, share.mine(images)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
-    todo = [path for path in pictures if overwrite or not _is_done(path, targets[path], key)]
-    for path in pictures:
+    todo = [path for path in images if overwrite or not _is_done(path, targets[path], key)]
+    for path in images:
         if path not in todo:
             log.info("%s is done already; it is left as it is.", path)
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
-    with bar(show, total=steps * len(todo), unit=" steps", description="project") as progress:
+    with progress_bar(progress, total=steps * len(todo), unit=" steps", description="project") as bar:
         for first in range(0, len(todo), projector.batch_size):
             chunk = todo[first : first + projector.batch_size]
             portraits = []
@@ -88,14 +88,14 @@ def project_files(
                 with _enough_memory():
                     if first == 0 and projector.generator.w_avg.device.type == "cpu":
                         _tell_estimate(projector, portraits, len(todo))
-                    _project_chunk(projector, portraits, targets, key, seed, progress)
-            progress.update(steps * (first + len(chunk)) - progress.n)
-    write_jsonl(share.manifest(folder), [_row(path, targets[path], failures.get(path)) for path in pictures])
+                    _project_chunk(projector, portraits, targets, key, seed, bar)
+            bar.update(steps * (first + len(chunk)) - bar.n)
+    write_jsonl(share.manifest(folder), [_row(path, targets[path], failures.get(path)) for path in images])
     if share.world > 1:
         _join_manifests(folder, everything)
-    elif len(failures) == len(pictures):
-        raise InputError("None of the pictures could be projected.", "\n".join(failures.values()))
-    return [targets[path] / "latent.safetensors" for path in pictures if path not in failures]
+    elif len(failures) == len(images):
+        raise InputError("None of the images could be projected.", "\n".join(failures.values()))
+    return [targets[path] / "latent.safetensors" for path in images if path not in failures]
 
 
 def _project_chunk(
@@ -104,26 +104,26 @@ def _project_chunk(
     folders: dict[Path, Path],
     key: dict[str, Any],
     seed: int,
-    progress: tqdm,
+    bar: tqdm,
 ) -> None:
     began = time.perf_counter()
     device = projector.generator.w_avg.device
     targets = to_tensor(np.stack([one.image for one in portraits])).to(device)
-    found = projector(targets, [one.points for one in portraits], seed, progress)
+    found = projector(targets, [one.points for one in portraits], seed, bar)
     seconds = (time.perf_counter() - began) / len(portraits)
     for index, portrait in enumerate(portraits):
         one = found.only(index)
         generator, began = projector.generator, time.perf_counter()
-        pivot = _picture(generator, one)
+        pivot = _image(generator, one)
         if projector.settings.tuning.steps:
             objective = projector.objective(targets[index : index + 1], [portrait.points])
-            generator = tune(generator, objective, one, projector.settings.tuning, progress)
-        picture = _picture(generator, one)
+            generator = tune(generator, objective, one, projector.settings.tuning, bar)
+        image = _image(generator, one)
         report = {
             "source": portrait.path.name,
             "source_sha256": portrait.sha256,
             **key,
-            **figures(portrait.image, picture, portrait.points, projector.lpips),
+            **figures(portrait.image, image, portrait.points, projector.lpips),
             "start": projector.start_name,
             "loss": float(one.loss[0]),
             "steps": one.steps,
@@ -131,10 +131,10 @@ def _project_chunk(
             "peak_memory_mib": peak_memory_mib(device),
             "remarks": list(portrait.remarks),
         }
-        _write(folders[portrait.path], one, portrait, pivot, picture, generator, report)
+        _write(folders[portrait.path], one, portrait, pivot, image, generator, report)
 
 
-def _picture(generator: Generator, found: ProjectionResult) -> np.ndarray:
+def _image(generator: Generator, found: ProjectionResult) -> np.ndarray:
     """uint8 RGB [R, R, 3]."""
     with torch.no_grad():
         return to_uint8(synthesize(generator, found.latents, found.noise))[0]
@@ -145,7 +145,7 @@ def _write(
     found: ProjectionResult,
     portrait: Portrait,
     pivot: np.ndarray,
-    picture: np.ndarray,
+    image: np.ndarray,
     generator: Generator,
     report: dict[str, Any],
 ) -> None:
@@ -160,40 +160,38 @@ def _write(
     with replacing_files(folder) as temporary:
         write_latent(temporary / "latent.safetensors", latent)
         write_image(temporary / "aligned.png", portrait.image)
-        write_image(temporary / "reconstruction.png", picture)
+        write_image(temporary / "reconstruction.png", image)
         if tuned:
             path = temporary / "tuned.safetensors"
             write_generator(path, generator, tuned_for=portrait.path.name, tuned_from=report["network"])
             own = Latent(latent.w, space, fingerprint(generator), about, arrays)
             write_latent(temporary / "tuned-latent.safetensors", own)
-        row = [portrait.image, pivot, picture] if tuned else [portrait.image, picture]
+        row = [portrait.image, pivot, image] if tuned else [portrait.image, image]
         write_image(temporary / "side_by_side.png", grid(row, len(row)))
     write_json(folder / "report.json", report)  # last: it says that all is there
 
 
-def _folders(pictures: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each picture's results go. Raises InputError where two would mix, or there are none."""
-    if not pictures:
-        raise InputError("No pictures were given.", "Name at least one: facemorph project a.jpg")
-    names = Counter(path.stem for path in pictures)
+def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image's results go. Raises InputError where two would mix, or there are none."""
+    if not images:
+        raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
+    names = Counter(path.stem for path in images)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise InputError(
-            f"Two of the pictures are called {twice[0]!r} and would mix.", "Rename one, or give another -o."
-        )
-    return {path: folder / path.stem for path in pictures}
+        raise InputError(f"Two of the images are called {twice[0]!r} and would mix.", "Rename one, or give another -o.")
+    return {path: folder / path.stem for path in images}
 
 
-def _is_done(picture: Path, folder: Path, key: dict[str, Any]) -> bool:
-    """Was this picture done before with the same network and settings?
+def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
+    """Was this image done before with the same network and settings?
 
     Raises:
-        OutputError: it was done, but from another picture, network or settings.
+        OutputError: it was done, but from another image, network or settings.
     """
     report = read_report(folder)
     if report is None:
         return False
-    wanted = {**key, "source_sha256": sha256(picture) if picture.is_file() else None}
+    wanted = {**key, "source_sha256": sha256(image) if image.is_file() else None}
     changed = [name for name, value in wanted.items() if report.get(name) != value]
     if changed:
         raise OutputError(
@@ -215,13 +213,13 @@ def _tell_estimate(projector: Projector, portraits: list[Portrait], count: int) 
     seconds = []
     for _ in range(PROBE_STEPS):
         began = time.perf_counter()
-        pictures = projector.generator.synthesize(start.clone().requires_grad_())
-        torch.stack(list(objective.weighted_terms(pictures).values())).sum().backward()
+        images = projector.generator.synthesize(start.clone().requires_grad_())
+        torch.stack(list(objective.weighted_terms(images).values())).sum().backward()
         seconds.append(time.perf_counter() - began)
     step = min(seconds) / len(portraits)
     each = step * (projector.settings.schedule.steps + projector.settings.tuning.steps)
     log.info(
-        "A step takes %.2g s here: about %s a picture, %s for all %d. (Looking for a start took %.1f s.)",
+        "A step takes %.2g s here: about %s an image, %s for all %d. (Looking for a start took %.1f s.)",
         step, _duration(each), _duration(each * count), count, looked,
     )  # fmt: skip
 
@@ -252,10 +250,10 @@ def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
     return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
 
 
-def _join_manifests(folder: Path, pictures: Sequence[Path]) -> None:
-    """Write the manifest from all processes' parts, once they account for every picture."""
+def _join_manifests(folder: Path, images: Sequence[Path]) -> None:
+    """Write the manifest from all processes' parts, once they account for every image."""
     rows = {row["source"]: row for row in known_rows(folder)}
-    if all(path.name in rows for path in pictures):
-        write_jsonl(folder / "manifest.jsonl", [rows[path.name] for path in pictures])
+    if all(path.name in rows for path in images):
+        write_jsonl(folder / "manifest.jsonl", [rows[path.name] for path in images])
         for part in parts(folder):
             part.unlink(missing_ok=True)

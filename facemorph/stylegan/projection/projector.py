@@ -1,4 +1,4 @@
-"""A network, and how pictures are searched for in it."""
+"""A network, and how images are searched for in it."""
 
 import logging
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from facemorph.stylegan.projection.portrait import face_mask
 
 log = logging.getLogger("facemorph")
 
-BATCH_PIXELS = 1 << 20  # of a CUDA batch's pictures: one of 1024 px, or four of 512
+BATCH_PIXELS = 1 << 20  # of a CUDA batch's images: one of 1024 px, or four of 512
 
 
 @dataclass
 class Projector:
-    """A network and how pictures are searched for in it.
+    """A network and how images are searched for in it.
 
     `lpips` is None where the loss does without; with an `encoder` the search starts from its guess.
     """
@@ -72,7 +72,7 @@ class Projector:
         if terms.identity and len(known) == len(targets):
             likeness = likeness_at(known, side).to(targets.device)
         elif terms.identity:
-            log.warning("The identity term is left out: in %d of %d pictures no face is known.",
+            log.warning("The identity term is left out: in %d of %d images no face is known.",
                         len(targets) - len(known), len(targets))  # fmt: skip
         mask = mask_tensor(masks, targets.device)
         return ProjectionLoss(targets, terms, search_config.size_px, mask, self.lpips, likeness)
@@ -96,15 +96,15 @@ class Projector:
         targets: torch.Tensor,
         points: Sequence[np.ndarray | None] | None = None,
         seed: int = 0,
-        progress: "tqdm | None" = None,
+        bar: "tqdm | None" = None,
     ) -> ProjectionResult:
-        """Where pictures [N, 3, R, R] in [-1, 1] lie. Raises InputError as `optimize_latents` and `objective` do."""
+        """Where images [N, 3, R, R] in [-1, 1] lie. Raises InputError as `optimize_latents` and `objective` do."""
         objective = self.objective(targets, points)
         start, settings = self.start(targets, objective), self.settings
         if self.encoder is not None:
             rate = settings.schedule.learning_rate * settings.schedule.from_encoder
             settings = replace(settings, schedule=replace(settings.schedule, learning_rate=rate))
-        return optimize_latents(self.generator, objective, start, settings, seed, progress)
+        return optimize_latents(self.generator, objective, start, settings, seed, bar)
 
 
 def make_projector(
@@ -114,7 +114,7 @@ def make_projector(
 
     Raises:
         WeightsError: the network, or with the perceptual loss VGG16, is not here; the message says how to get it.
-        InputError: there is no such device, or the network makes no RGB pictures or wants a label.
+        InputError: there is no such device, or the network makes no RGB images or wants a label.
     """
     path = find_face_network(network)
     chosen = pick_device(device)
@@ -125,7 +125,7 @@ def make_projector(
             lpips.use_bfloat16()
     generator = load_generator(path, chosen)
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
-        raise InputError(f"{path} makes no RGB pictures without a label; only such networks can be projected into.")
+        raise InputError(f"{path} makes no RGB images without a label; only such networks can be projected into.")
     return Projector(generator, settings, lpips, _find_encoder(generator, settings, encoder))
 
 

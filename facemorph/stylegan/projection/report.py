@@ -1,4 +1,4 @@
-"""How good a reconstruction is, in figures, from the two pictures alone."""
+"""How good a reconstruction is, in figures, from the two images alone."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ LPIPS_PX = 256  # LPIPS is taken at this side at most, as VGG16 was trained at 2
 def figures(
     wanted: np.ndarray, made: np.ndarray, points: np.ndarray | None = None, lpips: Lpips | None = None
 ) -> dict[str, Any]:
-    """PSNR, MS-SSIM, LPIPS and descriptor distance of two pictures, uint8 RGB [R, R, 3].
+    """PSNR, MS-SSIM, LPIPS and descriptor distance of two images, uint8 RGB [R, R, 3].
 
     What could not be measured is None, with a reason beside it. `points` are the landmarks [68, 2] of the face in
     `wanted`; `lpips` is loaded where it is not given and its weights are here.
@@ -40,7 +40,7 @@ def figures(
 def _lpips(first: torch.Tensor, second: torch.Tensor, lpips: Lpips | None) -> dict[str, Any]:
     side = first.shape[2]
     if side < SMALLEST_PX:
-        return {"lpips": None, "lpips_reason": f"pictures of {side} px are too small for VGG16"}
+        return {"lpips": None, "lpips_reason": f"images of {side} px are too small for VGG16"}
     if lpips is None:
         try:
             lpips = load_lpips()
@@ -53,7 +53,7 @@ def _lpips(first: torch.Tensor, second: torch.Tensor, lpips: Lpips | None) -> di
 
 def _descriptor_distance(wanted: np.ndarray, made: np.ndarray, points: np.ndarray | None) -> dict[str, Any]:
     if points is None:
-        return {"descriptor_distance": None, "descriptor_reason": "no face was found in the picture"}
+        return {"descriptor_distance": None, "descriptor_reason": "no face was found in the image"}
     try:
         others = locate_face(made, "the reconstruction").landmarks
     except FaceError:
@@ -63,7 +63,7 @@ def _descriptor_distance(wanted: np.ndarray, made: np.ndarray, points: np.ndarra
 
 
 def peak_memory_mib(device: torch.device) -> int | None:
-    """The most memory so far: of the device, or on a processor of the whole process; None where it is not told."""
+    """The most memory so far: of the device, or on a CPU of the whole process; None where it is not told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) >> 20
     try:

@@ -22,7 +22,7 @@ def tune(
     objective: ProjectionLoss,
     found: ProjectionResult,
     tuning: TuningConfig,
-    progress: "tqdm | None" = None,
+    bar: "tqdm | None" = None,
 ) -> Generator:
     """A copy of the generator whose synthesis network has learnt to make the target from the latent found.
 
@@ -49,8 +49,8 @@ def tune(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        if progress is not None:
-            progress.update()
+        if bar is not None:
+            bar.update()
     tuned.requires_grad_(False)
     tuned.synthesis.prepare()
     return tuned
