@@ -19,8 +19,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from facemorph.animation import write_morph
 from facemorph.faces.locate import locate_face
-from facemorph.faces.morph import DETAIL, Face, LandmarkMorphSettings, Morph, common_frame, write_morph
+from facemorph.faces.morph import (
+    DETAIL,
+    Face,
+    LandmarkMorph,
+    LandmarkMorphSettings,
+    common_frame,
+    landmark_morph,
+    source_of,
+)
 from facemorph.faces.warp import signed_areas
 from facemorph.images import read_image, write_image
 
@@ -35,9 +44,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         first, second = options.images or portraits(Path(scratch))
         start = time.perf_counter()
-        write_morph(
-            first, second, Path(scratch) / "out", LandmarkMorphSettings(size_px=options.size, frames=options.frames)
-        )
+        settings = LandmarkMorphSettings(size_px=options.size, frames=options.frames)
+        made = landmark_morph(source_of(first), source_of(second), settings)
+        write_morph(Path(scratch) / "out", made, frames=options.frames)
         whole = time.perf_counter() - start
 
         located = []
@@ -45,7 +54,7 @@ def main() -> None:
             image = read_image(path)
             located.append((image, locate_face(image, path.name).landmarks))
         faces = common_frame(located[0], located[1], options.size)
-        morph = Morph(*faces)
+        morph = LandmarkMorph(*faces)
 
         seconds: dict[str, list[float]] = {"one map": [], "loop over triangles": []}
         apart = []
@@ -67,7 +76,7 @@ def main() -> None:
     print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, models loaded on the way")
 
 
-def by_triangles(morph: Morph, faces: tuple[Face, Face], share: float) -> np.ndarray:
+def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], share: float) -> np.ndarray:
     """The frame `share` of the way, triangle by triangle."""
     shape = (1 - share) * morph.aims[0] + share * morph.aims[1]
     warped = []

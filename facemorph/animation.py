@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,21 @@ STRIP, FILM, GIF, MANIFEST = "strip.png", "morph.mp4", "morph.gif", "manifest.js
 
 WALK_SUFFIXES = (".png", ".gif", ".mp4")  # what `write_walk` writes
 
-Frames = Callable[[Sequence[float]], Iterator[np.ndarray]]
+
+class Morph(Protocol):
+    """A change from one face to another, whatever makes it: landmarks, a StyleGAN, a trained run."""
+
+    def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
+        """The images at fractions of the way, 0 to 1, one by one: uint8 RGB [S, S, 3]."""
+        ...
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """Rows of manifest.jsonl: how it is made, then both sources."""
+        ...
+
+    def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
+        """Write what this kind of morph has beside its images; `fractions` are those of the stills."""
+        ...
 
 
 def step_name(number: int) -> str:
@@ -28,24 +42,23 @@ def step_name(number: int) -> str:
 
 
 def eased(frames: int) -> list[float]:
-    """Shares of the way from 0 to 1 that start and end slowly."""
+    """Fractions of the way from 0 to 1 that start and end slowly."""
     return (0.5 - 0.5 * np.cos(np.linspace(0, math.pi, frames))).tolist()
 
 
-def write_morph_files(
+def write_morph(
     folder: Path,
-    at: Frames,
-    rows: Sequence[dict[str, Any]],
+    morph: Morph,
     *,
-    steps: int,
-    frames: int,
+    steps: int = 9,
+    frames: int = 30,
     overwrite: bool = False,
     progress: bool = False,
 ) -> list[Path]:
-    """Write the images that `at` gives for shares of the way, uint8 RGB [S, S, 3] one by one, to `folder`.
+    """Write a morph to `folder`, all of it or nothing.
 
-    Written are step_0.jpg (share 0) to step_<steps - 1>.jpg (share 1), strip.png with all of them side by side,
-    morph.mp4 from the one to the other, morph.gif there and back, and manifest.jsonl with `rows`.
+    Written are step_0.jpg (the first face) to step_<steps - 1>.jpg (the second), strip.png with all of them side by
+    side, morph.mp4 from the one to the other, morph.gif there and back, manifest.jsonl, and the morph's own extras.
 
     Returns:
         The files written, the strip first.
@@ -58,8 +71,8 @@ def write_morph_files(
         replacing_files(folder, stale="step_*.jpg") as temporary,
         progress_bar(progress, total=steps + frames, unit=" images", description="morph") as bar,
     ):
-        stills = []
-        for number, image in enumerate(at(np.linspace(0, 1, steps).tolist())):
+        stills, fractions = [], np.linspace(0, 1, steps).tolist()
+        for number, image in enumerate(morph.frames(fractions)):
             write_image(temporary / step_name(number), image)
             stills.append(resize(image, min(STRIP_PX, len(image))))
             bar.update()
@@ -67,17 +80,18 @@ def write_morph_files(
         small: list[np.ndarray] = []
 
         def film() -> Iterator[np.ndarray]:
-            shares = eased(frames)
-            for share, image in zip(shares, at(shares), strict=True):
+            eased_fractions = eased(frames)
+            for fraction, image in zip(eased_fractions, morph.frames(eased_fractions), strict=True):
                 small.append(resize(image, min(GIF_PX, len(image))))
                 times = -(-FILM_PX // len(image))
                 large = image.repeat(times, 0).repeat(times, 1)
-                yield from [large] * (HOLD_FRAMES if share in (0, 1) else 1)
+                yield from [large] * (HOLD_FRAMES if fraction in (0, 1) else 1)
                 bar.update()
 
         write_mp4(temporary / FILM, film(), FPS)
         write_gif(temporary / GIF, small)
-        write_jsonl(temporary / MANIFEST, rows)
+        write_jsonl(temporary / MANIFEST, morph.manifest())
+        morph.write_extras(temporary, fractions)
     return [folder / name for name in (STRIP, FILM, GIF, *map(step_name, range(steps)))]
 
 

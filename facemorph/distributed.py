@@ -7,6 +7,7 @@ the same.
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,3 +205,24 @@ def synchronize(*networks: nn.Module) -> None:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = SyncedBatchNorm
+
+
+@contextlib.contextmanager
+def hidden_main() -> Iterator[None]:
+    """Let processes that are spawned inside not import the caller's script anew.
+
+    They would run a script without an `if __name__ == "__main__"` guard a second time, and fail. Ours need nothing
+    from it: what they run lies in this package.
+    """
+    main = sys.modules["__main__"]
+    missing = object()
+    kept = {name: getattr(main, name, missing) for name in ("__spec__", "__file__")}
+    main.__spec__ = None
+    if kept["__file__"] is not missing:
+        del main.__file__
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is not missing:
+                setattr(main, name, value)

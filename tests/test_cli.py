@@ -49,7 +49,7 @@ def test_every_command_has_an_example_in_its_help(command: str) -> None:
 
 def test_plot_loss_loads_no_torch(tmp_path: object) -> None:
     code = (
-        "import sys; from facemorph import figures; from facemorph.dcgan import run, health\n"
+        "import sys; from facemorph import plots; from facemorph.dcgan import run, health\n"
         "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -69,7 +69,7 @@ def test_of_several_faces_the_largest_is_taken_and_it_is_said(images: Path) -> N
 
 def test_json_holds_what_the_sentences_say(images: Path) -> None:
     result = run(images / "two.png", images / "one.png", "--json")
-    row = json.loads(result.output)
+    row = json.loads(result.stdout)
     found = compare(images / "two.png", images / "one.png")
     assert row["distance"] == pytest.approx(found.distance, abs=1e-4)
     assert row["same"] is found.same and row["threshold"] == 0.6

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from published_files import dumps, stylegan1
 from skimage import data
 
+from facemorph.animation import write_morph
 from facemorph.cli import main
 from facemorph.cli.evaluate_morph import evaluate_morph as evaluate_command
 from facemorph.dcgan.config import config_from_dict
@@ -19,7 +20,7 @@ from facemorph.dcgan.train import train
 from facemorph.dcgan.walk import load_generator as load_run
 from facemorph.errors import InputError
 from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
-from facemorph.faces.morph import LandmarkMorphSettings, write_morph
+from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
 from facemorph.files import read_jsonl
 from facemorph.images import read_image, write_image
 from facemorph.stylegan.editing.children import ChildrenConfig, make_children
@@ -200,7 +201,8 @@ def morphed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("morph")
     write_image(folder / "a.png", data.astronaut())
     shutil.copy(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))), folder / "b.jpg")
-    write_morph(folder / "a.png", folder / "b.jpg", folder / "out", LandmarkMorphSettings(256, 5, 2))
+    sources = source_of(folder / "a.png"), source_of(folder / "b.jpg")
+    write_morph(folder / "out", landmark_morph(*sources, LandmarkMorphSettings(256, 5, 2)), steps=5, frames=2)
     return folder / "out"
 
 

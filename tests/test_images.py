@@ -19,18 +19,18 @@ def image() -> np.ndarray:
     return np.stack([x * 4, y * 6, 255 - x * 2 - y], -1).astype(np.uint8)
 
 
-def test_colours_and_modes(tmp_path: Path, shown: np.ndarray) -> None:
-    image = Image.fromarray(shown)
-    grey = np.asarray(image.convert("L"))
+def test_colours_and_modes(tmp_path: Path, image: np.ndarray) -> None:
+    pil_image = Image.fromarray(image)
+    grey = np.asarray(pil_image.convert("L"))
     cases = {
-        "rgb.png": (image, shown, 0),
-        "grey.png": (image.convert("L"), grey[..., None].repeat(3, 2), 0),
+        "rgb.png": (pil_image, image, 0),
+        "grey.png": (pil_image.convert("L"), grey[..., None].repeat(3, 2), 0),
         "deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), grey[..., None].repeat(3, 2), 1),
         "deep.tiff": (Image.fromarray(grey.astype(np.uint16) * 257), grey[..., None].repeat(3, 2), 1),
-        "cmyk.jpg": (image.convert("CMYK"), shown, 12),
-        "palette.png": (image.convert("P", palette=Image.Palette.ADAPTIVE), shown, 40),
-        "bilevel.png": (image.convert("1"), np.asarray(image.convert("1").convert("RGB")), 0),
-        "webp.webp": (image, shown, 40),
+        "cmyk.jpg": (pil_image.convert("CMYK"), image, 12),
+        "palette.png": (pil_image.convert("P", palette=Image.Palette.ADAPTIVE), image, 40),
+        "bilevel.png": (pil_image.convert("1"), np.asarray(pil_image.convert("1").convert("RGB")), 0),
+        "webp.webp": (pil_image, image, 40),
     }
     for name, (stored, expected, tolerance) in cases.items():
         stored.save(tmp_path / name)

@@ -19,12 +19,13 @@ from facemorph.faces.locate import locate_face
 from facemorph.faces.morph import (
     DETAIL,
     Face,
+    LandmarkMorph,
     LandmarkMorphSettings,
-    Morph,
     common_frame,
     face_mask,
+    landmark_morph,
     similarity,
-    write_morph,
+    source_of,
 )
 from facemorph.faces.outline import ANGLES, RAYS, head_outline
 from facemorph.images import read_image, write_image
@@ -103,13 +104,13 @@ def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None
 
 
 def test_the_ends_of_a_morph_are_the_two_pictures(pair: tuple[Face, Face]) -> None:
-    morph = Morph(*pair)
+    morph = LandmarkMorph(*pair)
     for share, face in zip((0, 1), pair, strict=True):
         assert np.abs(morph.at(share).astype(float) - halved(face)).max() <= 1
 
 
 def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> None:
-    middle = Morph(*pair).at(0.5)
+    middle = LandmarkMorph(*pair).at(0.5)
     large = np.asarray(Image.fromarray(middle).resize((512, 512), Image.Resampling.BICUBIC))
     found = (locate_face(large, "middle").landmarks + 0.5) * SIZE / 512 - 0.5
     between = (pair[0].points + pair[1].points) / 2
@@ -119,13 +120,13 @@ def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> Non
 
 
 def test_a_picture_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
-    same = Morph(pair[0], pair[0]).at(0.37)
+    same = LandmarkMorph(pair[0], pair[0]).at(0.37)
     assert np.abs(same.astype(float) - halved(pair[0])).max() <= 1
 
 
 def test_face_only_changes_nothing_outside_the_face(pair: tuple[Face, Face]) -> None:
     first, _ = pair
-    whole, part = Morph(*pair).at(1), Morph(*pair, face_only=True).at(1)
+    whole, part = LandmarkMorph(*pair).at(1), LandmarkMorph(*pair, face_only=True).at(1)
     corners = [(slice(0, 12), slice(0, 12)), (slice(0, 12), slice(-12, None))]
     for corner in corners:
         near_first = np.abs(part[corner] - halved(first)[corner]).mean()
@@ -148,7 +149,7 @@ def test_face_only_takes_the_colours_of_the_first_picture(pair: tuple[Face, Face
         for name, image in (
             ("first", halved(first)),
             ("plain", halved(second)),
-            ("fitted", Morph(*pair, face_only=True).at(1)),
+            ("fitted", LandmarkMorph(*pair, face_only=True).at(1)),
         )
     }
     apart = {name: np.abs(colours[name] - colours["first"]).mean() for name in ("plain", "fitted")}
@@ -265,7 +266,7 @@ def test_the_largest_of_several_faces_is_taken_and_said(
         face = locate_face(group, "group.png")
         box, points = face.box, face.landmarks
     assert box[2] < 512 and points[:, 0].max() < 512  # Grace's face is the larger
-    assert "group.png: 2 faces, of which the largest is taken." in caplog.text
+    assert "group.png: shows 2 faces; the largest." in caplog.text
 
 
 def test_a_small_picture_is_searched_again_enlarged(grace: Located) -> None:
@@ -280,6 +281,13 @@ def test_a_4k_picture_gives_the_landmarks_of_its_small_copy(grace: Located) -> N
     large = np.asarray(Image.fromarray(grace[0]).resize((round(512 * factor), 3840), Image.Resampling.BICUBIC))
     points = locate_face(large, "large.png").landmarks
     assert np.linalg.norm(points / factor - grace[1], axis=1).mean() < 0.03 * unit(grace[1])
+
+
+def write_morph(
+    first: Path, second: Path, folder: Path, settings: LandmarkMorphSettings, overwrite: bool = False
+) -> list[Path]:
+    morph = landmark_morph(source_of(first), source_of(second), settings)
+    return animation.write_morph(folder, morph, steps=settings.steps, frames=settings.frames, overwrite=overwrite)
 
 
 @pytest.fixture

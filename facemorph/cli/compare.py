@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, verbosity
+from facemorph.cli.options import PATH, detector_option, verbosity
 
 DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 
@@ -19,7 +19,7 @@ DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
     show_default=True,
     help="Below this distance the two count as one person.",
 )
-@click.option("--detector", type=click.Choice(["cnn", "hog", "dlib-cnn"]), default="cnn", show_default=True)
+@detector_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
 @click.pass_context
 @verbosity
@@ -53,7 +53,4 @@ def compare(
         verdict = "one person" if result.same else "different persons"
         side = "below" if result.same else "not below"
         click.echo(f"{verdict}: distance {result.distance:.3f}, {side} {threshold:g}")
-        for one in faces:
-            if one.faces > 1 and progress:
-                click.echo(f"  {one.path} shows {one.faces} faces; the largest, at {one.box}, was taken")
     ctx.exit(0 if result.same else DIFFERENT)

@@ -8,7 +8,7 @@ import click
 from facemorph.cli.options import NETWORK, PATH, output_option, seed_option, verbosity
 from facemorph.cli.projection_options import name_of, projecting
 
-METHODS = ["auto", "stylegan", "landmarks", "dcgan"]
+METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morphs, which loads more
 
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
@@ -63,29 +63,22 @@ def morph(
     """
     folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
     method = choose(method, network, run) if method == "auto" else method
-    if method == "landmarks":
-        from facemorph.faces.morph import LandmarkMorphSettings, write_morph
+    from facemorph.animation import write_morph
+    from facemorph.files import check_free
+    from facemorph.morphs import METHODS, MorphOptions
 
-        settings = LandmarkMorphSettings(size_px, steps, frames, face_only, detector)
-        written = write_morph(first, second, folder, settings, overwrite=overwrite, progress=progress)
-    elif method == "stylegan":
-        from facemorph.stylegan.editing.morph import LatentMorphSettings, write_latent_morph
-
-        where = {key: value for key, value in search.where.items() if key != "folder"}
-        through = LatentMorphSettings(steps, frames, interpolation, layers)
-        written = write_latent_morph(
-            first, second, folder, network or NETWORK, through, search.settings,
-            latents=search.where["folder"], overwrite=overwrite, progress=progress, **where,
-        )  # fmt: skip
-    else:
-        from facemorph.dcgan.projection import RunMorphSettings, write_run_morph
-
-        if run is None:
-            raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
-        through = RunMorphSettings(steps, frames, interpolation == "slerp", seed)
-        written, ends = write_run_morph(first, second, folder, run, through, overwrite=overwrite, progress=progress)
-        for path, distance in zip((first, second), ends, strict=True):
-            click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
+    if method == "dcgan" and run is None:
+        raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
+    check_free(folder, overwrite)
+    where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
+    options = MorphOptions(
+        steps, frames, size_px, face_only, detector, network or NETWORK, search.settings,
+        interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
+    )  # fmt: skip
+    made = METHODS[method](first, second, options, progress)
+    for path, distance in zip((first, second), getattr(made, "distances", ()), strict=False):
+        click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
+    written = write_morph(folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress)
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} images step_*.jpg")
 
 

@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facemorph.animation import write_morph_files
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import TrainedGenerator, between_at, load_generator
-from facemorph.faces import crop
+from facemorph.faces.crop import find_crop
 from facemorph.faces.features import features_of_aligned
 from facemorph.faces.locate import locate_face
-from facemorph.files import check_free, read_jsonl, sha256, write_json
+from facemorph.files import read_jsonl, sha256, write_json
 from facemorph.images import read_image, to_tensor, write_image
 from facemorph.progress import progress_bar
 
@@ -99,53 +99,43 @@ def align_as(run: Run, path: Path) -> np.ndarray:
                 settings = settings or row.get("settings", {})
     image = read_image(path)
     points = locate_face(image, str(path)).landmarks
-    kind = settings.get("crop", "eyes")
-    if kind == "paper":  # its fixed side belongs to frames of one size: here as a multiple of the face
-        quad = crop.paper_quad(points, 1.5 * float(np.ptp(points, axis=0).max()))
-    else:
-        quad = crop.ffhq_quad(points) if kind == "ffhq" else crop.eyes_quad(points)
-    size = config.network.size_px
-    return crop.cut(image, quad, size, 4096 if kind == "ffhq" else 4 * size)
+    # A crop of fixed size belongs to frames of one size: here its side is measured on this face.
+    return find_crop(str(settings.get("crop", "eyes"))).cut(image, points, config.network.size_px)
 
 
-def write_run_morph(
-    first: Path,
-    second: Path,
-    folder: Path,
-    run_folder: Path,
-    settings: RunMorphSettings,
-    *,
-    overwrite: bool = False,
-    progress: bool = False,
-) -> tuple[list[Path], np.ndarray]:
-    """Find two photographs in a run and write the walk between them (files as `facemorph.animation` says).
+class RunMorph:
+    """The walk between two photographs that were projected into a trained run.
 
-    Beside them: first.png and second.png, the faces that were looked for, and ends.json, how near they were found.
-
-    Returns:
-        The files written, the strip first, and the descriptor distances [2] of the ends to the photographs.
-
-    Raises:
-        RunError: no run, or it has no generator yet.
-        ImageError, FaceError: a photograph cannot be read or shows no face.
-        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
+    Attributes:
+        distances: descriptor distance of each end to its photograph, [2].
     """
-    check_free(folder, overwrite)
-    run = Run.open(run_folder)
-    trained = load_generator(run)
-    faces = np.stack([align_as(run, path) for path in (first, second)])
-    z, distances = invert(trained, faces, settings, progress)
 
-    def at(shares: Sequence[float]) -> Iterator[np.ndarray]:
-        yield from trained.images(between_at(z[0], z[1], torch.tensor(shares), spherical=settings.spherical))
+    def __init__(self, first: Path, second: Path, run_folder: Path, settings: RunMorphSettings, progress: bool) -> None:
+        """Project both.
 
-    rows = [{"method": "dcgan", "settings": asdict(settings), "run": str(run_folder)}]
-    rows += [{"source": path.name, "source_sha256": sha256(path)} for path in (first, second)]
-    written = write_morph_files(
-        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
-    )
-    for name, face in zip(("first.png", "second.png"), faces, strict=True):
-        write_image(folder / name, face)
-    ends = {"descriptor_distance": distances.round(4).tolist(), "z": z.tolist()}
-    write_json(folder / "ends.json", ends)
-    return written, distances
+        Raises:
+            RunError: no run, or it has no generator yet.
+            ImageError, FaceError: a photograph cannot be read or shows no face.
+        """
+        run = Run.open(run_folder)
+        self.trained = load_generator(run)
+        self.settings = settings
+        self.aligned = [align_as(run, path) for path in (first, second)]
+        self.z, self.distances = invert(self.trained, np.stack(self.aligned), settings, progress)
+        self.rows: list[dict[str, Any]] = [{"method": "dcgan", "settings": asdict(settings), "run": str(run_folder)}]
+        self.rows += [{"source": path.name, "source_sha256": sha256(path)} for path in (first, second)]
+
+    def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
+        z = between_at(self.z[0], self.z[1], torch.tensor(fractions), spherical=self.settings.spherical)
+        yield from self.trained.images(z)
+
+    def manifest(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
+        """first.png and second.png, the aligned photographs, and ends.json, how near to them the ends are."""
+        for name, face in zip(("first.png", "second.png"), self.aligned, strict=True):
+            write_image(folder / name, face)
+        write_json(
+            folder / "ends.json", {"descriptor_distance": self.distances.round(4).tolist(), "z": self.z.tolist()}
+        )

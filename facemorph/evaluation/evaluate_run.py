@@ -63,7 +63,7 @@ def evaluate(
         if faces is not None:
             _check_enough(faces)
     common, own = cache_folder() / "studies", output / "studied"  # real faces serve many runs, samples this one
-    options: dict[str, Any] = {"device": device, "show": progress}
+    options: dict[str, Any] = {"device": device, "progress": progress}
 
     fake = trained.images(trained.draw(samples, seed))
     drawn = face_features(fake, own, **options)

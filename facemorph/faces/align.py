@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.distributed import Shard, known_rows, parts
+from facemorph.distributed import Shard, hidden_main, known_rows, parts
 from facemorph.errors import FaceError, ImageError, InputError
-from facemorph.faces import crop
+from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.locate import LocatedFace, choose_face, locate_face
@@ -27,25 +27,25 @@ from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
-CROPS = ("paper", "eyes", "ffhq")
 CHUNK = 16  # images that one process takes at a time
-# More than either, and the face is cut by the frame. The box counts too: landmarks are guessed into the image.
-LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; share of the box's side
-PAPER_SAMPLE = 15  # frames that decide the fixed side of the paper's crop
-PAPER_MARGIN = 1.5  # that side, as a multiple of the landmarks' extent
+# Above either, a face counts as cut off by the frame. The box is needed too, as landmarks tend to stay in the image.
+LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; fraction of the box's side
+SIDE_SAMPLE = 15  # frames that decide the side of a crop of fixed size
 SHEET = 100  # images on a contact sheet
 ALL = Shard()
 
 
 @dataclass(frozen=True)
 class AlignSettings:
-    """What decides which faces are found and how they look in the end.
+    """Which faces are taken, and how they are cut out.
 
     Attributes:
-        side_px: fixed side of the paper's crop, in frame pixels; 0 measures it on the person's own frames.
-        person: hash of the reference image.
-        min_face_px: narrower faces are not looked for.
-        follow: look first where the face was in the frame before.
+        crop: a name in `facemorph.faces.crop.CROPS`.
+        detector: a name in `facemorph.faces.detect.DETECTORS`.
+        side_px: side of a crop of fixed size, in frame pixels; 0 measures it on the person's own frames.
+        person: SHA-256 of the reference image; "" without one.
+        min_face_px: narrower faces are not detected.
+        follow: track the face from frame to frame (see `facemorph.faces.track`).
     """
 
     size_px: int = 64
@@ -66,30 +66,24 @@ def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str
 def _detector_for(settings: AlignSettings, device: str) -> Any:
     detector = _detector(settings.detector, settings.min_face_px, settings.follow, device)
     if isinstance(detector, Tracker):
-        detector.reset()  # what comes now need not follow on what came last
+        detector.reset()  # the next frames may come from elsewhere
     return detector
 
 
 def reference_descriptor(path: Path, detector: str = "cnn") -> np.ndarray:
-    """The descriptor [128] of the one to keep.
+    """The descriptor [128] of the largest face in the image `path`.
 
     Raises:
-        ImageError, FaceError: no image, or no face in it.
+        ImageError, FaceError: the image cannot be read, or shows no face.
     """
     image = read_image(path)
     return describe([face_chip(image, locate_face(image, str(path), detector=detector).landmarks)])[0]
 
 
-def _quad(points: np.ndarray, settings: AlignSettings) -> np.ndarray:
-    if settings.crop == "paper":
-        return crop.paper_quad(points, settings.side_px)
-    return {"eyes": crop.eyes_quad, "ffhq": crop.ffhq_quad}[settings.crop](points)
-
-
 def _align_chunk(
     paths: list[Path], folder: Path, settings: AlignSettings, reference: np.ndarray | None, device: str
 ) -> list[dict[str, Any]]:
-    """Align some images and return their rows of the manifest. Runs in a process of its own."""
+    """Align some images and return their manifest rows. Runs in a worker process."""
     rows: list[dict[str, Any]] = []
     images: list[np.ndarray] = []
     readable: list[dict[str, Any]] = []
@@ -101,8 +95,8 @@ def _align_chunk(
             readable.append(row)
         except ImageError as error:
             row |= {"status": "rejected", "reason": "unreadable", "detail": error.problem}
-    found = _detector_for(settings, device)(images)
-    for row, image, detections in zip(readable, images, found, strict=True):
+    detected = _detector_for(settings, device)(images)
+    for row, image, detections in zip(readable, images, detected, strict=True):
         row |= _align_one(image, detections, folder / f"{Path(row['source']).stem}.png", settings, reference)
     return rows
 
@@ -114,26 +108,26 @@ def _align_one(
     if not detections:
         return row | {"status": "rejected", "reason": "no face"}
     try:
-        found = choose_face(image, detections, reference)
+        face = choose_face(image, detections, reference)
     except FaceError as error:
         return row | {"status": "rejected", "reason": "not the person", "detail": error.problem}
     row |= {
-        "box": [int(side) for side in found.box],
-        "score": round(found.score, 4),
-        "landmarks": found.landmarks.round(2).tolist(),
+        "box": [int(side) for side in face.box],
+        "score": round(face.score, 4),
+        "landmarks": face.landmarks.round(2).tolist(),
     }
-    cut = _cut_by_the_frame(found, image.shape[1], image.shape[0])
+    cut = _cut_by_the_frame(face, image.shape[1], image.shape[0])
     if cut:
         return row | {"status": "rejected", "reason": "cut by the frame", "detail": cut}
-    transform_px = 4096 if settings.crop == "ffhq" else 4 * settings.size_px
-    write_image(output, crop.cut(image, _quad(found.landmarks, settings), settings.size_px, transform_px))
+    crop = find_crop(settings.crop)
+    write_image(output, crop.cut(image, face.landmarks, settings.size_px, settings.side_px))
     return row | {"status": "accepted", "file": output.name}
 
 
-def _cut_by_the_frame(found: LocatedFace, width: int, height: int) -> str:
-    """How much of the face lies outside the image, in words; empty where it is little."""
-    outside = int(((found.landmarks < 0) | (found.landmarks >= [width, height])).any(1).sum())
-    left, top, right, bottom = found.box
+def _cut_by_the_frame(face: LocatedFace, width: int, height: int) -> str:
+    """How much of the face lies outside the image, in words; empty if only a little."""
+    outside = int(((face.landmarks < 0) | (face.landmarks >= [width, height])).any(1).sum())
+    left, top, right, bottom = face.box
     beyond = max(-left, -top, right - width, bottom - height) / (right - left)
     if outside > LANDMARKS_OUTSIDE or beyond > BOX_OUTSIDE:
         return f"{outside} of 68 landmarks and {max(beyond, 0):.0%} of the box outside"
@@ -141,16 +135,16 @@ def _cut_by_the_frame(found: LocatedFace, width: int, height: int) -> str:
 
 
 def find_folders(sources: list[Path]) -> list[Path]:
-    """The folders of images among `sources`; one that holds only folders stands for these.
+    """The folders of images among `sources`; a folder of folders stands for its subfolders.
 
     Raises:
-        InputError: missing, not a folder, without images, or two of one name.
+        InputError: missing, not a folder, without images, or two of the same name.
     """
     found: list[Path] = []
     for source in sources:
         if not source.is_dir():
             kind = "is a file; a folder of frames was expected" if source.exists() else "does not exist"
-            raise InputError(f"{source} {kind}.", "`facemorph extract` makes folders of frames out of clips.")
+            raise InputError(f"{source} {kind}.", "`facemorph extract` makes folders of frames from clips.")
         inner = sorted(child for child in source.iterdir() if child.is_dir() and list_images(child))
         if not list_images(source) and not inner:
             raise InputError(f"The folder {source} holds no images.", f"Expected {' '.join(sorted(IMAGE_SUFFIXES))}.")
@@ -159,7 +153,7 @@ def find_folders(sources: list[Path]) -> list[Path]:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise InputError(
-            f"Two of the folders are called {twice[0]!r} and would mix.", "Rename one, or give another -o."
+            f"Two of the folders are called {twice[0]!r} and would be mixed.", "Rename one, or choose another -o."
         )
     return found
 
@@ -177,27 +171,27 @@ def align(
     person: Path | None = None,
     jobs: int = 0,
     device: str = "cpu",
-    share: Shard = ALL,
+    shard: Shard = ALL,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """Write the aligned face of every image in `source` to `output`, with a manifest.jsonl; return its rows.
 
-    Each row has the source and its hash, `status` accepted or rejected and why, how many faces there were, and of the
-    one taken the box, score and landmarks in pixels of the source. What is done already is not done again.
+    Each row has the source and its hash, `status` accepted or rejected and why, how many faces were detected, and the
+    box, score and landmarks of the one taken, in pixels of the source. Images in the manifest are not aligned again.
 
     Args:
         source: folder of images.
-        output: folder that receives one PNG of `size_px` a face.
-        settings: the way of cropping; see `AlignSettings`.
-        person: image of the one to keep; others are rejected.
-        jobs: processes; 0 takes one for each CPU.
+        output: folder for one PNG of `size_px` per face.
+        settings: which faces, and how they are cut out; see `AlignSettings`.
+        person: image of the person to keep; other faces are rejected.
+        jobs: processes; 0 is one per CPU.
         device: where the CNN detector runs.
-        share: with other processes on the same folders, this one's images: their rows alone are then returned, but
-            all of them by the last process to be done.
+        shard: where several processes align the same folder, which of its images are this one's. Only their rows are
+            returned, except by the process that finishes last, which returns all.
 
     Raises:
         InputError: other settings were used in `output` before, or no face was accepted.
-        ConfigError: the device is not there, or the detector cannot follow faces.
+        ConfigError: an unknown crop or detector, a device that is missing, or a detector that cannot follow faces.
     """
     _detector_for(settings, device)
     reference = None
@@ -207,29 +201,29 @@ def align(
     known = known_rows(output)
     settings = _same_settings(settings, known, output)
     paths = list_images(source)
-    if settings.crop == "paper" and not settings.side_px:
-        settings = replace(settings, side_px=_paper_side(paths, settings))
+    if find_crop(settings.crop).fixed_size and not settings.side_px:
+        settings = replace(settings, side_px=_measured_side(paths, settings))
 
-    done = {row["source"]: row for row in known if "source" in row and _still_true(row, output)}
-    mine = share.mine(paths)
+    done = {row["source"]: row for row in known if "source" in row and _still_holds(row, output)}
+    mine = shard.mine(paths)
     todo = [path for path in mine if path.name not in done]
     head = {"settings": asdict(settings), "from": source.name}
     with progress_bar(
         progress, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
     ) as bar:
         if todo:
-            manifest = share.manifest(output)
+            manifest = shard.manifest(output)
             write_jsonl(manifest, [head, *done.values()])
-            with manifest.open("a") as file:  # chunk by chunk, so that an interruption loses little
+            with manifest.open("a") as file:  # chunk by chunk: an interruption loses little
                 for rows in _aligned_chunks(todo, output, settings, reference, jobs, device):
                     done |= {row["source"]: row for row in rows}
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
                     bar.update(len(rows))
-    if share.world > 1:
+    if shard.world > 1:
         done |= {row["source"]: row for row in known_rows(output) if "source" in row}
         if any(path.name not in done for path in paths):
-            return [done[path.name] for path in mine]  # another process will be the last
+            return [done[path.name] for path in mine]  # another process will finish last
     if todo or parts(output):
         write_jsonl(output / "manifest.jsonl", [head, *(done[path.name] for path in paths)])
         for part in parts(output):
@@ -242,8 +236,8 @@ def align(
     if not any(row["status"] == "accepted" for row in rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(r["reason"] for r in rows).items())
         raise InputError(
-            f"No face is left of the {len(rows)} images in {source}: {reasons}.",
-            "Is it the right folder? With --person, is it the right person? --detector hog finds smaller faces.",
+            f"No face was accepted from the {len(rows)} images in {source}: {reasons}.",
+            "Is it the right folder? With --person, is it the right person? --detector hog may detect other faces.",
         )
     return rows
 
@@ -251,17 +245,18 @@ def align(
 def _aligned_chunks(
     todo: list[Path], output: Path, settings: AlignSettings, reference: np.ndarray | None, jobs: int, device: str
 ) -> Iterator[list[dict[str, Any]]]:
-    size = 4 * CHUNK if settings.follow else CHUNK  # each begins with a whole search
+    size = 4 * CHUNK if settings.follow else CHUNK  # each chunk begins with a search of the whole frame
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    processors = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    jobs = min(jobs or max(processors, 1), len(chunks))
+    cpus = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    jobs = min(jobs or max(cpus, 1), len(chunks))
     if jobs == 1:
         for chunk in chunks:
             yield _align_chunk(chunk, output, settings, reference, device)
         return
-    # spawn: a fork of a process that runs threads (a bar, torch) may hang
+    # spawn: a fork of a process with threads (tqdm, torch) may hang
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
-        futures = [pool.submit(_align_chunk, chunk, output, settings, reference, device) for chunk in chunks]
+        with hidden_main():
+            futures = [pool.submit(_align_chunk, chunk, output, settings, reference, device) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -280,26 +275,26 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
     before = next((row["settings"] for row in known if "settings" in row), None)
     if before is None:
         return settings
-    before = {**asdict(AlignSettings()), **before}  # as it was before there was such a setting
+    before = {**asdict(AlignSettings()), **before}  # old manifests lack the newer settings
     now = asdict(settings)
-    if settings.crop == "paper" and not settings.side_px:
+    if find_crop(settings.crop).fixed_size and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
     if before != now:
         changed = ", ".join(f"{key} was {before[key]}" for key in now if before.get(key) != now[key])
         raise InputError(
-            f"{output} was made with other settings ({changed}).", "Give another -o, or delete the folder."
+            f"{output} was made with other settings ({changed}).", "Choose another -o, or delete the folder."
         )
     return AlignSettings(**before)
 
 
-def _still_true(row: dict[str, Any], output: Path) -> bool:
+def _still_holds(row: dict[str, Any], output: Path) -> bool:
     return row["status"] == "rejected" or (output / row["file"]).exists()
 
 
-def _paper_side(paths: list[Path], settings: AlignSettings) -> int:
-    """The paper's fixed size, from the median extent of the landmarks in some of the frames."""
+def _measured_side(paths: list[Path], settings: AlignSettings) -> int:
+    """The side of a crop of fixed size, in px: from the median extent of the landmarks in some of the frames."""
     extents = []
-    for path in paths[:: max(1, len(paths) // PAPER_SAMPLE)]:
+    for path in paths[:: max(1, len(paths) // SIDE_SAMPLE)]:
         try:
             image = read_image(path)
             points = choose_face(image, _detector(settings.detector)([image])[0]).landmarks

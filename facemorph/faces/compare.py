@@ -1,6 +1,6 @@
 """Are two images of one person? The distance between the descriptors of the largest face in each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,20 +42,38 @@ def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detect
         ImageError: an image cannot be read.
         FaceError: there is no face in one of them.
     """
-    one, other = describe_images([first, second], detector)
-    distance = float(np.linalg.norm(one.descriptor - other.descriptor))
-    return Comparison(one, other, distance, threshold)
+    return compare_images(
+        (read_image(Path(first)), str(first)),
+        (read_image(Path(second)), str(second)),
+        threshold=threshold,
+        detector=detector,
+    )
+
+
+def compare_images(
+    first: tuple[np.ndarray, str],
+    second: tuple[np.ndarray, str],
+    *,
+    threshold: float = SAME_PERSON,
+    detector: str = "cnn",
+) -> Comparison:
+    """As `compare`, of two images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
+    one, other = _describe([first, second], detector)
+    return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
 def describe_images(paths: Sequence[Path], detector: str = "cnn") -> list[Face]:
     """The largest face of each image. Raises as `compare` does."""
+    return _describe(((read_image(path), str(path)) for path in paths), detector)
+
+
+def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str) -> list[Face]:
     found, chips = [], []
-    for path in paths:
-        image = read_image(path)
-        face = locate_face(image, str(path), detector=detector)
-        found.append(face)
+    for image, name in images:
+        face = locate_face(image, name, detector=detector)
+        found.append((Path(name), face))
         chips.append(face_chip(image, face.landmarks))
     return [
         Face(path, tuple(map(round, face.box)), face.num_faces, descriptor)
-        for path, face, descriptor in zip(paths, found, describe(chips), strict=True)
+        for (path, face), descriptor in zip(found, describe(chips), strict=True)
     ]

@@ -63,9 +63,14 @@ def locate_face(
             f"No face was found in {name}.",
             "A face seen from the front, at least 40 pixels wide, is expected. --detector hog may find another.",
         )
-    if len(detections) > 1:
-        log.info("%s: %d faces, of which the largest is taken.", name, len(detections))
     box, score = detections[0]
+    if len(detections) > 1:
+        log.info(
+            "%s shows %d faces; the largest, at %s, was taken.",
+            name,
+            len(detections),
+            tuple(round(side) for side in box),
+        )
     points = steady_landmarks(image, box) if steady else landmarks(image, box)
     return LocatedFace(box, score, points, len(detections))
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from facemorph.animation import write_morph_files
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.locate import locate_face
 from facemorph.faces.outline import head_outline
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
-from facemorph.files import check_free, sha256
+from facemorph.files import sha256
 from facemorph.images import read_image, to_tensor, to_uint8
 
 if TYPE_CHECKING:
@@ -31,9 +30,12 @@ MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
 BROWS = [17, 19, 21, 22, 24, 26]
 
 
+Source = tuple[np.ndarray, dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class LandmarkMorphSettings:
-    """`steps` stills from face to face, both included, and as many `frames` of a clip; `face_only` as in `Morph`."""
+    """`steps` stills from face to face, both included, and as many `frames` of a film; see `LandmarkMorph`."""
 
     size_px: int = 512
     steps: int = 9
@@ -54,37 +56,27 @@ class Face:
         return len(self.image) // DETAIL
 
 
-def write_morph(
-    first: Path,
-    second: Path,
-    folder: Path,
-    settings: LandmarkMorphSettings,
-    *,
-    overwrite: bool = False,
-    progress: bool = False,
-) -> list[Path]:
-    """Morph the image `first` into `second`, and write all of it to `folder` or nothing.
-
-    Returns:
-        The files written, the strip first (see `facemorph.animation`).
+def landmark_morph(first: Source, second: Source, settings: LandmarkMorphSettings) -> "LandmarkMorph":
+    """The morph of two images, each in memory (uint8 RGB [H, W, 3]) with its row of the manifest: see `source_of`.
 
     Raises:
-        ImageError, FaceError: an image cannot be read, or shows no face.
-        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
+        FaceError: an image shows no face.
     """
-    check_free(folder, overwrite)
-    located = []
-    rows: list[dict[str, Any]] = [{"method": "landmarks", "settings": asdict(settings)}]
-    for path in (first, second):
-        image = read_image(path)
-        face = locate_face(image, str(path), detector=settings.detector)
+    located, rows = [], []
+    for image, row in (first, second):
+        face = locate_face(image, str(row["source"]), detector=settings.detector)
         located.append((image, face.landmarks))
-        rows.append({"source": path.name, "source_sha256": sha256(path), "box": np.round(face.box, 1).tolist()})
-        rows[-1]["landmarks"] = face.landmarks.round(2).tolist()
-    morph = Morph(*common_frame(located[0], located[1], settings.size_px), face_only=settings.face_only)
-    return write_morph_files(
-        folder, morph.frames, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
+        found = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
+        rows.append({**row, **found})
+    faces = common_frame(located[0], located[1], settings.size_px)
+    return LandmarkMorph(
+        *faces, face_only=settings.face_only, rows=[{"method": "landmarks", "settings": asdict(settings)}, *rows]
     )
+
+
+def source_of(path: Path) -> Source:
+    """An image file as `landmark_morph` takes it. Raises ImageError where it cannot be read."""
+    return read_image(path), {"source": path.name, "source_sha256": sha256(path)}
 
 
 def common_frame(
@@ -119,13 +111,15 @@ def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: i
     return Face(cut(image, quad, detailed, transform_px=detailed), points @ turn.T + shift)
 
 
-class Morph:
+class LandmarkMorph:
     """The morph from one face to another in the common frame.
 
     With `face_only`, just the inner face changes, in the first image, its colours fitted to that image.
     """
 
-    def __init__(self, first: Face, second: Face, *, face_only: bool = False) -> None:
+    def __init__(
+        self, first: Face, second: Face, *, face_only: bool = False, rows: Sequence[dict[str, Any]] = ()
+    ) -> None:
         if first.size_px != second.size_px:
             raise ValueError(f"frames of {first.size_px} and {second.size_px} pixels")
         self.size_px = first.size_px
@@ -140,6 +134,7 @@ class Morph:
             masks = [torch.from_numpy(face_mask(face))[None, None] for face in (first, second)]
             images[1] = match_colours(images[1], masks[1], images[0], masks[0])
             images[0] = torch.cat([images[0], masks[0]], 1)
+        self.rows = list(rows)
         self.triangles = triangulate((self.aims[0] + self.aims[1]) / 2)
         self.images = images
 
@@ -151,15 +146,21 @@ class Morph:
             return to_uint8(first[:, :3].lerp(second, share * first[:, 3:]))[0]
         return to_uint8(first.lerp(second, share))[0]
 
-    def frames(self, shares: Sequence[float]) -> Iterator[np.ndarray]:
-        """The images at all `shares`, each made while the one before is being used."""
+    def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
+        """The images at `fractions` of the way, each made while the one before is being used."""
         with ThreadPoolExecutor(1) as ahead:
-            following = ahead.submit(self.at, float(shares[0]))
-            for share in shares[1:]:
+            following = ahead.submit(self.at, float(fractions[0]))
+            for fraction in fractions[1:]:
                 image = following.result()
-                following = ahead.submit(self.at, float(share))
+                following = ahead.submit(self.at, float(fraction))
                 yield image
             yield following.result()
+
+    def manifest(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
+        """Nothing: the landmarks are in the manifest."""
 
     def _warped(self, index: int, shape: np.ndarray) -> "torch.Tensor":
         source = (self.sources[index] + 0.5) * DETAIL - 0.5

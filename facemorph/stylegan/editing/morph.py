@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from facemorph.animation import write_morph_files
-from facemorph.files import check_free
 from facemorph.stylegan.editing.mixing import by_ranges, interpolate
 from facemorph.stylegan.editing.resolve import render_latents, resolve_latents
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
+from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
 
 
@@ -39,10 +39,47 @@ def latents_of_way(
     return interpolate(first, second, shares, settings.interpolation, centre)
 
 
-def write_latent_morph(
+class LatentMorph:
+    """The morph between two latents of one network."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        first: Latent,
+        second: Latent,
+        settings: LatentMorphSettings,
+        rows: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.generator, self.first, self.second, self.settings, self.rows = (
+            generator,
+            first,
+            second,
+            settings,
+            list(rows),
+        )
+
+    def latents(self, fractions: Sequence[float]) -> np.ndarray:
+        """Latents [N, L, w_size] at fractions of the way."""
+        centre = self.generator.w_avg.cpu().numpy()
+        return latents_of_way(self.first.w, self.second.w, fractions, self.settings, centre)
+
+    def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
+        return render_latents(self.generator, self.latents(fractions))
+
+    def manifest(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
+        """way.safetensors: the first still's latent, and those of all stills in the array "way" [steps, L, w_size]."""
+        stills = self.latents(fractions)
+        about = {"what": "latents of the stills, in the array way"}
+        kept = Latent(stills[0], "w+", fingerprint(self.generator), about, {"way": stills})
+        write_latent(folder / "way.safetensors", kept, overwrite=True)
+
+
+def latent_morph(
     first: Path,
     second: Path,
-    folder: Path,
     network: str | Path,
     settings: LatentMorphSettings,
     projection: ProjectionConfig,
@@ -50,38 +87,21 @@ def write_latent_morph(
     latents: Path,
     aligned: bool = False,
     device: str | None = None,
-    overwrite: bool = False,
     progress: bool = False,
-) -> list[Path]:
-    """Morph `first` into `second` (images, or latents of `facemorph project`), and write it to `folder`.
+) -> LatentMorph:
+    """The morph of `first` into `second`, images or latents of `facemorph project`.
 
-    Beside the files of `facemorph.animation`: way.safetensors, the first still's latent, and those of all stills in
-    the array "way" [steps, L, w_size]. What has to be searched for is kept in `latents`.
+    What has to be projected is kept in `latents`.
 
     Raises:
-        As `resolve_latents` and `write_morph_files`.
+        As `resolve_latents`.
     """
-    check_free(folder, overwrite)
     generator, found = resolve_latents(
         [first, second], network, projection, folder=latents, aligned=aligned, device=device, progress=progress
     )
-    centre = generator.w_avg.cpu().numpy()
-
-    def on_the_way(shares: Sequence[float]) -> np.ndarray:
-        return latents_of_way(found[0].w, found[1].w, shares, settings, centre)
-
-    def at(shares: Sequence[float]) -> Iterator[np.ndarray]:
-        return render_latents(generator, on_the_way(shares))
-
     known = fingerprint(generator)
     rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
     rows += [
         {"source": path.name, "space": one.space, **one.about} for path, one in zip((first, second), found, strict=True)
     ]
-    written = write_morph_files(
-        folder, at, rows, steps=settings.steps, frames=settings.frames, overwrite=overwrite, progress=progress
-    )
-    stills = on_the_way(np.linspace(0, 1, settings.steps).tolist())
-    kept = Latent(stills[0], "w+", known, {"what": "latents of the stills, in the array way"}, {"way": stills})
-    write_latent(folder / "way.safetensors", kept, overwrite=True)
-    return written
+    return LatentMorph(generator, found[0], found[1], settings, rows)

@@ -1,0 +1,79 @@
+"""The ways to morph one face into another, by name. To add one: a function here that returns a `Morph`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facemorph.animation import Morph
+from facemorph.errors import InputError
+from facemorph.stylegan.projection.config import ProjectionConfig
+
+
+@dataclass(frozen=True)
+class MorphOptions:
+    """What the methods take; each takes what it knows.
+
+    Attributes:
+        steps, frames: of the stills and of the film, noted in the manifest.
+        size_px, face_only, detector: landmarks: side of the images; change the inner face alone; "cnn", "hog", ...
+        network, projection, latents, aligned, device: stylegan: which network, how portraits are projected into it,
+            the folder that keeps the latents, whether the portraits are aligned already, and where it runs.
+        interpolation: stylegan, dcgan: "lerp" straight, or "slerp" around the average.
+        layers: stylegan: which of coarse, middle and fine change; empty: all.
+        run, seed: dcgan: the folder of a trained run, and the seed of the search's starts.
+    """
+
+    steps: int = 9
+    frames: int = 30
+    size_px: int = 512
+    face_only: bool = False
+    detector: str = "cnn"
+    network: str | Path = ""
+    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+    latents: Path = Path("projected")
+    aligned: bool = False
+    device: str | None = None
+    interpolation: str = "lerp"
+    layers: tuple[str, ...] = ()
+    run: Path | None = None
+    seed: int = 0
+
+
+def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
+    """Both faces warped to the shape between, and dissolved. Raises ImageError and FaceError."""
+    from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
+
+    o = options
+    settings = LandmarkMorphSettings(o.size_px, o.steps, o.frames, o.face_only, o.detector)
+    return landmark_morph(source_of(first), source_of(second), settings)
+
+
+def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
+    """Through a generator's latent space. Raises as `facemorph.stylegan.editing.morph.latent_morph`."""
+    from facemorph.stylegan.editing.morph import LatentMorphSettings, latent_morph
+
+    o = options
+    settings = LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers)
+    return latent_morph(
+        first, second, o.network, settings, o.projection,
+        latents=o.latents, aligned=o.aligned, device=o.device, progress=progress,
+    )  # fmt: skip
+
+
+def by_dcgan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
+    """Through a trained run's latent space. Raises as `facemorph.dcgan.projection.RunMorph`."""
+    from facemorph.dcgan.projection import RunMorph, RunMorphSettings
+
+    o = options
+    if o.run is None:
+        raise InputError("A morph by dcgan needs a trained run.", "Give its folder: --run run/")
+    return RunMorph(
+        first, second, o.run, RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed), progress
+    )
+
+
+METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
+    "landmarks": by_landmarks,
+    "stylegan": by_stylegan,
+    "dcgan": by_dcgan,
+}
