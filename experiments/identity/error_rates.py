@@ -15,13 +15,13 @@ import numpy as np
 
 from facemorph.faces.compare import describe_images
 from facemorph.faces.descriptors import SAME_PERSON
-from facemorph.faces.detect import KINDS
+from facemorph.faces.detect import DETECTORS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path)
-    parser.add_argument("--detector", choices=KINDS, default="cnn")
+    parser.add_argument("--detector", choices=DETECTORS, default="cnn")
     options = parser.parse_args()
     faces = describe_images(options.images, options.detector)
 

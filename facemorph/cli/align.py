@@ -5,33 +5,21 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, verbosity
+from facemorph.cli.options import PATH, crop_option, detector_option, output_option, verbosity
 
 
 @click.command(short_help="Frames to aligned faces, every frame accounted for.")
 @click.argument("folders", nargs=-1, required=True, type=PATH)
 @output_option("faces", "Folder that receives a folder of faces for each person.")
 @click.option("--size", "size_px", type=click.IntRange(16, 2048), default=64, show_default=True, help="Side in pixels.")
-@click.option(
-    "--crop",
-    type=click.Choice(["paper", "eyes", "ffhq"]),
-    default="eyes",
-    show_default=True,
-    help="paper: fixed size around the landmarks' centre; eyes: both eyes in fixed places; ffhq: as StyleGAN wants it.",
-)
-@click.option(
-    "--detector",
-    type=click.Choice(["cnn", "hog", "dlib-cnn"]),
-    default="cnn",
-    show_default=True,
-    help="cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
-)
-@click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper's crop, in frame pixels.")
-@click.option("--person", type=PATH, help="Image of the one to keep; faces that do not match are rejected.")
-@click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not looked for.")
-@click.option("--follow", is_flag=True, help="Look first where the face was in the frame before: for large frames.")
+@crop_option
+@detector_option
+@click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper crop, in frame pixels.")
+@click.option("--person", type=PATH, help="Image of the person to keep; faces that do not match are rejected.")
+@click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not detected.")
+@click.option("--follow", is_flag=True, help="Track the face from frame to frame: faster for large frames.")
 @click.option("--device", default="cpu", show_default=True, help="Where the CNN detector runs: cpu or cuda.")
-@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one for each CPU.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one per CPU.")
 @verbosity
 def align(
     folders: tuple[Path, ...],
@@ -63,17 +51,17 @@ def align(
     from facemorph.distributed import shard_from_environment
     from facemorph.faces import align as library
 
-    share = shard_from_environment()
+    shard = shard_from_environment()
     settings = library.AlignSettings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
     for folder in library.find_folders(list(folders)):
         target = output / folder.resolve().name
-        bars = progress and share.rank == 0
+        bars = progress and shard.rank == 0
         rows = library.align(
-            folder, target, settings, person=person, jobs=jobs, device=device, share=share, progress=bars
+            folder, target, settings, person=person, jobs=jobs, device=device, shard=shard, progress=bars
         )
         if len(rows) < len(library.list_images(folder)):
-            click.echo(f"{target}: share {share.rank + 1} of {share.world} done, {len(rows)} images")
+            click.echo(f"{target}: shard {shard.rank + 1} of {shard.world} done, {len(rows)} images")
             continue
         accepted = sum(row["status"] == "accepted" for row in rows)
         click.echo(f"{target}: {accepted} of {len(rows)} faces accepted ({accepted / len(rows):.1%})")
@@ -86,4 +74,5 @@ def align(
         click.echo(f"  contact sheets: {target}-accepted.jpg" + (f", {target}-rejected.jpg" if reasons else ""))
         made.append(target)
     if made:
-        click.echo("Next: facemorph train --config mixed.yaml")
+        faces = "" if output == Path("faces") else f" --set data.faces=[{output}]"
+        click.echo(f"Next: facemorph train --config mixed.yaml{faces}")

@@ -17,21 +17,22 @@ DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
     type=click.FloatRange(0, 2, min_open=True),
     default=0.6,
     show_default=True,
-    help="Below this distance the two count as one person.",
+    help="Below this distance it is called one person.",
 )
 @detector_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of sentences.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
 @click.pass_context
 @verbosity
 def compare(
     ctx: click.Context, first: Path, second: Path, threshold: float, detector: str, as_json: bool, progress: bool
 ) -> None:
-    """Say how alike the faces in two images are, and whether they are of one person.
+    """Compare the faces in two images: how similar are they, and is it one person?
 
-    The distance is that of dlib's 128-number descriptors: 0 for one and the same image; below 0.6 dlib calls it one
-    person (99.4 % right on the photographs of LFW). A likeness, not a proof: of 48 frontal portraits of 24 people, all
-    pairs of one person lay below 0.4, and 1.4 % of the pairs of different persons below 0.6, none of them below 0.5.
-    Where an image shows several faces, the largest is taken.
+    The distance is the Euclidean one between dlib's descriptors of 128 numbers: 0 for identical images, and usually
+    below 0.6 for one person. It is no proof. On 500 pairs of news photographs (LFW) 97.0 % of the answers were right:
+    15 of 250 pairs of one person were called two, and none the other way. Of 1,104 pairs of different persons in
+    frontal studio portraits 1.4 % were called one, and 0.2 % with a threshold of 0.5. If an image shows several faces,
+    the largest is taken.
 
     \b
     facemorph compare a.jpg b.jpg

@@ -1,10 +1,11 @@
 """Option decorators that the subcommands share."""
 
 import functools
+import importlib
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,10 +28,10 @@ class _Console(logging.Handler):
 
 
 def verbosity(command: Command) -> Command:
-    """Adds -q and -v; the command receives `progress`, whether progress bars are wanted."""
+    """Adds -q and -v; the command receives `progress`, whether to show progress bars."""
 
-    @click.option("-q", "--quiet", is_flag=True, help="Only results and errors: no progress, no remarks.")
-    @click.option("-v", "--verbose", is_flag=True, help="Also say what is being decided on the way.")
+    @click.option("-q", "--quiet", is_flag=True, help="Only results and errors: no progress bars, no remarks.")
+    @click.option("-v", "--verbose", is_flag=True, help="Also print details on the way.")
     @functools.wraps(command)
     def wrapped(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
         log = logging.getLogger("facemorph")
@@ -79,3 +80,71 @@ def network_option(command: Command) -> Command:
     """Adds --network, by default the card that the published directions belong to."""
     text = "A network file (.pkl, .pt, .safetensors) or a card's name."
     return click.option("--network", default=NETWORK, show_default=True, help=text)(command)
+
+
+def list_settings_option(place: str) -> Callable[[Command], Command]:
+    """Adds --list-settings, which prints what --set may change: the tree of settings classes at "module:Class"."""
+
+    def print_settings(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if not value or ctx.resilient_parsing:
+            return
+        from facemorph.config import list_settings
+
+        module, _, name = place.partition(":")
+        click.echo(format_table(list(list_settings(getattr(importlib.import_module(module), name)))))
+        ctx.exit()
+
+    text = "Print every setting that --set may change: key, default, allowed values, meaning."
+    return click.option(
+        "--list-settings", is_flag=True, is_eager=True, expose_value=False, callback=print_settings, help=text
+    )
+
+
+def format_table(settings: list[tuple[str, str, str, str]]) -> str:
+    """Key, default, allowed values and meaning in columns as wide as they need; long cells continue below."""
+    import shutil
+    import textwrap
+
+    rows = [("key", "default", "allowed", "meaning"), *settings]
+    widths = [min(max(len(row[column]) for row in rows), 32) for column in range(3)]
+    widths.append(max(30, shutil.get_terminal_size((120, 24)).columns - sum(widths) - 6))
+    lines = []
+    for row in rows:
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for number in range(max(map(len, cells))):
+            parts = [cell[number] if number < len(cell) else "" for cell in cells]
+            lines.append("  ".join(f"{part:<{width}}" for part, width in zip(parts, widths, strict=True)).rstrip())
+    return "\n".join(lines)
+
+
+class TableChoice(click.Choice):
+    """The names in a table of the library, written "module:TABLE", which is imported when a value is needed."""
+
+    def __init__(self, place: str) -> None:
+        self.place, self.case_sensitive = place, True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return tuple(self.table())
+
+    def table(self) -> Mapping[str, Any]:
+        module, _, name = self.place.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+class TableOption(click.Option):
+    """An option whose help lists the `meaning` of every entry of its `TableChoice`."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        assert isinstance(self.type, TableChoice)
+        self.help = "; ".join(f"{name}: {entry.meaning}" for name, entry in self.type.table().items()) + "."
+        return super().get_help_record(ctx)
+
+
+crop_option = click.option(
+    "--crop", type=TableChoice("facemorph.faces.crop:CROPS"), cls=TableOption, default="eyes", show_default=True
+)
+detector_option = click.option(
+    "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="cnn",
+    show_default=True,
+)  # fmt: skip

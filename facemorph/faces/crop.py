@@ -1,24 +1,33 @@
-"""Landmarks to an aligned crop, three ways: the paper's, a similarity on the eyes, and the FFHQ quad.
+"""Landmarks to an aligned crop: the table `CROPS` at the end has one entry for each kind.
 
-Every way is a quad in the image, sampled into a square. `points` are landmarks float64 [68, 2], x before y.
+Every crop is a quad in the image, sampled into a square. `points` are landmarks float64 [68, 2], x before y.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from facemorph.errors import ConfigError
 from facemorph.faces.landmarks import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 
-# Eyes of the similarity crop, as shares of the side: level, and where they leave room for brows and chin.
+# Eyes in the `eyes` crop, as fractions of its side: level, with room for the brows and the chin.
 EYE_HEIGHT, EYE_SPACING = 0.37, 0.36
+PAPER_MARGIN = 1.5  # side of the paper's crop, as a multiple of the landmarks' extent
 
 
-def paper_quad(points: np.ndarray, side_px: float) -> np.ndarray:
-    """An upright square of a fixed size around the centre of the landmarks (2018 paper, section 4-1)."""
+def paper_quad(points: np.ndarray, side_px: float = 0) -> np.ndarray:
+    """An upright square of a fixed size around the centre of the landmarks (2018 paper, section 4-1).
+
+    A `side_px` of 0 takes `PAPER_MARGIN` times the extent of these landmarks.
+    """
+    side_px = side_px or PAPER_MARGIN * float(np.ptp(points, axis=0).max())
     return _quad(points.mean(0), np.array([side_px / 2, 0.0]))
 
 
 def eyes_quad(points: np.ndarray) -> np.ndarray:
-    """A similarity that brings both eyes to fixed places: level, and a fixed distance apart."""
+    """The square in which both eyes lie in fixed places: level, and a fixed distance apart."""
     left, right = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)
     x = (right - left) / EYE_SPACING / 2  # half a side
     y = np.array([-x[1], x[0]])
@@ -45,7 +54,7 @@ def cut(image: np.ndarray, quad: np.ndarray, size_px: int, transform_px: int = 4
     """Sample `quad` of an image into a square of `size_px`; beyond its borders the image is mirrored and blurred.
 
     This is the FFHQ recipe (shrink, crop, pad, quad transform, Lanczos), and equals the original's output pixel for
-    pixel at the default `transform_px`. Four times the size costs a fraction and differs by a few grey levels.
+    pixel at the default `transform_px`. With 4 * `size_px` it is many times faster, and differs by a few grey levels.
 
     Args:
         image: uint8 RGB [H, W, 3].
@@ -127,3 +136,47 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
             blurred += weight * (padded[offset : offset + length] if axis == 0 else padded[:, offset : offset + length])
         image = blurred.astype(np.float32)
     return image
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A kind of crop.
+
+    Attributes:
+        meaning: in words, for `facemorph align --help`.
+        quad: landmarks float64 [68, 2] to the crop's corners in the image, as `cut` takes them.
+        fixed_size: its side in px is the same for all images of a person: `quad` takes it as second argument, and 0
+            measures it on these landmarks.
+        transform_px: as in `cut`; 0 is 4 times the size of the result.
+    """
+
+    meaning: str
+    quad: Callable[..., np.ndarray]
+    fixed_size: bool = False
+    transform_px: int = 0
+
+    def cut(self, image: np.ndarray, points: np.ndarray, size_px: int, side_px: float = 0) -> np.ndarray:
+        """The face with landmarks `points` [68, 2] in an image uint8 RGB [H, W, 3]: [size_px, size_px, 3].
+
+        `side_px`: side of a crop of fixed size, in pixels of the image; the others do without.
+        """
+        quad = self.quad(points, side_px) if self.fixed_size else self.quad(points)
+        return cut(image, quad, size_px, self.transform_px or 4 * size_px)
+
+
+CROPS: dict[str, Crop] = {
+    "eyes": Crop("both eyes in fixed places", eyes_quad),
+    "ffhq": Crop("as StyleGAN's FFHQ data", ffhq_quad, transform_px=4096),
+    "paper": Crop("fixed size around the landmarks' centre", paper_quad, fixed_size=True),
+}
+
+
+def find_crop(name: str) -> Crop:
+    """The crop of this name in `CROPS`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in CROPS:
+        raise ConfigError(f"Unknown crop {name!r}.", f"Choose from {', '.join(CROPS)}.")
+    return CROPS[name]

@@ -1,6 +1,7 @@
-"""Where are the faces: dlib's CNN detector in PyTorch, dlib's own build of it, or dlib's HOG detector."""
+"""Face detectors: the table `DETECTORS` at the end has one entry for each kind."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,18 +14,19 @@ if TYPE_CHECKING:
     from facemorph.faces.mmod import Candidate, Window
     from facemorph.faces.pyramid import Pyramid
 
-KINDS = ("cnn", "dlib-cnn", "hog")
 PRECISIONS = ("float32", "bfloat16")
-# Pixels of images that go through the network together. A CPU gains nothing from more than it needs to be busy.
+# Pixels per batch of images. On a CPU, larger batches are no faster.
 BATCH_PIXELS_CPU, BATCH_PIXELS = 1 << 18, 1 << 23
 
 
 @dataclass(frozen=True)
 class Detection:
-    """One face: `box` = (left, top, right, bottom) in pixels of the image, which it may stick out of.
+    """One detected face.
 
-    The right column and the bottom row belong to the box, as in dlib's rectangles. `score` is the detector's
-    confidence: for the CNN about 1 on a clear face, above 0 on any; for HOG above 0, unbounded.
+    Attributes:
+        box: left, top, right, bottom in pixels of the image; it may reach beyond the image. Right and bottom are the
+            last column and row inside, as in dlib's rectangles.
+        score: the detector's confidence, above 0: about 1 for a clear face from the CNN; unbounded for HOG.
     """
 
     box: tuple[int, int, int, int]
@@ -40,45 +42,24 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds the faces in images (uint8 RGB [H, W, 3] each, sizes may differ); best score first in each."""
+    """Detects the faces in images (uint8 RGB [H, W, 3] each, of any sizes); the best score first in each."""
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]: ...
 
 
-def make_detector(
-    kind: str = "cnn",
-    *,
-    device: str = "cpu",
-    precision: str = "float32",
-    min_face_px: int = 0,
-) -> Detector:
-    """The detector of this `kind`, its model loaded.
-
-    "cnn" is ours: dlib's network with the same boxes and scores, on `device` at `precision` (float32, or
-    bfloat16 for speed). "dlib-cnn" and "hog" run dlib itself on the CPU and take no notice of `device` and
-    `precision`. Boxes narrower than `min_face_px` are not considered, which saves "cnn" the work of looking for them.
-
-    Raises:
-        ConfigError: an unknown kind or precision, or a device that is not there.
-        InputError: the model file is missing or is not the published one.
-    """
-    if kind not in KINDS:
-        raise ConfigError(f"Unknown detector {kind!r}.", f"Choose from {', '.join(KINDS)}.")
-    if precision not in PRECISIONS:
-        raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
-    if kind == "cnn":
-        return MmodDetector(device=device, precision=precision, min_face_px=min_face_px)
-    return DlibDetector(kind, min_face_px=min_face_px)
-
-
 class MmodDetector:
-    """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); equal-sized images run together."""
+    """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); images of equal size form batches.
+
+    Boxes narrower than `min_face_px` are left out, which also saves time.
+    """
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import torch
 
         from facemorph.faces.mmod import box_side_px, load_mmod
 
+        if precision not in PRECISIONS:
+            raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
         try:
             self.device = torch.device(device)
             torch.zeros(1, device=self.device)
@@ -96,15 +77,15 @@ class MmodDetector:
         for index, image in enumerate(images):
             _check(image, index)
             by_shape.setdefault(image.shape, []).append(index)
-        found: list[list[Detection]] = [[] for _ in images]
+        detections: list[list[Detection]] = [[] for _ in images]
         for (height, width, _), indices in by_shape.items():
             count = max(1, self.batch_pixels // (height * width))
             for start in range(0, len(indices), count):
                 batch = indices[start : start + count]
                 kept = self.whole(self.pyramid([images[index] for index in batch]))
                 for index, faces in zip(batch, kept, strict=True):
-                    found[index] = [Detection(one.box, one.score) for one in faces]
-        return found
+                    detections[index] = [Detection(one.box, one.score) for one in faces]
+        return detections
 
     def pyramid(self, images: Sequence[np.ndarray]) -> "Pyramid":
         """The pyramid of equal-sized images, on the detector's device."""
@@ -116,34 +97,37 @@ class MmodDetector:
             return Pyramid(torch.from_numpy(np.stack(images)).to(self.device), self.network.file.mean_rgb)
 
     def candidates(self, pyramid: "Pyramid", window: "Window") -> list[list["Candidate"]]:
-        """For each image of a pyramid, what is found in a window of the score map, best first, overlaps included."""
+        """For each image of a pyramid, the candidates in a window of the score map, best first, with overlaps."""
         import torch
 
         from facemorph.faces.mmod import candidates
 
-        # cuDNN would round float32 to 10 bits otherwise (TF32)
+        # without TF32, in which cuDNN rounds the mantissa of float32 to 10 bits
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             scores = self.network(pyramid, window).cpu().numpy()  # [N, rows, columns]
-        found = [candidates(self.network, score, pyramid.tiles, at=window) for score in scores]
-        return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in found]
+        by_image = [candidates(self.network, score, pyramid.tiles, at=window) for score in scores]
+        return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in by_image]
 
     def whole(self, pyramid: "Pyramid") -> list[list["Candidate"]]:
-        """For each image of a pyramid, its faces, best first, each once."""
+        """For each image of a pyramid, its faces, best first, without overlaps."""
         from facemorph.faces.mmod import windows_from_level, without_overlaps
 
-        found: list[list[Candidate]] = [[] for _ in range(pyramid.count)]
+        by_image: list[list[Candidate]] = [[] for _ in range(pyramid.count)]
         for window in windows_from_level(self.network, pyramid.tiles, self.first_level):
-            for faces, more in zip(found, self.candidates(pyramid, window), strict=True):
+            for faces, more in zip(by_image, self.candidates(pyramid, window), strict=True):
                 faces.extend(more)
-        for faces in found:
+        for faces in by_image:
             faces.sort(key=lambda one: -one.score)
-        return [without_overlaps(faces, self.network.file) for faces in found]
+        return [without_overlaps(faces, self.network.file) for faces in by_image]
 
 
 class DlibDetector:
-    """dlib's own detectors: its CNN (the tested reference of ours) or the older HOG, frontal faces only."""
+    """dlib's own detectors, on the CPU: its CNN (the reference for ours), or the older HOG for frontal faces.
 
-    def __init__(self, kind: str, *, min_face_px: int = 0) -> None:
+    Boxes narrower than `min_face_px` are left out; `device` and `precision` have no effect.
+    """
+
+    def __init__(self, kind: str, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import dlib
 
         library: Any = dlib
@@ -156,8 +140,8 @@ class DlibDetector:
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         for index, image in enumerate(images):
             _check(image, index)
-        found = [self._one(np.ascontiguousarray(image)) for image in images]
-        return [[face for face in faces if face.width_px >= self.min_face_px] for faces in found]
+        by_image = [self._one(np.ascontiguousarray(image)) for image in images]
+        return [[face for face in faces if face.width_px >= self.min_face_px] for faces in by_image]
 
     def _one(self, image: np.ndarray) -> list[Detection]:
         if self.kind == "hog":
@@ -171,3 +155,36 @@ class DlibDetector:
 def _check(image: np.ndarray, index: int) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")
+
+
+@dataclass(frozen=True)
+class DetectorKind:
+    """A kind of detector: its `meaning` in words, for --help, and what makes one (arguments as `make_detector`)."""
+
+    meaning: str
+    make: Callable[..., Detector]
+
+
+DETECTORS: dict[str, DetectorKind] = {
+    "cnn": DetectorKind("dlib's CNN in PyTorch", MmodDetector),
+    "hog": DetectorKind("dlib's HOG", functools.partial(DlibDetector, "hog")),
+    "dlib-cnn": DetectorKind("dlib's own build of cnn, slow", functools.partial(DlibDetector, "dlib-cnn")),
+}
+
+
+def make_detector(
+    kind: str = "cnn", *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0
+) -> Detector:
+    """The detector of this name in `DETECTORS`, with its model loaded.
+
+    Args:
+        device, precision: for "cnn", where it runs, and in float32 or (faster) bfloat16.
+        min_face_px: boxes narrower than that are left out.
+
+    Raises:
+        ConfigError: an unknown kind or precision, or a device that cannot be used.
+        InputError: the model file is missing or is not the published one.
+    """
+    if kind not in DETECTORS:
+        raise ConfigError(f"Unknown detector {kind!r}.", f"Choose from {', '.join(DETECTORS)}.")
+    return DETECTORS[kind].make(device=device, precision=precision, min_face_px=min_face_px)
