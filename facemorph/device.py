@@ -1,4 +1,4 @@
-"""Where to compute: the CPU, or a CUDA device."""
+"""The device to compute on: the CPU, or a CUDA device."""
 
 import os
 
@@ -8,12 +8,12 @@ from facemorph.errors import ConfigError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called `name`; None and auto take CUDA where there is one.
+    """The device `name`; None and "auto" are CUDA if available, otherwise the CPU.
 
-    Of several processes on a machine (LOCAL_RANK, as torchrun sets it) each takes a CUDA device of its own.
+    Several processes on a machine (LOCAL_RANK, as torchrun sets it) take one CUDA device each.
 
     Raises:
-        ConfigError: torch knows no such device, or the machine has none.
+        ConfigError: torch has no such device, or it is not available.
     """
     if name in (None, "auto", "cuda") and torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

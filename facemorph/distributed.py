@@ -1,8 +1,8 @@
-"""Images shared by several processes that do not talk to each other: each takes every so-manieth image.
+"""Several processes: shards of images for independent ones, and a process group for training.
 
-Each process writes a part of the manifest, `.manifest-<rank>.jsonl`. Whoever finds, when it is done, that all images
-are accounted for in the parts together, writes manifest.jsonl and removes them. Two that find so at once write one and
-the same.
+Independent processes do not communicate: of `world` processes, number `rank` takes the images rank, rank + world, ...
+Each writes a part of the manifest, `.manifest-<rank>.jsonl`. A process that finds, at its end, every image in the parts
+together merges them into manifest.jsonl and removes them. Two that do so at once write the same file.
 """
 
 import contextlib
@@ -32,33 +32,33 @@ class Shard:
         return list(paths[self.rank :: self.world])
 
     def manifest(self, folder: Path) -> Path:
-        """Where this process writes its rows."""
+        """The file for the rows of this process."""
         return folder / (f".manifest-{self.rank}.jsonl" if self.world > 1 else "manifest.jsonl")
 
 
 def shard_from_environment() -> Shard:
-    """As RANK and WORLD_SIZE say, which torchrun sets; all of it where they are not set.
+    """The shard of RANK and WORLD_SIZE, which torchrun sets; all images where they are not set.
 
     Raises:
-        InputError: they are not numbers that fit each other.
+        InputError: they are not whole numbers with 0 <= RANK < WORLD_SIZE.
     """
-    told = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     try:
-        share = Shard(*map(int, told))
+        shard = Shard(int(rank), int(world))
     except ValueError:
-        share = Shard(-1)
-    if not 0 <= share.rank < share.world:
+        shard = Shard(-1)
+    if not 0 <= shard.rank < shard.world:
         raise InputError(
-            f"RANK={told[0]} and WORLD_SIZE={told[1]} in the environment do not fit.",
-            "Expected RANK from 0 to below WORLD_SIZE; unset both to work in one process.",
+            f"The environment has RANK={rank} and WORLD_SIZE={world}, which do not fit together.",
+            "RANK from 0 to WORLD_SIZE - 1 was expected; unset both to work in one process.",
         )
-    return share
+    return shard
 
 
 def known_rows(folder: Path) -> list[dict[str, Any]]:
-    """What is accounted for in `folder`, by this process and others.
+    """The manifest rows in `folder`, of this process and others.
 
-    The parts are read before the manifest, which is written before they are removed: nothing is missed between.
+    The parts are read before manifest.jsonl, and removed after it is written, so no row is missed.
     """
     rows = [row for path in parts(folder) for row in _if_there(path)]
     return read_jsonl(folder / "manifest.jsonl") + rows
@@ -84,16 +84,16 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is rank 0, the process that writes."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This process's share of `count` things in a row."""
-        share = count // self.world
-        return slice(self.rank * share, (self.rank + 1) * share)
+        """Which of `count` items are this process's, for `count` a multiple of `world`."""
+        size = count // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over the processes."""
+        """The mean of a tensor over all processes."""
         if self.world == 1:
             return value
         value = value.clone()
@@ -101,11 +101,11 @@ class ProcessGroup:
         return value / self.world
 
     def any(self, value: bool, device: torch.device) -> bool:
-        """Whether it is true in any process."""
+        """Whether `value` is true in any process."""
         return value if self.world == 1 else bool(self.mean(torch.tensor(float(value), device=device)) > 0)
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every process the mean of the gradients: one message for all of them."""
+        """Replace the gradients by their mean over all processes, in one all-reduce."""
         if self.world == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -115,30 +115,30 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def rank_zero_first(self) -> Iterator[bool]:
-        """Only the first process should work inside (True there); what it may not do, no process goes on from.
+        """Yields True in rank 0, which should do the work inside; the others wait for it, and fail if it fails.
 
         Raises:
-            FacemorphError: of the kind and in the words of the first process.
+            FacemorphError: as raised in rank 0.
         """
         if self.world == 1:
             yield True
             return
-        told: list[Any] = [None]
+        failure: list[Any] = [None]
         try:
             yield self.first
         except FacemorphError as error:
-            told[0] = error
+            failure[0] = error
             raise
         except BaseException as error:
-            told[0] = RunError(f"The first process ended: {error!r}.")
+            failure[0] = RunError(f"The first process ended: {error!r}.")
             raise
         finally:
             if self.first:
-                dist.broadcast_object_list(told)
+                dist.broadcast_object_list(failure)
         if not self.first:
-            dist.broadcast_object_list(told)
-            if told[0] is not None:
-                raise told[0]
+            dist.broadcast_object_list(failure)
+            if failure[0] is not None:
+                raise failure[0]
 
 
 ALONE = ProcessGroup()
@@ -146,7 +146,7 @@ ALONE = ProcessGroup()
 
 @contextlib.contextmanager
 def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
-    """The processes that torchrun started, joined; this one alone where it did not."""
+    """The group of processes that torchrun started; this process alone without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
@@ -162,7 +162,7 @@ def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over the processes, and for the gradient too."""
+    """The sum over all processes, in the forward pass and for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class _Summed(torch.autograd.Function):
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the whole batch of all processes, on any device (torch's own is for CUDA alone)."""
+    """Batch norm with statistics over all processes, on any device (torch's own works on CUDA only)."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not dist.is_initialized():
@@ -200,7 +200,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
 
 def synchronize(*networks: nn.Module) -> None:
-    """Make every batch norm of these networks one over all processes."""
+    """Make every batch norm of these networks a `SyncedBatchNorm`."""
     for network in networks:
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
@@ -209,10 +209,10 @@ def synchronize(*networks: nn.Module) -> None:
 
 @contextlib.contextmanager
 def hidden_main() -> Iterator[None]:
-    """Let processes that are spawned inside not import the caller's script anew.
+    """Keep processes that are spawned inside from importing the caller's script again.
 
-    They would run a script without an `if __name__ == "__main__"` guard a second time, and fail. Ours need nothing
-    from it: what they run lies in this package.
+    They would run a script without an `if __name__ == "__main__"` guard a second time, and fail. Our workers need
+    nothing from it: the functions that they run are in this package.
     """
     main = sys.modules["__main__"]
     missing = object()

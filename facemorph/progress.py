@@ -1,4 +1,4 @@
-"""Progress bars with rate and time left, on standard error, for anything that takes over a second."""
+"""Progress bars with rate and remaining time, on standard error."""
 
 import sys
 from typing import Any
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 def progress_bar(progress: bool, *, total: float | None, unit: str, description: str, initial: int = 0) -> "tqdm[Any]":
-    """A tqdm bar; silent unless `progress`. Without a terminal (a log file) it prints every 15 s, not every 0.1 s."""
+    """A tqdm bar, silent unless `progress`. In a log file it is printed every 15 s, in a terminal every 0.1 s."""
     return tqdm(
         total=total,
         unit=unit,

@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, image: np.ndarray) -> None:
         "empty.png": "is an empty file",
         "folder.png": "is a folder; an image file was expected",
         "missing.png": "No such image",
-        "bomb.png": "claims too many pixels",
+        "bomb.png": "has too many pixels",
         "large.png": "at most 120 megapixels",
         "cut.jpg": "is damaged",
     }.items():
