@@ -231,12 +231,12 @@ def test_rosinality_and_tensorflow_files_of_the_same_weights_agree(folder: Path,
     close(rosinality.generator.synthesize(latents), tensorflow.synthesize(latents).numpy(), *OTHER)
 
 
-def test_random_noise_is_new_for_every_picture_and_repeats_with_a_seed(ada: Fixture) -> None:
-    latents = ada.generator.truncate(ada.generator.map(ada.input("z")))[:1].expand(2, -1, -1)
+def test_random_noise_is_new_for_every_picture_and_repeats_with_a_seed(rosinality: Fixture) -> None:
+    latents = rosinality.generator.truncate(rosinality.generator.map(rosinality.input("z")))[:1].expand(2, -1, -1)
     noise = Noise("random", torch.Generator().manual_seed(3))
-    first = ada.generator.synthesize(latents, noise)
+    first = rosinality.generator.synthesize(latents, noise)
     assert not torch.equal(first[0], first[1])
-    again = ada.generator.synthesize(latents, Noise("random", torch.Generator().manual_seed(3)))
+    again = rosinality.generator.synthesize(latents, Noise("random", torch.Generator().manual_seed(3)))
     assert torch.equal(first, again)
 
 
