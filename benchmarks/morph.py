@@ -78,7 +78,7 @@ def main() -> None:
 
 def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], share: float) -> np.ndarray:
     """The frame `share` of the way, triangle by triangle."""
-    shape = (1 - share) * morph.aims[0] + share * morph.aims[1]
+    shape = (1 - share) * morph.shapes[0] + share * morph.shapes[1]
     warped = []
     for face, source in zip(faces, morph.sources, strict=True):
         image, source = Image.fromarray(face.image), (source + 0.5) * DETAIL

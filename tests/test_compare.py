@@ -43,7 +43,7 @@ def test_one_person_turned_and_compressed_is_one_person(images: Path) -> None:
     assert "below 0.6" in result.output and "not below" not in result.output
 
 
-def test_a_picture_is_at_no_distance_from_itself(images: Path) -> None:
+def test_a_image_is_at_no_distance_from_itself(images: Path) -> None:
     assert compare(images / "one.png", images / "one.png").distance == 0
 
 
@@ -78,7 +78,7 @@ def test_json_holds_what_the_sentences_say(images: Path) -> None:
 
 
 def test_what_cannot_be_compared_ends_with_1_and_a_reason(images: Path) -> None:
-    for name, words in [("empty.png", "No face was found"), ("text.jpg", "not an image"), ("gone.jpg", "No such")]:
+    for name, words in [("empty.png", "No face was detected"), ("text.jpg", "not an image"), ("gone.jpg", "No such")]:
         result = run(images / "one.png", images / name)
         assert result.exit_code == 1
         assert words in result.output and name in result.output

@@ -146,7 +146,7 @@ def test_a_window_of_the_score_map_holds_the_scores_of_the_whole(
 
 
 @pytest.mark.slow
-def test_a_4k_picture_takes_less_than_a_gigabyte() -> None:
+def test_a_4k_image_takes_less_than_a_gigabyte() -> None:
     code = """
 import re
 from pathlib import Path
@@ -191,7 +191,7 @@ def test_dlibs_own_detectors_do_not_follow() -> None:
         Tracker(make_detector("hog"))
 
 
-def test_only_pictures_are_taken(ours: Detector) -> None:
+def test_only_images_are_taken(ours: Detector) -> None:
     with pytest.raises(ValueError, match="image 1 is float64"):
         ours([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 3))])
 
@@ -268,7 +268,7 @@ def test_a_cut_or_changed_model_file_is_refused() -> None:
     for length in (0, 1, 3, 20, 100, 5000, 5111, len(data) // 2, len(data) - 1):
         with pytest.raises(InputError, match="the file ends where"):
             parse_mmod(data[:length], "it")
-    with pytest.raises(InputError, match="1 bytes too many"):
+    with pytest.raises(InputError, match="1 extra bytes"):
         parse_mmod(data + b"0", "it")
     with pytest.raises(InputError, match="'loss_mmxd_' instead of 'loss_mmod_'"):
         parse_mmod(data.replace(b"loss_mmod_", b"loss_mmxd_", 1), "it")

@@ -6,8 +6,18 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facemorph.metrics.distributions import compare, floor, frechet, kernel_distance, standardized
-from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
+from facemorph.metrics.distributions import (
+    compare,
+    coverage,
+    floor,
+    frechet,
+    kernel_distance,
+    mean_distance,
+    nearest,
+    nearest_other,
+    pairwise,
+    standardized,
+)
 
 
 def correlated(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
@@ -63,7 +73,7 @@ def test_the_kernel_distance_is_that_of_a_double_loop() -> None:
     assert kernel_distance(first, second) == pytest.approx(within(first) + within(second) - 2 * across, rel=1e-12)
 
 
-def test_the_kernel_distance_of_equal_distributions_is_0_on_average_even_with_few_pictures() -> None:
+def test_the_kernel_distance_of_equal_distributions_is_0_on_average_even_with_few_images() -> None:
     rng = np.random.default_rng(2)
     found = [kernel_distance(rng.normal(size=(12, 6)), rng.normal(size=(20, 6))) for _ in range(400)]
     assert abs(np.mean(found)) < 3 * np.std(found) / 20

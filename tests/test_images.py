@@ -110,14 +110,14 @@ def test_pixel_ranges_go_both_ways(image: np.ndarray) -> None:
     np.testing.assert_array_equal(to_uint8(tensor)[0], image)
 
 
-def test_a_grid_holds_every_picture(image: np.ndarray) -> None:
+def test_a_grid_holds_every_image(image: np.ndarray) -> None:
     sheet = grid([image] * 5, columns=3, gap_px=2)
     assert sheet.shape == (2 * 42 + 2, 3 * 62 + 2, 3)
     np.testing.assert_array_equal(sheet[44:84, 64:124], image)
     assert (sheet[44:84, 126:] == 255).all()
 
 
-def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarray) -> None:
+def test_a_image_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarray) -> None:
     write_image(tmp_path / "a.png", image)
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises((ValueError, TypeError, KeyError)):

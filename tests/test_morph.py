@@ -103,7 +103,7 @@ def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None
         assert error < 0.05 * unit(face.points)
 
 
-def test_the_ends_of_a_morph_are_the_two_pictures(pair: tuple[Face, Face]) -> None:
+def test_the_ends_of_a_morph_are_the_two_images(pair: tuple[Face, Face]) -> None:
     morph = LandmarkMorph(*pair)
     for share, face in zip((0, 1), pair, strict=True):
         assert np.abs(morph.at(share).astype(float) - halved(face)).max() <= 1
@@ -119,7 +119,7 @@ def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> Non
     assert errors[0] < min(errors[1:])
 
 
-def test_a_picture_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
+def test_a_image_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
     same = LandmarkMorph(pair[0], pair[0]).at(0.37)
     assert np.abs(same.astype(float) - halved(pair[0])).max() <= 1
 
@@ -141,7 +141,7 @@ def test_face_only_changes_nothing_outside_the_face(pair: tuple[Face, Face]) -> 
     assert gradient < 0.25  # feathered
 
 
-def test_face_only_takes_the_colours_of_the_first_picture(pair: tuple[Face, Face]) -> None:
+def test_face_only_takes_the_colours_of_the_first_image(pair: tuple[Face, Face]) -> None:
     first, second = pair
     cheeks = np.round(first.points[[2, 14]] * 0.6 + first.points[[30, 30]] * 0.4).astype(int)
     colours = {
@@ -242,16 +242,16 @@ def test_landmarks_of_dark_and_light_portraits_alike(shared: Path) -> None:
     assert error < 0.03
 
 
-def test_no_face_is_said_with_the_name_of_the_picture() -> None:
-    with pytest.raises(FaceError, match=r"No face was found in lake\.jpg\.\nA face seen from the front") as caught:
+def test_no_face_is_said_with_the_name_of_the_image() -> None:
+    with pytest.raises(FaceError, match=r"No face was detected in lake\.jpg\.\nA frontal face") as caught:
         locate_face(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), "lake.jpg")
     assert "--detector hog" in caught.value.hint
 
 
 @pytest.mark.parametrize("side", [1, 20])
-def test_a_picture_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
+def test_a_image_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
     tiny = np.asarray(Image.fromarray(grace[0]).resize((side, side)))
-    with pytest.raises(FaceError, match=r"No face was found in tiny\.png"):
+    with pytest.raises(FaceError, match=r"No face was detected in tiny\.png"):
         locate_face(tiny, "tiny.png")
 
 
@@ -269,14 +269,14 @@ def test_the_largest_of_several_faces_is_taken_and_said(
     assert "group.png: shows 2 faces; the largest." in caplog.text
 
 
-def test_a_small_picture_is_searched_again_enlarged(grace: Located) -> None:
+def test_a_small_image_is_searched_again_enlarged(grace: Located) -> None:
     scale = 0.2
     small = np.asarray(Image.fromarray(grace[0]).resize((102, 120), Image.Resampling.LANCZOS))
     points = locate_face(small, "small.png").landmarks
     assert np.linalg.norm(points - grace[1] * scale, axis=1).mean() < 0.1 * unit(grace[1] * scale)
 
 
-def test_a_4k_picture_gives_the_landmarks_of_its_small_copy(grace: Located) -> None:
+def test_a_4k_image_gives_the_landmarks_of_its_small_copy(grace: Located) -> None:
     factor = 3840 / 600
     large = np.asarray(Image.fromarray(grace[0]).resize((round(512 * factor), 3840), Image.Resampling.BICUBIC))
     points = locate_face(large, "large.png").landmarks
@@ -378,7 +378,7 @@ def test_the_command_as_written_works(
         ("empty.png", b"", "is an empty file"),
     ],
 )
-def test_bad_pictures_are_said_in_plain_words(
+def test_bad_images_are_said_in_plain_words(
     files: tuple[Path, Path], tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None:

@@ -90,7 +90,7 @@ def test_lpips_by_hand_on_one_stage(random_files: tuple[Path, Path]) -> None:
     assert np.allclose((a - b).square().sum((1, 2, 3)), expected, rtol=1e-5)
 
 
-def test_equal_pictures_are_at_0_and_gradients_are_finite_on_black(random_files: tuple[Path, Path]) -> None:
+def test_equal_images_are_at_0_and_gradients_are_finite_on_black(random_files: tuple[Path, Path]) -> None:
     network = load_lpips(*random_files)
     first, _ = images(32)
     assert float(network(first, first).abs().max()) == 0

@@ -77,7 +77,7 @@ def test_vertices_land_where_the_target_says() -> None:
 
 
 @pytest.mark.parametrize("moved_px", [4, 15, 60])
-def test_a_mesh_that_folds_over_still_covers_the_picture(moved_px: float) -> None:
+def test_a_mesh_that_folds_over_still_covers_the_image(moved_px: float) -> None:
     source, target, triangles = mesh(150, 110, moved_px, seed=3)
     assert moved_px < 10 or (signed_areas(target, triangles) < 0).any()
     where = sampling_map(target, source, triangles, 150, 110)
@@ -96,13 +96,13 @@ def test_coinciding_and_collinear_points_do_no_harm() -> None:
     assert np.isfinite(sampling_map(target, source, triangulate(source), 100, 100)).all()
 
 
-def test_a_mesh_smaller_than_the_picture_is_refused() -> None:
+def test_a_mesh_smaller_than_the_image_is_refused() -> None:
     points = border_points(50, 50)
     with pytest.raises(ValueError, match="does not cover the 60 x 50 image"):
         sampling_map(points, points, triangulate(points), 60, 50)
 
 
-def test_the_result_may_have_another_size_than_the_picture() -> None:
+def test_the_result_may_have_another_size_than_the_image() -> None:
     pixels = np.repeat(np.repeat(image(20, 20), 2, 0), 2, 1)  # 40 x 40 in even blocks
     source, target = border_points(40, 40), border_points(20, 20)
     half = warp(pixels, source, target, triangulate(target), size=(20, 20))

@@ -9,7 +9,7 @@ from facemorph.faces.descriptors import SAME_PERSON
 from facemorph.faces.expression import EXPRESSIONS
 from facemorph.faces.features import FaceFeatures, PersonCentroids
 from facemorph.metrics import distributions
-from facemorph.metrics.neighbours import coverage, mean_distance, nearest, nearest_other, pairwise
+from facemorph.metrics.distributions import coverage, mean_distance, nearest, nearest_other, pairwise
 
 BETWEEN = 0.25  # of the way from the nearest person to the next: from here on a face is between them
 BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another image

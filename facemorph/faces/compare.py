@@ -1,7 +1,8 @@
-"""Are two images of one person? The distance between the descriptors of the largest face in each."""
+"""Do two images show the same person? The distance between the descriptors of their largest faces."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from facemorph.images import read_image
 
 @dataclass(frozen=True)
 class Face:
-    """The largest face of an image: its box in pixels, how many faces there were, its descriptor float64 [128]."""
+    """The largest face of an image.
+
+    Attributes:
+        path: of the image.
+        box: left, top, right, bottom in pixels.
+        faces: how many faces were detected.
+        descriptor: float64 [128].
+    """
 
     path: Path
     box: tuple[int, int, int, int]
@@ -23,7 +31,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two faces, how far apart (Euclidean, 0 to about 1.5), and below which distance they count as one person."""
+    """Two faces, the Euclidean distance of their descriptors (0 to about 1.5), and the threshold for `same`."""
 
     first: Face
     second: Face
@@ -35,16 +43,22 @@ class Comparison:
         return self.distance < self.threshold
 
 
-def compare(first: Path, second: Path, *, threshold: float = SAME_PERSON, detector: str = "cnn") -> Comparison:
+def compare(
+    first: str | PathLike[str],
+    second: str | PathLike[str],
+    *,
+    threshold: float = SAME_PERSON,
+    detector: str = "cnn",
+) -> Comparison:
     """Compare the largest faces of two images.
 
     Raises:
         ImageError: an image cannot be read.
-        FaceError: there is no face in one of them.
+        FaceError: no face is detected in one of them.
     """
     return compare_images(
-        (read_image(Path(first)), str(first)),
-        (read_image(Path(second)), str(second)),
+        (read_image(first), str(first)),
+        (read_image(second), str(second)),
         threshold=threshold,
         detector=detector,
     )
@@ -57,23 +71,23 @@ def compare_images(
     threshold: float = SAME_PERSON,
     detector: str = "cnn",
 ) -> Comparison:
-    """As `compare`, of two images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
+    """As `compare`, for images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
     one, other = _describe([first, second], detector)
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
-def describe_images(paths: Sequence[Path], detector: str = "cnn") -> list[Face]:
-    """The largest face of each image. Raises as `compare` does."""
+def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "cnn") -> list[Face]:
+    """The largest face of each image, with its descriptor. Raises as `compare` does."""
     return _describe(((read_image(path), str(path)) for path in paths), detector)
 
 
 def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str) -> list[Face]:
-    found, chips = [], []
+    located, chips = [], []
     for image, name in images:
         face = locate_face(image, name, detector=detector)
-        found.append((Path(name), face))
+        located.append((Path(name), face))
         chips.append(face_chip(image, face.landmarks))
     return [
         Face(path, tuple(map(round, face.box)), face.num_faces, descriptor)
-        for (path, face), descriptor in zip(found, describe(chips), strict=True)
+        for (path, face), descriptor in zip(located, describe(chips), strict=True)
     ]

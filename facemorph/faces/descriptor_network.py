@@ -1,7 +1,7 @@
-"""dlib's face descriptor in PyTorch: the same 128 numbers, many times faster on a CPU, in batches, and on CUDA.
+"""dlib's face descriptor network in PyTorch: the same 128 numbers, many times faster on a CPU, batched, and on CUDA.
 
 King, "High quality face recognition with deep metric learning", 2017 (blog.dlib.net): a residual network of 29
-convolutions (He et al. 2016, arXiv:1512.03385, with a few layers taken out and half the filters) over a 150-px face.
+convolutions (He et al. 2016, arXiv:1512.03385, with fewer layers and half the filters) on a face of 150 px.
 """
 
 import torch
@@ -13,7 +13,7 @@ from facemorph.faces.dlib_models import DESCRIPTOR, Convolution, ResnetFile, mod
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input passes unchanged, or, where the first has stride 2, halved."""
+    """Two convolutions and a skip connection, which halves the image where the first convolution has stride 2."""
 
     def __init__(self, first: Convolution, second: Convolution) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class Block(nn.Module):
         y = self.second(functional.relu_(self.first(x)))
         if self.halving:
             x = functional.avg_pool2d(x, 2)
-        # dlib adds what overlaps: nought stands for missing channels, rows and columns
+        # dlib adds images of different shapes: missing channels, rows and columns count as 0
         channels, rows, columns = (max(a, b) for a, b in zip(x.shape[1:], y.shape[1:], strict=True))
-        return functional.relu_(_grown(x, channels, rows, columns) + _grown(y, channels, rows, columns))
+        return functional.relu_(_zero_padded(x, channels, rows, columns) + _zero_padded(y, channels, rows, columns))
 
 
-def _grown(x: torch.Tensor, channels: int, rows: int, columns: int) -> torch.Tensor:
+def _zero_padded(x: torch.Tensor, channels: int, rows: int, columns: int) -> torch.Tensor:
     missing = (0, columns - x.shape[3], 0, rows - x.shape[2], 0, channels - x.shape[1])
     return functional.pad(x, missing) if any(missing) else x
 
@@ -38,14 +38,14 @@ class Resnet(nn.Module):
     """Face chips, uint8 [N, 150, 150, 3], to descriptors, float32 [N, 128].
 
     Raises:
-        InputError: the convolutions are not a first one and pairs.
+        InputError: the convolutions are not one and then pairs of them.
     """
 
     def __init__(self, file: ResnetFile) -> None:
         super().__init__()
         first, *others = file.convolutions
         if len(others) % 2 or any(second.stride != 1 for second in others[1::2]):
-            raise InputError("The face descriptor's file holds another network than was expected.")
+            raise InputError("The file of the face descriptor holds another network than expected.")
         self.mean = nn.Parameter(torch.tensor(file.mean_rgb), requires_grad=False)
         self.first = first.module()
         self.blocks = nn.Sequential(*map(Block, others[::2], others[1::2]))

@@ -1,4 +1,4 @@
-"""Who is it: dlib's 128-number face descriptor. Two images of one person lie nearer than about 0.6."""
+"""dlib's face descriptor, 128 numbers for identity. Two images of one person are usually less than 0.6 apart."""
 
 import functools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 SAME_PERSON = 0.6  # Euclidean distance; dlib's published operating point (99.38 % on LFW)
 CHIP_SIZE_PX, CHIP_PADDING = 150, 0.25
-BATCH = 32  # chips that go through the network together, about 80 MB
+BATCH = 32  # chips; about 80 MB
 
 
 @functools.cache
@@ -19,7 +19,7 @@ def _network(device: str) -> Any:
 
 
 def face_chip(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The upright 150-px crop that the descriptor network sees, from landmarks [68, 2] in pixels of `image`."""
+    """The upright crop that the network takes, from landmarks [68, 2] in pixels of `image`: uint8 RGB [150, 150, 3]."""
     import dlib
 
     parts = [dlib.point(round(x), round(y)) for x, y in points]  # type: ignore[attr-defined]
@@ -31,11 +31,11 @@ def face_chip(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def describe(chips: Sequence[np.ndarray], *, device: str = "cpu") -> np.ndarray:
-    """Descriptors of face chips (uint8 RGB [150, 150, 3] each): float64 [N, 128], dlib's to within 1e-5."""
+    """Descriptors of face chips (uint8 RGB [150, 150, 3] each): float64 [N, 128], within 1e-5 of dlib's."""
     import torch
 
     descriptors = [np.zeros((0, 128))]
-    # cuDNN would round float32 to 10 bits otherwise (TF32)
+    # without TF32, in which cuDNN rounds the mantissa of float32 to 10 bits
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(chips), BATCH):
             batch = torch.from_numpy(np.stack(chips[start : start + BATCH])).to(device)

@@ -1,9 +1,8 @@
-"""Reads the networks that dlib serialises, as far as its face detector and descriptor need it.
+"""Reader for dlib's serialised networks, as far as its face detector and descriptor need it.
 
-Every integer is packed: a control byte (low nibble: number of bytes that follow; high bit: negative), then the
-magnitude, least significant byte first. A float is two of them, mantissa and exponent of two. A tensor is a
-version, four sizes and little-endian 32-bit floats. Nothing in the file is executed; every count is checked before
-it is used.
+An integer is packed: a control byte (low nibble: number of bytes that follow; high bit: negative), then the magnitude,
+least significant byte first. A float is two integers, mantissa and exponent of two. A tensor is a version, four sizes
+and little-endian 32-bit floats. Nothing in the file is executed, and every count is checked before it is used.
 """
 
 import functools
@@ -26,7 +25,7 @@ MAX_FLOATS = 1 << 22  # in one tensor; the largest here has 590,080
 
 @dataclass(frozen=True)
 class Convolution:
-    """One `con` layer: weight float32 [out, in, rows, columns], bias float32 [out]; the same on both axes."""
+    """A `con` layer: weight float32 [out, in, k, k], bias float32 [out]; stride and padding are those of both axes."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -34,7 +33,7 @@ class Convolution:
     padding: int
 
     def module(self) -> "nn.Conv2d":
-        """The layer in PyTorch, without gradients."""
+        """The layer in PyTorch, frozen."""
         import torch
         from torch import nn
 
@@ -47,40 +46,54 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Affine:
-    """One `affine` layer, x * gamma + beta: float32 [channels] each."""
+    """An `affine` layer, x * gamma + beta: float32 [channels] each."""
 
     gamma: np.ndarray
     beta: np.ndarray
 
 
-Layer = Convolution | Affine | np.ndarray | None  # an array: a fully connected layer [in, out]; None: nothing learnt
+Layer = Convolution | Affine | np.ndarray | None  # array: fully connected [in, out]; None: no parameters
 
 
 @dataclass(frozen=True)
 class MmodFile:
-    """What `mmod_human_face_detector.dat` holds that is needed to run it."""
+    """The contents of `mmod_human_face_detector.dat`.
 
-    window: tuple[int, int]  # width and height of the sliding window, pixels
-    overlap: float  # of two found boxes, intersection over their bounding box: above it, the worse one goes
-    covered: float  # likewise, intersection over either box
-    mean_rgb: tuple[float, float, float]  # subtracted from the pixels, 0 to 255
-    convolutions: list[Convolution]  # from the image up, affine layers folded in
+    Attributes:
+        window: width and height of the sliding window in px.
+        overlap, covered: of two boxes the one with the lower score is dropped where their intersection over their
+            bounding box is above `overlap`, or over either box above `covered`.
+        mean_rgb: subtracted from the pixels, 0 to 255.
+        convolutions: from the image on, with affine layers folded in.
+    """
+
+    window: tuple[int, int]
+    overlap: float
+    covered: float
+    mean_rgb: tuple[float, float, float]
+    convolutions: list[Convolution]
 
 
 @dataclass(frozen=True)
 class ResnetFile:
-    """What `dlib_face_recognition_resnet_model_v1.dat` holds that is needed to run it."""
+    """The contents of `dlib_face_recognition_resnet_model_v1.dat`.
+
+    Attributes:
+        mean_rgb: subtracted from the pixels, 0 to 255.
+        convolutions: from the image on, with affine layers folded in.
+        last: the fully connected layer, float32 [256, 128].
+    """
 
     mean_rgb: tuple[float, float, float]
-    convolutions: list[Convolution]  # from the image up, affine layers folded in
-    last: np.ndarray  # float32 [channels, descriptor]
+    convolutions: list[Convolution]
+    last: np.ndarray
 
 
 class Reader:
     """A cursor over the bytes of a dlib file.
 
     Raises:
-        InputError: (every method) the file ends early or does not hold what was expected.
+        InputError: (every method) the file is cut short, or is not the expected network.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -88,8 +101,8 @@ class Reader:
 
     def fail(self, problem: str) -> InputError:
         return InputError(
-            f"{self._name} is not the network that was expected: {problem} at byte {self._at}.",
-            "Install them anew: pip install --force-reinstall --no-deps face_recognition_models",
+            f"{self._name} is not the expected network: {problem} at byte {self._at}.",
+            "Reinstall it: pip install --force-reinstall --no-deps face_recognition_models",
         )
 
     def take(self, count: int) -> bytes:
@@ -149,26 +162,26 @@ class Reader:
         return np.frombuffer(self.take(4 * math.prod(sizes)), "<f4").astype(np.float32).reshape(sizes)
 
     def view(self) -> tuple[int, int, int, int]:
-        """The sizes of an alias tensor: a shape laid over part of another tensor."""
+        """The sizes of an alias tensor, a view of part of another tensor."""
         self.one_of("the version of a view", 1)
         return self.sizes()
 
     def end(self) -> None:
         if self._at != len(self._data):
-            raise self.fail(f"{len(self._data) - self._at} bytes too many")
+            raise self.fail(f"{len(self._data) - self._at} extra bytes")
 
 
 def read_mmod(path: Path) -> MmodFile:
-    """The sliding window, the overlap test and the layers of dlib's MMOD face detector.
+    """dlib's MMOD face detector from its file.
 
     Raises:
-        InputError: damaged, cut short, or another network than `mmod_human_face_detector.dat`.
+        InputError: the file is damaged, cut short, or another network.
     """
     return parse_mmod(path.read_bytes(), str(path))
 
 
 def parse_mmod(data: bytes, name: str) -> MmodFile:
-    """`read_mmod` for bytes in memory; `name` is for messages."""
+    """As `read_mmod`, for bytes in memory; `name` is for messages."""
     read = Reader(data, name)
     read.one_of("the version of the network", 1)
     read.name("loss_mmod_")
@@ -189,16 +202,16 @@ def parse_mmod(data: bytes, name: str) -> MmodFile:
 
 
 def read_resnet(path: Path) -> ResnetFile:
-    """The layers of dlib's face descriptor.
+    """dlib's face descriptor from its file.
 
     Raises:
-        InputError: damaged, cut short, or another network than `dlib_face_recognition_resnet_model_v1.dat`.
+        InputError: the file is damaged, cut short, or another network.
     """
     return parse_resnet(path.read_bytes(), str(path))
 
 
 def parse_resnet(data: bytes, name: str) -> ResnetFile:
-    """`read_resnet` for bytes in memory; `name` is for messages."""
+    """As `read_resnet`, for bytes in memory; `name` is for messages."""
     read = Reader(data, name)
     read.one_of("the version of the network", 1)
     if read.name("loss_metric_", "loss_metric_2") == "loss_metric_2":
@@ -221,7 +234,7 @@ def parse_resnet(data: bytes, name: str) -> ResnetFile:
     return ResnetFile(mean_rgb, _folded(layers), last)
 
 
-# Layers lie inside each other: first all versions, the outermost first, then what they hold, the innermost first.
+# Layers are nested: first come all versions, from the last layer to the first, then all contents, from the first.
 def _versions(read: Reader, kinds: list[str]) -> None:
     for kind in reversed(kinds[1:]):
         read.one_of("the version of a layer", 1 if kind == "mark" else 2)
@@ -240,7 +253,7 @@ def _contents(read: Reader, kinds: list[str]) -> list[Layer]:
     }
     layers = []
     for index, kind in enumerate(kinds):
-        if kind == "mark":  # a place that another layer refers to: holds nothing
+        if kind == "mark":  # a tag for skip connections, without contents
             continue
         layers.append(readers[kind](read))
         for _ in range(3):  # set up, gradient stale, output disabled
@@ -253,7 +266,7 @@ def _contents(read: Reader, kinds: list[str]) -> list[Layer]:
 
 
 def _folded(layers: list[Layer]) -> list[Convolution]:
-    """The convolutions alone, each with the affine layer that follows it: gamma (w x + b) + beta."""
+    """The convolutions, each with the affine layer after it folded in: gamma (w x + b) + beta."""
     convolutions: list[Convolution] = []
     for layer in layers:
         if isinstance(layer, Convolution):
@@ -284,7 +297,7 @@ def _convolution(read: Reader) -> Convolution:
 
 
 def _affine(read: Reader) -> Affine:
-    """An affine layer, or the batch normalisation that it was in training, folded with its running statistics."""
+    """An affine layer, or batch normalisation with its running statistics as one."""
     kind = read.name("affine_", "bn_con2")
     params = read.tensor().reshape(-1)
     gammas, betas = read.view(), read.view()
@@ -292,19 +305,19 @@ def _affine(read: Reader) -> Affine:
     if math.prod(betas) != channels or len(params) != 2 * channels:
         raise read.fail(f"an affine layer of {len(params)} numbers does not fit {gammas} and {betas}")
     if kind == "affine_":
-        read.one_of("the mode of an affine layer", 0)  # a convolution's: one number a channel
+        read.one_of("the mode of an affine layer", 0)  # after a convolution: one gamma and beta per channel
         return Affine(params[:channels], params[channels:])
-    for _ in range(2):  # means and deviations of the last training batch
+    for _ in range(2):  # mean and inverse std of the last training batch
         read.tensor()
     means, variances = read.tensor().reshape(-1), read.tensor().reshape(-1)
-    for _ in range(2):  # how many updates made the running statistics, over which window
+    for _ in range(2):  # number of updates of the running statistics, and their window
         read.integer()
     for _ in range(4):  # learning rates and decays
         read.float()
     epsilon = read.float()
     if not len(means) == len(variances) == channels or epsilon <= 0 or not (variances >= 0).all():
         raise read.fail("a normalisation without usable statistics")
-    # The variances are about as small as epsilon, 1e-4: with PyTorch's usual 1e-5, scores of 1.08 become 5.04.
+    # The variances are about as small as epsilon, 1e-4: with PyTorch's default of 1e-5, scores of 1.08 become 5.04.
     gamma = (params[:channels] / np.sqrt(variances + epsilon)).astype(np.float32)
     return Affine(gamma, params[channels:] - gamma * means)
 
@@ -346,9 +359,9 @@ SHA256 = {
 
 @functools.cache
 def model_path(name: str) -> Path:
-    """Where the model file `name` lies, its content checked by hash.
+    """The path of the model file `name`, checked by its SHA-256.
 
     Raises:
-        WeightsError: the package is not installed, or the file in it is not the published one.
+        WeightsError: the package is not installed, or its file is not the published one.
     """
     return find_in_package("face_recognition_models", f"models/{name}", SHA256[name])

@@ -1,4 +1,4 @@
-"""The 68 landmarks of a face (iBUG 300-W scheme), by dlib's regression trees."""
+"""The 68 landmarks of a face (iBUG 300-W scheme) by dlib's regression trees."""
 
 import functools
 from typing import Any
@@ -20,8 +20,10 @@ def _predictor() -> Any:
 def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """Landmarks of the face in `box` = (left, top, right, bottom), in pixels of `image` (uint8 RGB [H, W, 3]).
 
-    Returns float64 [68, 2], x before y; points may lie outside the image. Source: Kazemi and Sullivan, "One
-    millisecond face alignment with an ensemble of regression trees", CVPR 2014, as trained by dlib.
+    Returns: float64 [68, 2], x before y; points may lie outside the image.
+
+    Source: Kazemi and Sullivan, "One millisecond face alignment with an ensemble of regression trees", CVPR 2014, as
+    trained by dlib.
     """
     import dlib
 
@@ -30,24 +32,25 @@ def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.n
     return np.array([(point.x, point.y) for point in shape.parts()], np.float64)
 
 
-# dlib's HOG box, on which the predictor was trained, from the landmarks: its centre from theirs (x, y) and its side,
-# in units of their root mean square distance from their centre. Medians over 95 faces of 25 people.
+# The predictor was trained on boxes of dlib's HOG detector. Such a box, from the landmarks: its centre relative to
+# theirs (x, y) and its side, in units of their RMS distance from their centre. Medians over 95 faces of 25 people.
 _TRAINED_BOX = (0.044, -0.106, 2.71)
 
 
 def steady_landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """As `landmarks`, but hardly dependent on the box, and finer than whole pixels: float64 [68, 2].
+    """As `landmarks`, but hardly dependent on the box, and with subpixel resolution: float64 [68, 2].
 
-    The CNN's boxes are coarse and lie some 9 % higher than those that the predictor was trained on; now and then
-    that costs the whole fit. Medians over several boxes find the face first, then its points. About 15 times the work.
+    The CNN's boxes are coarse and about 9 % higher than those that the predictor was trained on, so that a fit
+    occasionally fails. Medians over several boxes give first the place of the face, then its points. It costs 15 times
+    as much.
     """
 
     def median(x: float, y: float, side: float, moves: list[tuple[float, float, float]]) -> np.ndarray:
-        found = []
+        fits = []
         for right, down, scale in moves:
-            left, top, half = x + right * side, y + down * side, side * scale / 2
-            found.append(landmarks(image, (left - half, top - half, left + half, top + half)))
-        return np.median(found, 0)
+            centre_x, centre_y, half = x + right * side, y + down * side, side * scale / 2
+            fits.append(landmarks(image, (centre_x - half, centre_y - half, centre_x + half, centre_y + half)))
+        return np.median(fits, 0)
 
     left, top, right, bottom = box
     above = [(0.0, down, scale) for down in (0.0, 0.06, 0.12) for scale in (1.0, 1.1)]

@@ -1,4 +1,4 @@
-"""The one way to find a face in an image: detector, the choice among several faces, landmarks."""
+"""Locate the face in an image: detection, the choice among several faces, landmarks."""
 
 import functools
 import logging
@@ -15,7 +15,7 @@ from facemorph.faces.landmarks import landmarks, steady_landmarks
 
 log = logging.getLogger("facemorph")
 
-DETECT_PX = 900  # longest side that the detector sees at first; the face of a portrait is large enough there
+DETECT_PX = 900  # larger images are first scaled down to this longest side, at which a portrait's face is detected
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -25,7 +25,7 @@ class LocatedFace:
     """A face in an image.
 
     Attributes:
-        box: left, top, right, bottom in pixels of the image, which it may stick out of.
+        box: left, top, right, bottom in pixels of the image; it may reach beyond the image.
         score: the detector's confidence; see `facemorph.faces.detect.Detection`.
         landmarks: float64 [68, 2], x before y in pixels of the image.
         num_faces: how many faces were detected in the image.
@@ -39,7 +39,7 @@ class LocatedFace:
 
 @functools.cache
 def cached_detector(kind: str = "cnn") -> Detector:
-    """The detector of this `kind` on the CPU, loaded once a process."""
+    """The detector of this `kind` on the CPU, loaded once per process."""
     return make_detector(kind)
 
 
@@ -48,25 +48,26 @@ def locate_face(
 ) -> LocatedFace:
     """The largest face of an image, uint8 RGB [H, W, 3]; `name` is for messages.
 
-    A large image is searched at a reduced size, a small one without a result once more at twice its size.
+    Detection runs on a large image scaled down to `DETECT_PX`, and again at full size if no face is detected; on a
+    small image, again at twice its size.
 
     Args:
-        detector: "cnn", "hog" or "dlib-cnn".
-        steady: landmarks that hardly depend on the box, at 15 times the work (see `steady_landmarks`).
+        detector: a name in `facemorph.faces.detect.DETECTORS`.
+        steady: landmarks that hardly depend on the box, at 15 times the cost (see `steady_landmarks`).
 
     Raises:
-        FaceError: no face.
+        FaceError: no face is detected.
     """
     detections = locate_all(image, detector=detector)
     if not detections:
         raise FaceError(
-            f"No face was found in {name}.",
-            "A face seen from the front, at least 40 pixels wide, is expected. --detector hog may find another.",
+            f"No face was detected in {name}.",
+            "A frontal face at least 40 pixels wide is expected. --detector hog may detect others.",
         )
     box, score = detections[0]
     if len(detections) > 1:
         log.info(
-            "%s shows %d faces; the largest, at %s, was taken.",
+            "%s shows %d faces; the largest, at %s, is used.",
             name,
             len(detections),
             tuple(round(side) for side in box),
@@ -84,14 +85,14 @@ def locate_all(image: np.ndarray, *, detector: str = "cnn") -> list[tuple[Box, f
     scales = [min(1.0, DETECT_PX / longest)]
     scales += [2.0] if longest <= DETECT_PX / 2 else [1.0] if longest > DETECT_PX else []
     for scale in scales:
-        searched = image
+        scaled = image
         if scale != 1:
             width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
-            searched = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-        detections = by_size(cached_detector(detector)([searched])[0])
+            scaled = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        detections = by_size(cached_detector(detector)([scaled])[0])
         if detections:
-            left_top = [tuple(side / scale for side in one.box) for one in detections]
-            return [(box, one.score) for box, one in zip(left_top, detections, strict=True)]  # type: ignore[misc]
+            boxes = [tuple(side / scale for side in one.box) for one in detections]
+            return [(box, one.score) for box, one in zip(boxes, detections, strict=True)]  # type: ignore[misc]
     return []
 
 
@@ -101,10 +102,10 @@ def by_size(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def choose_face(image: np.ndarray, detections: Sequence[Detection], reference: np.ndarray | None = None) -> LocatedFace:
-    """Of the faces detected in an image, the one that matches `reference` (a descriptor [128]), or the largest.
+    """Of the detected faces of an image, the largest, or the one nearest to `reference` (a descriptor [128]).
 
     Raises:
-        FaceError: no face, or none that matches.
+        FaceError: no face, or none that matches the reference.
     """
     if not detections:
         raise FaceError("no face")

@@ -1,8 +1,8 @@
 """dlib's MMOD face detector in PyTorch: the same boxes and scores, many times faster on a CPU, and on CUDA.
 
 King, "Max-margin object detection", 2015 (arXiv:1502.00046). Seven convolutions give a score to an 80-px window at
-every 8th pixel of the tiled pyramid (see `facemorph.faces.pyramid`). Three with stride 2 and no padding come first,
-the body; four that keep the size follow, the head.
+every 8th pixel of the tiled pyramid (see `facemorph.faces.pyramid`). The body is the first three, with stride 2 and no
+padding; the head is the other four, which keep the size.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from facemorph.errors import InputError
 from facemorph.faces.dlib_models import DETECTOR, MmodFile, model_path, read_mmod
 from facemorph.faces.pyramid import Box, Pyramid, Tiles, up
 
-# Tiled pixels that go through the body together: on a CPU as many as the caches hold, else enough to fill the device.
+# Pixels of the tiled image per pass through the body: on a CPU as many as fit its caches, otherwise enough for a GPU.
 STRIP_PIXELS_CPU, STRIP_PIXELS = 1 << 19, 1 << 24
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of the score map: rows `top` to `bottom` and columns `left` to `right`, the last of both exclusive."""
+    """A part of the score map: rows `top` to `bottom` and columns `left` to `right`, without the last ones."""
 
     top: int
     bottom: int
@@ -35,11 +35,11 @@ class Mmod(nn.Module):
 
     Attributes:
         stride: pixels from one score to the next.
-        field_px: pixels that the body sees of the tiled image for one score.
-        halo: scores to each side that the head sees for one.
+        field_px: side of the body's receptive field in the tiled image.
+        halo: scores to each side in the head's receptive field.
 
     Raises:
-        InputError: the layers are not a body and a head as described above.
+        InputError: the layers are not the body and head described above.
     """
 
     def __init__(self, file: MmodFile, dtype: torch.dtype = torch.float32) -> None:
@@ -51,8 +51,8 @@ class Mmod(nn.Module):
         last = convolutions[-1].float()
         same_size = convolutions[len(self.body) :]
         if any(c.stride != (1, 1) or c.kernel_size[0] != 2 * int(c.padding[0]) + 1 for c in same_size):
-            raise InputError("The face detector's file holds another network than was expected.")
-        # A convolution to one channel leaves most of a CPU idle: one to a channel a column, added up, does not.
+            raise InputError("The file of the face detector holds another network than expected.")
+        # A convolution to one channel uses little of a CPU; one to a channel per kernel column, then summed, is faster.
         self.columns = nn.Parameter(last.weight[0].permute(2, 0, 1)[..., None].contiguous(), False)  # [K, C, K, 1]
         self.bias = nn.Parameter(torch.zeros(1) if last.bias is None else last.bias, False)
         self.stride = 2 ** len(self.body)
@@ -61,14 +61,14 @@ class Mmod(nn.Module):
         self.halo = sum(int(c.padding[0]) for c in same_size)
 
     def map_size(self, tiles: Tiles) -> tuple[int, int]:
-        """Rows and columns of the score map; nought for an image too small for one score."""
+        """Rows and columns of the score map; 0 for an image that is too small."""
         rows, columns = (max(0, (px - self.field_px) // self.stride + 1) for px in (tiles.height, tiles.width))
         return rows, columns
 
     def forward(self, pyramid: Pyramid, window: Window | None = None) -> torch.Tensor:
-        """Scores of equal-sized images in a window of the map (all of it): float32 [N, rows, columns].
+        """Scores of images of equal size in a window of the map, by default all of it: float32 [N, rows, columns].
 
-        A window's scores are those of the whole map: what they see outside of it is computed as well.
+        They are exactly those of the whole map, since the receptive field around the window is computed as well.
         """
         rows, columns = self.map_size(pyramid.tiles)
         window = window or Window(0, rows, 0, columns)
@@ -81,7 +81,7 @@ class Mmod(nn.Module):
         return scores[:, window.top - top : window.bottom - top, window.left - left : window.right - left]
 
     def _features(self, pyramid: Pyramid, window: Window) -> torch.Tensor:
-        """The body's output in a window, strip by strip, so that the tiled image is never whole: [N, C, H', W']."""
+        """The body's output in a window, computed in strips of the tiled image to save memory: [N, C, H', W']."""
         left, right = self._pixels(window.left, window.right)
         on_cpu = self.bias.device.type == "cpu"
         pixels_a_row = pyramid.count * (right - left) * self.stride
@@ -96,7 +96,7 @@ class Mmod(nn.Module):
         return torch.cat(strips, 2) if len(strips) > 1 else strips[0]
 
     def _pixels(self, first: int, end: int) -> tuple[int, int]:
-        """The tiled pixels that the body needs for the scores `first` to `end`."""
+        """First and end pixel of the tiled image that the body needs for the scores `first` to `end`."""
         return first * self.stride, (end - 1) * self.stride + self.field_px
 
     def _last(self, x: torch.Tensor) -> torch.Tensor:
@@ -110,14 +110,14 @@ class Mmod(nn.Module):
         return scores  # [N, H', W']
 
     def centre_px(self, cell: int) -> int:
-        """The tiled pixel in the middle of what the score number `cell` of a row or column sees."""
+        """The pixel of the tiled image at the centre of the receptive field of score `cell` of a row or column."""
         return cell * self.stride + self.field_px // 2
 
 
 def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
     """dlib's face detector on the CPU.
 
-    With bfloat16 the last convolution stays float32: rounded to 8 bits, scores of neighbouring boxes would tie.
+    With bfloat16 the last convolution stays float32: rounded to 8 bits, scores of neighbouring boxes would be equal.
 
     Raises:
         InputError: the model file is missing or is not the published one.
@@ -128,7 +128,7 @@ def load_mmod(dtype: torch.dtype = torch.float32) -> Mmod:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A score above the threshold: its box in pixels of the image, and where it was found."""
+    """A score above the threshold: its box in pixels of the image, and its place on the score map."""
 
     box: Box
     score: float
@@ -140,31 +140,31 @@ class Candidate:
 def candidates(
     network: Mmod, scores: np.ndarray, tiles: Tiles, threshold: float = 0.0, at: Window | None = None
 ) -> list[Candidate]:
-    """The scores [H', W'] of one image above `threshold`, best first; `at` says which part of the map they are."""
+    """The scores [H', W'] of one image above `threshold`, best first; `at` is their window of the map."""
     rows, columns = np.nonzero(scores > threshold)
     values = scores[rows, columns]
     top, left = (at.top, at.left) if at else (0, 0)
-    found = []
+    result = []
     for index in np.argsort(-values, kind="stable"):
         row, column = int(rows[index]) + top, int(columns[index]) + left
         x, y = network.centre_px(column), network.centre_px(row)
         level = tiles.level_at(x, y)
-        box = _picture_box(x, y, level, network.file.window, tiles)
-        found.append(Candidate(box, float(values[index]), level, row, column))
-    return found
+        box = _image_box(x, y, level, network.file.window, tiles)
+        result.append(Candidate(box, float(values[index]), level, row, column))
+    return result
 
 
-def without_overlaps(found: list[Candidate], file: MmodFile) -> list[Candidate]:
-    """Each face once: of candidates that overlap, the first."""
+def without_overlaps(candidates: list[Candidate], file: MmodFile) -> list[Candidate]:
+    """Non-maximum suppression: of candidates that overlap, the first."""
     kept: list[Candidate] = []
-    for one in found:
+    for one in candidates:
         if not any(_overlap(one.box, other.box, file) for other in kept):
             kept.append(one)
     return kept
 
 
-def _picture_box(x: int, y: int, level: int, window: tuple[int, int], tiles: Tiles) -> Box:
-    """The window around the tiled pixel x, y, in pixels of the image, rounded as dlib does (halves outwards)."""
+def _image_box(x: int, y: int, level: int, window: tuple[int, int], tiles: Tiles) -> Box:
+    """The window around x, y of the tiled image, in pixels of the image, rounded as by dlib (halves away from 0)."""
     x, y = x - tiles.levels[level][0], y - tiles.levels[level][1]
     half_width, half_height = (window[0] - 1) / 2, (window[1] - 1) / 2
     sides = np.array([up(side, level) for side in (x - half_width, y - half_height, x + half_width, y + half_height)])
@@ -173,7 +173,7 @@ def _picture_box(x: int, y: int, level: int, window: tuple[int, int], tiles: Til
 
 
 def _overlap(a: Box, b: Box, file: MmodFile) -> bool:
-    """Whether two boxes are taken for one face; measured against their bounding box, not their union."""
+    """Whether two boxes count as one face. As in dlib, relative to their bounding box, not to their union."""
     width = min(a[2], b[2]) - max(a[0], b[0]) + 1
     height = min(a[3], b[3]) - max(a[1], b[1]) + 1
     if width <= 0 or height <= 0:
@@ -188,15 +188,15 @@ def _area(box: Box) -> int:
 
 
 def box_side_px(network: Mmod, level: int) -> float:
-    """About how wide a box found on a level is, in pixels of the image (rounding may add or take one)."""
+    """Width of a box from a level, in pixels of the image, up to 1 px of rounding."""
     return (network.file.window[0] - 1) * 1.2**level + 1
 
 
 def windows_from_level(network: Mmod, tiles: Tiles, first_level: int) -> list[Window]:
-    """Windows that hold every score on `first_level` and the smaller levels.
+    """Windows that hold every score on `first_level` and on the smaller levels.
 
-    Levels run down the left side of the tiled image and then, the smallest ones, up the right: below the level where
-    column 0 comes to `first_level` everything is taken, above it only what the right side needs.
+    Levels run down the left side of the tiled image, and the smallest ones then up the right: from the row where column
+    0 reaches `first_level` every column is needed, above it only those on the right.
     """
     rows, columns = network.map_size(tiles)
     if first_level == 0 or rows == 0 or columns == 0:
@@ -214,7 +214,7 @@ def windows_from_level(network: Mmod, tiles: Tiles, first_level: int) -> list[Wi
 
 
 def levels_of_map(network: Mmod, tiles: Tiles) -> np.ndarray:
-    """The level that each score belongs to: int [rows, columns]."""
+    """The level of each score: int [rows, columns]."""
     rows, columns = network.map_size(tiles)
     y, x = (np.array([network.centre_px(cell) for cell in range(count)]) for count in (rows, columns))
     distances = []

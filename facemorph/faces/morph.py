@@ -1,6 +1,6 @@
-"""The classical morph: one mesh over the landmarks of two faces, both warped to the shape between and dissolved.
+"""The landmark morph: a mesh over the landmarks of two faces, both warped to an intermediate shape and cross-dissolved.
 
-This is the feature-based morph that the 2018 paper sets its GAN against. It needs two images and no training.
+This is the feature-based method with which the 2018 paper compares its GAN. It needs two images and no training.
 """
 
 import math
@@ -23,10 +23,10 @@ from facemorph.images import read_image, to_tensor, to_uint8
 if TYPE_CHECKING:
     import torch
 
-FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head, with some shoulder
-DETAIL = 2  # images are kept at this multiple of the frame, so that one bilinear sampling costs no sharpness
-FEATHER = 0.04  # of the frame: how far inside the face its blending fades in
-MIN_OUTLINE = 8  # rays; with fewer the outline is guessed
+FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head and some shoulder
+DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
+FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
+MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
 BROWS = [17, 19, 21, 22, 24, 26]
 
 
@@ -57,17 +57,17 @@ class Face:
 
 
 def landmark_morph(first: Source, second: Source, settings: LandmarkMorphSettings) -> "LandmarkMorph":
-    """The morph of two images, each in memory (uint8 RGB [H, W, 3]) with its row of the manifest: see `source_of`.
+    """The morph of two images in memory, uint8 RGB [H, W, 3], each with its manifest row (see `source_of`).
 
     Raises:
-        FaceError: an image shows no face.
+        FaceError: no face is detected in an image.
     """
     located, rows = [], []
     for image, row in (first, second):
         face = locate_face(image, str(row["source"]), detector=settings.detector)
         located.append((image, face.landmarks))
-        found = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
-        rows.append({**row, **found})
+        place = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
+        rows.append({**row, **place})
     faces = common_frame(located[0], located[1], settings.size_px)
     return LandmarkMorph(
         *faces, face_only=settings.face_only, rows=[{"method": "landmarks", "settings": asdict(settings)}, *rows]
@@ -75,18 +75,17 @@ def landmark_morph(first: Source, second: Source, settings: LandmarkMorphSetting
 
 
 def source_of(path: Path) -> Source:
-    """An image file as `landmark_morph` takes it. Raises ImageError where it cannot be read."""
+    """An image file as `landmark_morph` takes it. Raises ImageError if it cannot be read."""
     return read_image(path), {"source": path.name, "source_sha256": sha256(path)}
 
 
 def common_frame(
     first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], size_px: int
 ) -> tuple[Face, Face]:
-    """Two images with their landmarks, cut out so that the faces coincide as far as turning and scaling can.
+    """Two images with their landmarks, cut out so that the faces coincide up to a similarity transform.
 
-    The first face is levelled as FFHQ does it; the second is fitted to it by the similarity that brings its
-    landmarks nearest in the sense of least squares (Umeyama 1991). Beyond its borders an image is mirrored and
-    blurred.
+    The first face is aligned as in FFHQ. The second is aligned to the first by the similarity that is the least-squares
+    fit of its landmarks (Umeyama 1991). Beyond its borders an image is mirrored and blurred.
     """
     quad = ffhq_quad(first[1])
     quad = quad.mean(0) + FRAME * (quad - quad.mean(0))
@@ -95,14 +94,14 @@ def common_frame(
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix [2, 2] and shift [2] of the similarity that takes points [N, 2] nearest to others, by least squares."""
-    centre, aim = source.mean(0), target.mean(0)
+    """Matrix [2, 2] and shift [2] of the similarity that maps points [N, 2] to others with least squared error."""
+    centre, target_centre = source.mean(0), target.mean(0)
     x, y = (source - centre).T
-    u, v = (target - aim).T
+    u, v = (target - target_centre).T
     spread = (x * x + y * y).sum()
     a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
     turn = np.array([[a, -b], [b, a]])
-    return turn, aim - turn @ centre
+    return turn, target_centre - turn @ centre
 
 
 def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:
@@ -114,7 +113,7 @@ def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: i
 class LandmarkMorph:
     """The morph from one face to another in the common frame.
 
-    With `face_only`, just the inner face changes, in the first image, its colours fitted to that image.
+    With `face_only`, only the inner face changes, within the first image and matched to its colours.
     """
 
     def __init__(
@@ -125,29 +124,29 @@ class LandmarkMorph:
         self.size_px = first.size_px
         border = border_points(self.size_px, self.size_px, per_side=4)
         self.sources = [np.concatenate([head, border]) for head in _heads(first, second)]
-        self.aims = [self.sources[0], self.sources[1].copy()]
+        self.shapes = [self.sources[0], self.sources[1].copy()]  # mesh points at the start and at the end
         images = [to_tensor(face.image[None]) for face in (first, second)]
         if face_only:
             import torch
 
-            self.aims[1][68:] = self.sources[0][68:]  # the first one's head keeps its outline
+            self.shapes[1][68:] = self.sources[0][68:]  # the head of the first image keeps its outline
             masks = [torch.from_numpy(face_mask(face))[None, None] for face in (first, second)]
             images[1] = match_colours(images[1], masks[1], images[0], masks[0])
             images[0] = torch.cat([images[0], masks[0]], 1)
         self.rows = list(rows)
-        self.triangles = triangulate((self.aims[0] + self.aims[1]) / 2)
+        self.triangles = triangulate((self.shapes[0] + self.shapes[1]) / 2)
         self.images = images
 
-    def at(self, share: float) -> np.ndarray:
-        """The image `share` of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
-        shape = (1 - share) * self.aims[0] + share * self.aims[1]
+    def at(self, fraction: float) -> np.ndarray:
+        """The image at a fraction of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
+        shape = (1 - fraction) * self.shapes[0] + fraction * self.shapes[1]
         first, second = (self._warped(index, shape) for index in range(2))
         if first.shape[1] == 4:
-            return to_uint8(first[:, :3].lerp(second, share * first[:, 3:]))[0]
-        return to_uint8(first.lerp(second, share))[0]
+            return to_uint8(first[:, :3].lerp(second, fraction * first[:, 3:]))[0]
+        return to_uint8(first.lerp(second, fraction))[0]
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
-        """The images at `fractions` of the way, each made while the one before is being used."""
+        """The images at `fractions` of the way, each computed while the caller uses the one before."""
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(self.at, float(fractions[0]))
             for fraction in fractions[1:]:
@@ -169,23 +168,23 @@ class LandmarkMorph:
 
 
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
-    """Corresponding points of both heads: the landmarks, guesses at the hairline, the outline where it can be found."""
+    """Corresponding points of both heads: landmarks, an estimate of the hairline, and the outline if it is clear."""
     faces = (first, second)
     outlines = [head_outline(face.image, (face.points + 0.5) * DETAIL - 0.5) for face in faces]
     outlines = [(outline + 0.5) / DETAIL - 0.5 for outline in outlines]
-    seen = ~np.isnan(outlines).any((0, 2))
+    clear = ~np.isnan(outlines).any((0, 2))
     heads = []
     for face, outline in zip(faces, outlines, strict=True):
         middle = face.points[[19, 24]].mean(0)
         up = middle - face.points[33]  # from below the nose to the brows
         hairline = face.points[BROWS] + 0.55 * up
         crown = middle + 1.15 * (face.points[[17, 26]] - middle) + 1.3 * up
-        heads.append(np.concatenate([face.points, hairline, outline[seen] if seen.sum() > MIN_OUTLINE else crown]))
+        heads.append(np.concatenate([face.points, hairline, outline[clear] if clear.sum() > MIN_OUTLINE else crown]))
     return heads
 
 
 def face_mask(face: Face) -> np.ndarray:
-    """The inner face, 1 inside and fading to 0 at the hull of the landmarks: float32 [S, S] of the face's image."""
+    """Mask of the inner face, 1 inside and fading to 0 at the convex hull of the landmarks: float32 [S, S]."""
     up = face.points[[19, 24]].mean(0) - face.points[33]
     outline = [*face.points[:17], *(face.points[BROWS] + 0.3 * up)[::-1]]
     corners = (_hull(np.array(outline)) + 0.5) * DETAIL - 0.5
@@ -193,7 +192,7 @@ def face_mask(face: Face) -> np.ndarray:
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
     radius = FEATHER * len(face.image) / 2
     soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
-    inside = np.clip(2 * soft - 1, 0, 1)  # nothing outside the hull, where hair and ground begin
+    inside = np.clip(2 * soft - 1, 0, 1)  # 0 outside the hull, where hair and background begin
     return inside * inside * (3 - 2 * inside)
 
 
@@ -218,10 +217,10 @@ def _hull(points: np.ndarray) -> np.ndarray:
 def match_colours(
     image: "torch.Tensor", mask: "torch.Tensor", like: "torch.Tensor", like_mask: "torch.Tensor"
 ) -> "torch.Tensor":
-    """The colours of `image` [1, 3, H, W] moved so that the skin under its mask agrees with that of `like`.
+    """`image` [1, 3, H, W] with the colours under its mask matched to those of `like`.
 
-    Gently: the means are made equal, and one contrast for all three colours, by a factor of 1.3 at most, so that no
-    colour is stretched apart from the others. After Reinhard et al. 2001, without its change of colour space.
+    The means of the three channels become equal; the contrast is scaled by one factor for all, of 1.3 at most, so that
+    hues stay. After Reinhard et al. 2001, without its change of colour space.
     """
 
     def moments(pixels: "torch.Tensor", weight: "torch.Tensor") -> tuple["torch.Tensor", float]:

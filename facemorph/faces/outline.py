@@ -1,18 +1,18 @@
-"""Where does the head end, with hair and ears: found where it stands before a plain ground.
+"""The outline of the head, with hair and ears, in front of a plain background.
 
-The 68 landmarks know only the inner face. A morph needs the outline as well, or hair shows twice half-way.
+The 68 landmarks cover only the inner face. Without the outline, hair is doubled half-way through a morph.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-ANGLES = np.radians(np.arange(-140, 141, 10))  # of the rays from between the eyes, clockwise from straight up
-NECK = (0.15, 0.3, 0.45)  # below the chin, in face heights: from there rays go out to both sides
+ANGLES = np.radians(np.arange(-140, 141, 10))  # of the rays from between the eyes, clockwise from upwards
+NECK = (0.15, 0.3, 0.45)  # origins of rays to both sides: below the chin, in heights of the face
 RAYS = len(ANGLES) + 2 * len(NECK)
 SEARCH_PX = 256
-STRIP = 0.07  # of the side: ground is learnt at the left, right and upper edge
-PLAIN = 14.0  # grey levels: a ground that strays further from a smooth colour is not plain
-STANDS_OUT = 14.0  # grey levels that a head must differ from its ground at least
+STRIP = 0.07  # of the side: width of the strips at the left, right and upper edge that show the background
+MAX_SPREAD = 14.0  # grey levels: a background that differs more from a smooth colour is not plain
+MIN_CONTRAST = 14.0  # grey levels between head and background
 
 
 def head_outline(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -23,15 +23,15 @@ def head_outline(image: np.ndarray, points: np.ndarray) -> np.ndarray:
         points: its landmarks [68, 2].
 
     Returns:
-        float64 [RAYS, 2] in pixels of the image; NaN for a ray on which the outline is not certain: the ground is
-        not plain, the head does not stand out, or what stands out (shoulders) reaches the edge of the image.
+        float64 [RAYS, 2] in pixels of the image; NaN for a ray without a clear outline: the background is not plain,
+        the head does not differ from it, or what differs (shoulders) reaches the edge of the image.
     """
     scale = SEARCH_PX / len(image)
     small = Image.fromarray(image).resize((SEARCH_PX, SEARCH_PX), Image.Resampling.BOX)
     points = (points + 0.5) * scale - 0.5
     nothing = np.full((RAYS, 2), np.nan)
-    strangeness = _unlike_ground(np.asarray(small, np.float64))
-    if strangeness is None:
+    difference = _difference_from_background(np.asarray(small, np.float64))
+    if difference is None:
         return nothing
 
     origins, directions = _rays(points)
@@ -39,14 +39,14 @@ def head_outline(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     spots = np.rint(origins + distance[:, None, None] * directions).astype(int)  # [D, RAYS, 2]
     within = ((spots >= 0) & (spots < SEARCH_PX)).all(2)
     x, y = np.clip(spots, 0, SEARCH_PX - 1).transpose(2, 0, 1)
-    stands_out = (strangeness[y, x] > 1) & within
-    solid = stands_out[2:] & stands_out[1:-1] & stands_out[:-2]  # a stray hair is not the head
-    radius = len(solid) + 1.0 - solid[::-1].argmax(0)  # of the outer one of the farthest three
+    differs = (difference[y, x] > 1) & within
+    solid = differs[2:] & differs[1:-1] & differs[:-2]  # three pixels in a row: a stray hair is not the head
+    radius = len(solid) + 1.0 - solid[::-1].argmax(0)  # of the outermost pixel of the farthest three
     certain = solid.any(0) & (radius < 0.97 * (within.sum(0) - 1))
 
     around = slice(0, len(ANGLES))
     smooth = np.stack([np.roll(radius[around], step) for step in (-1, 0, 1)])
-    reach = ((points[:, None] - origins) * directions).sum(2).max(0)  # of the landmarks
+    reach = ((points[:, None] - origins) * directions).sum(2).max(0)  # of the landmarks along each ray
     radius[around] = np.maximum(np.median(smooth, 0), 1.05 * reach[around])
     outline = origins + radius[:, None] * directions
     return np.where(certain[:, None], (outline + 0.5) / scale - 0.5, nothing)
@@ -63,11 +63,11 @@ def _rays(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(origins), np.concatenate([around, *([side] * len(NECK) for side in (-right, right))])
 
 
-def _unlike_ground(image: np.ndarray) -> np.ndarray | None:
-    """How far each pixel [S, S, 3] is from the ground's colour, 1 at the threshold: [S, S]; None without plain ground.
+def _difference_from_background(image: np.ndarray) -> np.ndarray | None:
+    """Difference of each pixel of [S, S, 3] from the background, 1 at the threshold: [S, S]; None if it is not plain.
 
-    The ground may change its colour smoothly: a quadratic over the image is fitted to its edges, again and again to
-    what has come near it.
+    The colour of the background may change smoothly: a quadratic in x and y is fitted to the edges of the image,
+    iteratively without outliers.
     """
     side = len(image)
     strip = round(STRIP * side)
@@ -83,8 +83,8 @@ def _unlike_ground(image: np.ndarray) -> np.ndarray | None:
         errors = np.abs(colours - design @ surface).max(1)
         spread = 1.48 * float(np.median(errors))
         near = errors < max(3 * spread, 3.0)
-    if spread > PLAIN or near.mean() < 0.6:
+    if spread > MAX_SPREAD or near.mean() < 0.6:
         return None
-    apart = np.abs(image - terms @ surface).max(2)  # pyright: ignore[reportPossiblyUnboundVariable]
-    soft = Image.fromarray(np.clip(apart, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
-    return np.asarray(soft, np.float64) / max(4 * spread, STANDS_OUT)
+    difference = np.abs(image - terms @ surface).max(2)  # pyright: ignore[reportPossiblyUnboundVariable]
+    soft = Image.fromarray(np.clip(difference, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
+    return np.asarray(soft, np.float64) / max(4 * spread, MIN_CONTRAST)

@@ -1,7 +1,7 @@
-"""dlib's tiled image pyramid: all levels of an image, each 5/6 of the one before, laid into one image.
+"""dlib's tiled image pyramid: all levels of an image, each 5/6 of the one before, arranged in one image.
 
-Only 10 px lie between levels, less than a detector's window looks to each side, so where a level lies is part of what
-the detector sees of it. The tiled image is never whole in memory: the network asks for pieces of it.
+Levels are only 10 px apart, less than the detector's receptive field, so its scores depend on the arrangement. The
+tiled image is never in memory as a whole: the network asks for parts of it.
 """
 
 import math
@@ -21,14 +21,14 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; as in dlib, right a
 
 @dataclass(frozen=True)
 class Tiles:
-    """Where the levels lie in the tiled image of `height` x `width` pixels: a column down, and back up beside it."""
+    """Boxes of the levels in the tiled image of `height` x `width` pixels: a column down, then one up beside it."""
 
     height: int
     width: int
     levels: list[Box]
 
     def level_at(self, x: float, y: float) -> int:
-        """The level that holds the tiled pixel x, y, or lies nearest to it."""
+        """The level at or nearest to the pixel x, y of the tiled image."""
 
         def distance(level: Box) -> float:
             left, top, right, bottom = level
@@ -51,7 +51,7 @@ def lay_tiles(height: int, width: int) -> Tiles:
     for rows, columns in sizes:
         fits_beside = columns <= first_width - previous_px - BETWEEN_LEVELS_PX
         if fits_beside and (column_px - first_height) * 2 >= stack_px - first_height:
-            break  # half of what is below the image is laid: the rest goes up beside it
+            break  # half of the levels below the first are placed: the others go up beside them
         column_px += rows + BETWEEN_LEVELS_PX
         previous_px = columns
     column_px -= BETWEEN_LEVELS_PX
@@ -66,14 +66,14 @@ def lay_tiles(height: int, width: int) -> Tiles:
     right = AROUND_LEVELS_PX + first_width - 1
     for rows, columns in sizes[len(levels) :]:
         if y - rows < AROUND_LEVELS_PX + first_height:
-            break  # it would lie over the image itself
+            break  # it would overlap the first level
         levels.append((right - columns + 1, y - rows, right, y - 1))
         y -= rows + BETWEEN_LEVELS_PX
     return Tiles(column_px + 2 * AROUND_LEVELS_PX, first_width + 2 * AROUND_LEVELS_PX, levels)
 
 
 class Pyramid:
-    """The levels of equal-sized images, uint8 [N, H, W, 3], with `mean_rgb` subtracted and divided by 256."""
+    """The levels of images of equal size, uint8 [N, H, W, 3], minus `mean_rgb` and divided by 256."""
 
     def __init__(self, images: torch.Tensor, mean_rgb: Sequence[float]) -> None:
         self.count = len(images)
@@ -84,16 +84,16 @@ class Pyramid:
         self._levels = [level]
 
     def level(self, index: int) -> torch.Tensor:
-        """One level, made from those before it when first asked for: [N, 3, H', W']."""
+        """One level, computed from the one before it at first use: [N, 3, H', W']."""
         while len(self._levels) <= index:
             left, top, right, bottom = self.tiles.levels[len(self._levels)]
             size = bottom - top + 1, right - left + 1
-            # dlib's resize_image: corners on corners, no smoothing
+            # as dlib's resize_image: aligned corners, no antialiasing
             self._levels.append(functional.interpolate(self._levels[-1], size, mode="bilinear", align_corners=True))
         return self._levels[index]
 
     def piece(self, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
-        """Rows top to bottom and columns left to right (both exclusive) of the tiled image: [N, 3, H', W']."""
+        """Rows `top` to `bottom` and columns `left` to `right` (exclusive) of the tiled image: [N, 3, H', W']."""
         size = self.count, bottom - top, right - left, 3
         piece = torch.zeros(size, device=self._levels[0].device).permute(0, 3, 1, 2)  # [N, 3, H', W']
         for index, (x, y, last_x, last_y) in enumerate(self.tiles.levels):
@@ -105,14 +105,14 @@ class Pyramid:
 
 
 def up(value: float, levels: int) -> float:
-    """A coordinate on level number `levels`, in pixels of the image."""
+    """A coordinate on level `levels`, converted to pixels of the image."""
     for _ in range(levels):
         value = value / RATE + UP_SHIFT_PX
     return value
 
 
 def down(value: float, levels: int) -> float:
-    """The inverse of `up`: a coordinate of the image, in pixels of level number `levels`."""
+    """The inverse of `up`: a coordinate of the image, converted to pixels of level `levels`."""
     for _ in range(levels):
         value = (value - UP_SHIFT_PX) * RATE
     return value

@@ -1,8 +1,8 @@
-"""Piecewise-affine warps over a triangle mesh, as one dense sampling map a shape.
+"""Piecewise-affine warps over a triangle mesh, by a dense sampling map.
 
-A mesh is points [P, 2] (x before y, pixel centres at whole numbers) and triangles [T, 3] that index them. Every
-triangle of the target shape is cut into its runs of pixels, row by row; the runs of all triangles together tile the
-image, so that the whole map comes from a few array operations, whatever the number of triangles.
+A mesh is points [P, 2] (x before y, pixel centres at whole numbers) and triangles [T, 3] of their indices. Every
+triangle of the target shape is divided into rows of pixels ("runs"). The runs of all triangles together tile the image,
+so the map takes a few array operations for any number of triangles.
 """
 
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def border_points(width: int, height: int, per_side: int = 2, margin_px: float = 0) -> np.ndarray:
-    """Points around an image on its outer pixel edges (or `margin_px` further out): float64 [4 * per_side, 2].
+    """Points on the border of an image, or `margin_px` outside it: float64 [4 * per_side, 2].
 
-    `per_side` counts the steps along each side: 1 gives the four corners, 2 adds the middles.
+    `per_side` 1 gives the four corners, 2 adds the midpoints of the sides.
     """
     left, top = -0.5 - margin_px, -0.5 - margin_px
     right, bottom = width - 0.5 + margin_px, height - 0.5 + margin_px
@@ -35,9 +35,9 @@ def border_points(width: int, height: int, per_side: int = 2, margin_px: float =
 
 
 def triangulate(points: np.ndarray) -> np.ndarray:
-    """The Delaunay triangulation of `points` [P, 2]: int64 [T, 3], each triangle with a positive `signed_areas`.
+    """The Delaunay triangulation of `points` [P, 2]: int64 [T, 3], every triangle of positive `signed_areas`.
 
-    Points that coincide with another one stay unused.
+    Of points that coincide only one is used.
     """
     from matplotlib.tri import Triangulation
 
@@ -48,20 +48,20 @@ def triangulate(points: np.ndarray) -> np.ndarray:
 
 
 def signed_areas(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Area of each triangle in square pixels, negative where it is turned over: [..., T] for points [..., P, 2]."""
+    """Area of each triangle in square pixels, negative where it is flipped: [..., T] for points [..., P, 2]."""
     a, b, c = (points[..., triangles[:, corner], :] for corner in range(3))
     first, second = b - a, c - a
     return (first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]) / 2
 
 
 def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Where each pixel of a `width` x `height` image in the target shape comes from.
+    """For each pixel of a `width` x `height` image in the target shape, its place in the source image.
 
     Args:
-        target: mesh points in the image to be made, [P, 2] in pixels; together the triangles must cover it.
-        source: the same points in the image to be sampled, [P, 2] in its pixels.
-        triangles: [T, 3] indices, positively oriented as `triangulate` gives them. Those that `target` turns over are
-            left out; with a fixed border what they covered is covered by others, so no hole is left.
+        target: mesh points in the target image, [P, 2] in pixels; the triangles must cover the image.
+        source: the same points in the source image, [P, 2] in its pixels.
+        triangles: [T, 3] indices, of positive orientation as from `triangulate`. Those that `target` flips are left
+            out; with a fixed border other triangles cover their pixels.
 
     Returns:
         float32 [height, width, 2], x before y, in pixels of the source image.
@@ -72,15 +72,15 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
     corners = triangles[signed_areas(target, triangles) > 0]
     corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)
     top, middle, bottom = corners.T
-    # A triangle is two parts, above and below its middle corner, with the long edge at one side of both. An edge is
-    # walked from its upper end, so that the triangles on its two sides compute the very same crossings.
+    # A triangle has two parts, above and below its middle corner, both with the long edge on one side. Crossings are
+    # computed from the upper end of an edge, so that the triangles on its two sides get identical values.
     long, upper, lower = (_edge(target, source, *ends) for ends in ((top, bottom), (top, middle), (middle, bottom)))
     at_middle = long[:, 0] + (target[middle, 1] - long[:, 3]) * long[:, 4]
     bulge_right = (at_middle < target[middle, 0])[:, None]
     lefts = np.concatenate([np.where(bulge_right, long, upper), np.where(bulge_right, long, lower)])
     rights = np.concatenate([np.where(bulge_right, upper, long), np.where(bulge_right, lower, long)])
 
-    # One entry for every row of every part: what its pixel centres are, and its crossings at both sides.
+    # One entry for each row of each part: the row, and the crossings with its left and right edge.
     first_rows = np.clip(np.ceil(target[corners, 1]), 0, height).astype(np.int64)
     parts = np.concatenate([first_rows[:, :2], first_rows[:, 1:]])  # [2T, from and to]
     count = parts[:, 1] - parts[:, 0]
@@ -93,7 +93,7 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
     runs = runs[np.argsort((row * width + start)[runs], kind="stable")]
     row, left, right = row[runs] * width, left[runs], right[runs]
     start, end = row + start[runs], row + end[runs]  # as addresses in the flattened image
-    # Where a turned-over neighbour makes runs overlap, the first one keeps the pixels.
+    # Where flipped triangles make runs overlap, the first run keeps the pixels.
     start[1:] = np.maximum(start[1:], np.maximum.accumulate(end)[:-1])
     lengths = np.maximum(end - start, 0)
     if lengths.sum() != width * height:
@@ -101,7 +101,7 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
 
     slope = (right[:, 1:] - left[:, 1:]) / np.maximum(right[:, :1] - left[:, :1], 1e-12)
     begin = left[:, 1:] + slope * (start - row - left[:, 0])[:, None]
-    # x + iy as one complex number: four times as fast as a last axis of two.
+    # x + iy as a complex number: four times as fast as a last axis of size 2.
     begin, slope = ((part[:, 0] + 1j * part[:, 1]).astype(np.complex64) for part in (begin, slope))
     first_column = np.repeat((start - row).astype(np.float32), lengths).reshape(height, width)
     where = np.repeat(slope, lengths).reshape(height, width)
@@ -111,7 +111,7 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
 
 
 def _edge(target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Edges as lines over y: target x, source x, source y at the upper end, its y, their change a row: [T, 7]."""
+    """Edges as functions of y: target x, source x and source y at the upper end, its y, and their slopes: [T, 7]."""
     values = np.concatenate([target[:, :1], source], 1)  # [P, 3]
     rise = (target[lower, 1] - target[upper, 1])[:, None]
     return np.concatenate(
@@ -120,14 +120,14 @@ def _edge(target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.n
 
 
 def _crossings(edge: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Where edges [N, 7] cross rows [N]: target x, source x, source y as [N, 3]."""
+    """Target x, source x and source y where edges [N, 7] cross rows [N]: [N, 3]."""
     return edge[:, :3] + (row - edge[:, 3])[:, None] * edge[:, 4:]
 
 
 def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
     """Bilinear samples of `planes` [1, C, H, W] at pixel positions `where` [h, w, 2]: [1, C, h, w].
 
-    Positions outside take the nearest edge pixel.
+    Positions outside take the nearest pixel on the edge.
     """
     import torch
 
@@ -146,7 +146,7 @@ def warp(
     triangles: np.ndarray,
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """The image (uint8 RGB [H, W, 3]) with its mesh points moved from `source` to `target`, [P, 2] each.
+    """The image, uint8 RGB [H, W, 3], warped so that its mesh points move from `source` to `target`, [P, 2] each.
 
     `size` is (width, height) of the result, by default that of `image`. Raises ValueError as `sampling_map` does.
     """

@@ -1,1 +1,1 @@
-"""How near two images are: pixels, structure, and what a network for seeing makes of them."""
+"""Metrics between images (PSNR, SSIM, LPIPS) and between sets of images (Frechet and kernel distance, coverage)."""

@@ -1,7 +1,4 @@
-"""How near two images are, pixel by pixel: PSNR, SSIM and MS-SSIM, differentiable.
-
-Images are float [N, C, H, W] in [-1, 1], so that the whole range is 2.
-"""
+"""PSNR, SSIM and MS-SSIM, differentiable, for images float [N, C, H, W] in [-1, 1]."""
 
 import functools
 import math
@@ -14,7 +11,7 @@ WINDOW_PX, SIGMA_PX = 11, 1.5  # Wang et al. 2004, section III-B
 K1, K2 = 0.01, 0.03
 # Exponents of the scales, full size first: Wang, Simoncelli and Bovik 2003, "Multi-scale structural similarity".
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-LEAST = 1e-4  # of a factor that is raised to a power: at 0 its slope would be infinite
+LEAST = 1e-4  # lower bound of a factor that is raised to a power: at 0 the gradient would be infinite
 
 
 def psnr(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -24,24 +21,24 @@ def psnr(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Structural similarity, 1 for equal images: [N]. Sides of at least `WINDOW_PX`.
+    """Structural similarity, 1 for equal images: [N]. Sides must be at least `WINDOW_PX`.
 
-    Source: Wang et al. 2004, equation 13, Gaussian window, mean over where the window lies within the image.
+    Source: Wang et al. 2004, equation 13, with a Gaussian window; the mean over all positions inside the image.
     """
     luminance, contrast = _ssim_parts(first, second)
     return (luminance * contrast).mean((1, 2, 3))
 
 
 def num_scales(side_px: int) -> int:
-    """How many of the five scales an image has whose shorter side is `side_px`: the window must fit, 5 from 176 px."""
+    """How many of the five scales the window fits, for an image with a shorter side of `side_px`; 5 from 176 px on."""
     return max(1, min(len(SCALE_WEIGHTS), math.floor(math.log2(side_px / WINDOW_PX)) + 1))
 
 
 def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Structural similarity over several scales, 1 for equal images: [N].
+    """Multi-scale structural similarity, 1 for equal images: [N].
 
-    An image too small for all five scales is compared at those it has, their weights scaled to the same sum.
-    Negative similarities count as next to none. Source: Wang, Simoncelli and Bovik 2003, equation 7.
+    Small images use fewer than five scales, with weights normalised to the same sum. Negative similarities are clamped
+    to `LEAST`. Source: Wang, Simoncelli and Bovik 2003, equation 7.
     """
     scales = num_scales(min(first.shape[2:]))
     total = sum(SCALE_WEIGHTS[:scales])
@@ -57,7 +54,7 @@ def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def _ssim_parts(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Luminance, and contrast times structure, at every place where the window fits: [N, C, H - 10, W - 10] each."""
+    """Luminance, and contrast times structure, at every position of the window: [N, C, H - 10, W - 10] each."""
     moments = torch.cat([first, second, first * first, second * second, first * second])  # [5 N, C, H, W]
     mean1, mean2, square1, square2, product = _blur(moments).chunk(5)
     c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
@@ -69,9 +66,9 @@ def _ssim_parts(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _blur(x: torch.Tensor) -> torch.Tensor:
-    """The mean under the window: [N, C, H, W] -> [N, C, H - 10, W - 10].
+    """The weighted mean in the window: [N, C, H, W] -> [N, C, H - 10, W - 10].
 
-    As products with two band matrices: on a CPU several times as fast as convolutions of single channels.
+    By products with two band matrices, on a CPU several times faster than depthwise convolutions.
     """
     rows = _band(x.shape[2], x.dtype, x.device)
     columns = _band(x.shape[3], x.dtype, x.device)
@@ -80,11 +77,11 @@ def _blur(x: torch.Tensor) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _band(side_px: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The window at every place within a line: [side_px - 10, side_px]."""
+    """The one-dimensional window at every position: [side_px - 10, side_px]."""
     offsets = torch.arange(WINDOW_PX, dtype=torch.float64) - WINDOW_PX // 2
     taps = torch.exp(-0.5 * (offsets / SIGMA_PX).square())
     taps = taps / taps.sum()
-    with torch.inference_mode(False):  # what is kept must serve where gradients are wanted as well
+    with torch.inference_mode(False):  # the cached matrix is also used with gradients
         band = torch.zeros(side_px - WINDOW_PX + 1, side_px, dtype=torch.float64)
         for row in range(len(band)):
             band[row, row : row + WINDOW_PX] = taps

