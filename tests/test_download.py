@@ -41,7 +41,7 @@ def test_a_later_run_goes_on_where_an_earlier_one_gave_up(host: Host, tmp_path: 
     original, host.statuses = host.statuses, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(download_module, "ATTEMPTS", 1)
-        with pytest.raises(WeightsError, match=r"300,000 bytes are kept, to go on from") as caught:
+        with pytest.raises(WeightsError, match=r"300,000 bytes are kept for the next attempt") as caught:
             fetch(host, target)
     assert "By hand: do it." in caught.value.hint
     assert not target.exists()
@@ -77,7 +77,7 @@ def test_without_mark_or_hash_an_interrupted_download_begins_anew(host: Host, tm
 
 def test_a_range_that_begins_elsewhere_is_not_appended(host: Host, tmp_path: Path) -> None:
     host.lies_about_range, host.cut_after = True, [300_000]
-    with pytest.raises(WeightsError, match="continues at another place"):
+    with pytest.raises(WeightsError, match="resumes at another place"):
         fetch(host, tmp_path / "file.pkl", sha256=sha(CONTENT))
     assert not (tmp_path / "file.pkl").exists()
 
@@ -113,7 +113,7 @@ def test_a_refusal_is_told_at_once_with_what_to_do_by_hand(host: Host, status: i
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 def test_a_quota_page_is_told_apart_from_a_file(host: Host, kind: str, tmp_path: Path) -> None:
     host.content, host.kind = QUOTA_PAGE, kind
-    with pytest.raises(WeightsError, match="a web page in place of the file") as caught:
+    with pytest.raises(WeightsError, match="a web page instead of the file") as caught:
         fetch(host, tmp_path / "file.pkl")
     assert "quota" in caught.value.hint and "By hand: do it." in caught.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -145,14 +145,14 @@ def test_redirects_are_followed_to_http_only(host: Host, tmp_path: Path) -> None
     assert (tmp_path / "file.pkl").read_bytes() == CONTENT
     for bad in ("file:///etc/hostname", "ftp://127.0.0.1/x"):
         host.redirect = bad
-        with pytest.raises(WeightsError, match=r"sends on to .* not followed|answers 302"):
+        with pytest.raises(WeightsError, match=r"redirects to .* not followed|answers 302"):
             download(first, tmp_path / "other.pkl", pause_seconds=0.001)
     assert [path.name for path in tmp_path.iterdir()] == ["file.pkl"]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:text/plain,x", "network.pkl"])
 def test_only_http_addresses_are_fetched(url: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no http or https address"):
+    with pytest.raises(WeightsError, match="not an http or https address"):
         download(url, tmp_path / "x")
 
 

@@ -136,7 +136,7 @@ def test_add_by_name_and_its_refusals(shelf: Path, tmp_path: Path) -> None:
     mine, page = tmp_path / "mine.pkl", tmp_path / "page.pkl"
     mine.write_bytes(dumps(ada_snapshot(ada_from(network))))
     page.write_bytes(QUOTA_PAGE)
-    assert "on no card" in run("weights", "add", mine).output
+    assert "which no card has" in run("weights", "add", mine).output
     assert "; tiny has" in run("weights", "add", mine, "--name", "tiny").output
     assert "is a web page" in run("weights", "add", page, "--name", "unhashed").output
     assert "No such file" in run("weights", "add", tmp_path / "nothing").output
@@ -175,7 +175,7 @@ def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None
     (tmp_path / "mine.pkl").write_bytes(b"x")
     assert find_network("mine.pkl") == Path("mine.pkl")
     for name, says in (
-        ("tiny", "are not here yet"),
+        ("tiny", "have not been downloaded"),
         ("plain", "is no generator"),
         ("no/such.pkl", "No such file"),
         ("tyny", "No card is called"),

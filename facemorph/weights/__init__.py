@@ -1,1 +1,1 @@
-"""Published weights: their entries, the cache folder, and how a file gets there. Knows no network."""
+"""Published weights: their cards, the cache folder, downloads. Independent of what the networks are."""

@@ -1,6 +1,6 @@
-"""The cache folder of published weights: what is in it, how a file gets there, and whether it is still as published.
+"""The cache folder of published weights: its contents, adding a file, verifying files.
 
-A generator is converted after its download by `facemorph.stylegan.load`; nothing here knows what a network is.
+A generator is converted after its download by `facemorph.stylegan.load`; this module is independent of networks.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger("facemorph")
 
 
 def cache_folder() -> Path:
-    """FACEMORPH_CACHE, or a folder of ours in the platform's cache folder."""
+    """FACEMORPH_CACHE, or our folder in the platform's cache folder."""
     chosen = os.environ.get("FACEMORPH_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -41,7 +41,7 @@ def converted_path(card: Card) -> Path:
 
 
 def state(card: Card) -> str:
-    """ "ready", "downloaded" (not converted), "begun" (a download to go on with) or "absent"."""
+    """ "ready", "downloaded" (not converted), "begun" (an interrupted download) or "absent"."""
     published, converted = published_path(card), converted_path(card)
     if card.kind == "generator" and converted.exists() and converted.with_suffix(".json").exists():
         return "ready"
@@ -51,12 +51,12 @@ def state(card: Card) -> str:
 
 
 def fetch(card: Card, progress: bool = False) -> Path:
-    """Download and check a card's file. What is here already is not fetched again.
+    """Download and check a card's file, unless it is in the cache.
 
     Returns: the file as published.
 
     Raises:
-        WeightsError: the download failed, or what came is not the published file.
+        WeightsError: the download failed, or did not give the published file.
     """
     published = published_path(card)
     if not published.exists():
@@ -71,12 +71,12 @@ def ready_path(card: Card) -> Path:
 
 
 def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
-    """Copy a file that the user downloaded into the cache, known by its hash or by `name`.
+    """Copy a file that the user downloaded into the cache, identified by its SHA-256 or by `name`.
 
-    Returns: its card, and the file as published.
+    Returns: its card, and the file in the cache.
 
     Raises:
-        WeightsError: it is missing, a web page, no known file, or not the one that `name` has.
+        WeightsError: it is missing, a web page, of no card, or not the file of the card `name`.
     """
     if not file.is_file():
         raise WeightsError(f"No such file: {file}.", "Check the path.")
@@ -84,14 +84,14 @@ def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
         if is_web_page(opened.read(1024)):
             raise WeightsError(
                 f"{file} is a web page, not weights.",
-                "The browser saved the host's answer in place of the file: follow its download button.",
+                "The browser saved the page instead of the file: use the download button on it.",
             )
     found = sha256(file)
     chosen = card(name) if name else next((each for each in cards().values() if each.sha256 == found), None)
     if chosen is None:
         raise WeightsError(
-            f"{file} has the SHA-256 {found}, which is on no card.",
-            "Say which it is with --name, or use it without a card: facemorph weights convert FILE",
+            f"{file} has the SHA-256 {found}, which no card has.",
+            "Name the card with --name, or use the file without a card: facemorph weights convert FILE",
         )
     if chosen.sha256 not in (None, found):
         raise WeightsError(f"{file} has the SHA-256 {found}; {chosen.name} has {chosen.sha256}.", chosen.by_hand)
@@ -105,7 +105,7 @@ def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What `verify` saw of one file."""
+    """The result of verifying one file."""
 
     path: Path
     good: bool
@@ -113,16 +113,16 @@ class Finding:
 
 
 def verify(card: Card, noted_sha256: object = None) -> list[Finding]:
-    """Read a card's published file again, if it is here, and compare its hash with the card's or the one noted."""
+    """Compare the SHA-256 of a card's published file, if it is in the cache, with the card's or the noted one."""
     published = published_path(card)
     return [compare_hash(published, card.sha256 or noted_sha256)] if published.exists() else []
 
 
 def compare_hash(path: Path, expected: object) -> Finding:
-    """Does a file have the expected SHA-256? Anything but a string is nothing to compare with."""
+    """Whether a file has the expected SHA-256; without one (not a string) it counts as good."""
     found = sha256(path)
     if not isinstance(expected, str):
-        return Finding(path, True, f"SHA-256 {found}; nothing to compare with")
+        return Finding(path, True, f"SHA-256 {found}; no hash to compare with")
     return Finding(
         path,
         found == expected,
@@ -134,26 +134,28 @@ def find_file(name: str) -> Path:
     """The file of a card, ready to load.
 
     Raises:
-        WeightsError: there is no such card, or its file is not here yet.
+        WeightsError: there is no such card, or its file is not in the cache.
     """
     chosen = card(name)
     if state(chosen) != "ready":
         raise WeightsError(
-            f"The weights {name} ({chosen.licence}) are not here yet.",
+            f"The weights {name} ({chosen.licence}) have not been downloaded.",
             f"Fetch them: facemorph weights fetch {name}\n{chosen.by_hand}",
         )
     return ready_path(chosen)
 
 
 def check_writable() -> None:
-    """Raises:
-    OutputError: the cache folder cannot be made or written.
+    """Create the cache folder.
+
+    Raises:
+        OutputError: it cannot be created.
     """
     folder = cache_folder() / "weights"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"Cannot make the cache folder {folder}: {error.strerror or error}.",
-            "Set FACEMORPH_CACHE=FOLDER.",
+            f"Cannot create the cache folder {folder}: {error.strerror or error}.",
+            "Choose another one: FACEMORPH_CACHE=FOLDER",
         ) from error

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it stopped, checked before it gets its name, explained where it fails."""
+"""Downloads over HTTP: resumed after an interruption, checked before the file gets its name, with clear errors."""
 
 import hashlib
 import http.client
@@ -22,26 +22,26 @@ log = logging.getLogger("facemorph")
 
 CHUNK_BYTES = 1 << 18
 MAX_BYTES = 4 << 30
-ATTEMPTS = 6  # in a row without a byte of progress
+ATTEMPTS = 6  # in a row without a new byte
 TIMEOUT_SECONDS = 30.0
 WEB_PAGE_HINT = (
-    "A host answers so when its quota is used up or when it wants a confirmation (Google Drive does both): "
+    "Hosts do this when a quota is used up or a confirmation is needed (Google Drive does both): "
     "try again in a day, or open the link in a browser."
 )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Only to http and https, and never from https to http."""
+    """Follows redirects to http and https only, and never from https to http."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         scheme = urllib.parse.urlsplit(newurl).scheme.lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise WeightsError(f"{req.full_url} sends on to {newurl[:200]}, which is not followed.")
+            raise WeightsError(f"{req.full_url} redirects to {newurl[:200]}, which is not followed.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """urllib's, without its handlers for file:, ftp: and data:."""
+    """urllib's opener without its handlers for file:, ftp: and data:."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -57,7 +57,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 @dataclass
 class _Partial:
-    """What has arrived so far, and by which mark the host will know it: PATH.part and PATH.part.json."""
+    """A partial download, PATH.part, with its URL and the host's ETag or date in PATH.part.json."""
 
     path: Path
     url: str
@@ -70,7 +70,7 @@ class _Partial:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def mark(self) -> str | None:
-        """The host's ETag or date for what is held, if the same URL gave it."""
+        """The host's ETag or date of the partial file, if it is from the same URL."""
         try:
             notes = json.loads(self.notes.read_text())
             return str(notes["mark"]) if notes["url"] == self.url else None
@@ -91,7 +91,7 @@ class _Partial:
 
 
 class _Broken(Exception):
-    """The connection failed; what has arrived is kept."""
+    """The connection failed; the partial file is kept."""
 
 
 def download(
@@ -106,19 +106,19 @@ def download(
 ) -> None:
     """Fetch `url` to `target`, which exists afterwards whole and checked, or not at all.
 
-    An interrupted download, also of an earlier run, goes on where it stopped (HTTP Range) where the host
-    marks its content or the hash is known; otherwise it begins anew.
+    An interrupted download, also of an earlier run, is resumed (HTTP Range) if the host sends an ETag or a date, or the
+    SHA-256 is known; otherwise it starts again.
 
     Args:
-        sha256, size_bytes: what the file must have, where known.
-        by_hand: what the user can do where this fails; part of every message.
+        sha256, size_bytes: of the file, where known.
+        by_hand: how the user can get the file otherwise; part of every message.
         pause_seconds: before the second attempt; doubled for each further one.
 
     Raises:
-        WeightsError: the host cannot be reached, refuses, answers with a web page or with another file.
+        WeightsError: the host cannot be reached, refuses, or sends a web page or another file.
     """
     if urllib.parse.urlsplit(url).scheme.lower() not in ("http", "https"):
-        raise WeightsError(f"{url} is no http or https address.", by_hand)
+        raise WeightsError(f"{url} is not an http or https address.", by_hand)
     partial = _Partial(target.with_name(target.name + ".part"), url)
     failures = 0
     try:
@@ -130,7 +130,11 @@ def download(
             except _Broken as broken:
                 failures = 1 if partial.held() > before else failures + 1
                 if failures >= ATTEMPTS:
-                    kept = f" {partial.held():,} bytes are kept, to go on from." if partial.held() else ""
+                    kept = (
+                        f" {partial.held():,} bytes are kept for the next attempt."
+                        if partial.held()
+                        else ""
+                    )
                     raise WeightsError(f"{url} cannot be fetched: {broken}.{kept}", by_hand) from broken
                 log.info("%s; trying again.", broken)
                 time.sleep(pause_seconds * 2 ** (failures - 1))
@@ -144,7 +148,7 @@ def download(
 
 
 def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_hand: str, progress: bool) -> None:
-    """One connection: ask for what is missing, append what comes."""
+    """One connection: request the missing bytes and append them."""
     held, mark = partial.held(), partial.mark()
     if held and held == size_bytes:
         return
@@ -163,9 +167,7 @@ def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_
     with response:
         kind = response.headers.get_content_type()
         if kind in ("text/html", "application/xhtml+xml"):
-            raise WeightsError(
-                f"{partial.url} answers with a web page in place of the file.", f"{WEB_PAGE_HINT}\n{by_hand}"
-            )
+            raise WeightsError(f"{partial.url} sends a web page instead of the file.", f"{WEB_PAGE_HINT}\n{by_hand}")
         start, total = _extent(response, held)
         if total is not None and size_bytes is not None and total != size_bytes:
             raise WeightsError(f"{partial.url} offers {total:,} bytes; {size_bytes:,} were expected.", by_hand)
@@ -175,27 +177,27 @@ def _continue(partial: _Partial, sha256: str | None, size_bytes: int | None, by_
         _receive(response, partial.path, start, total or size_bytes, progress)
     if total is not None and partial.held() > total:  # two runs wrote at once
         partial.drop()
-        raise _Broken("more has arrived than there is")
+        raise _Broken("more bytes arrived than the file has")
 
 
 def _explain(error: urllib.error.HTTPError, partial: _Partial, by_hand: str) -> NoReturn:
-    """Turn an HTTP status into "again", "anew" or a message."""
-    if error.code == 416:  # we hold more than there is: another file
+    """Raise `_Broken` for an HTTP status that may pass, WeightsError for any other."""
+    if error.code == 416:  # the partial file is larger than the host's
         partial.drop()
-        raise _Broken("the host has another file than the one begun") from error
+        raise _Broken("the host's file has changed since the download began") from error
     if error.code in (408, 425, 429) or error.code >= 500:
         raise _Broken(f"{urllib.parse.urlsplit(partial.url).netloc} answers {error.code} {error.reason}") from error
     raise WeightsError(f"{partial.url} answers {error.code} {error.reason}.", by_hand) from error
 
 
 def _extent(response: Any, held: int) -> tuple[int, int | None]:
-    """Where the answer's content begins, and how long the whole file is (None: not said)."""
+    """Offset of the response's content in the file, and the size of the whole file (None if unknown)."""
     length = response.headers.get("Content-Length")
     if response.status != 206:
         return 0, int(length) if length and length.isdigit() else None
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if not match or int(match[1]) != held:
-        raise _Broken("the host continues at another place than asked for")
+        raise _Broken("the host resumes at another place than requested")
     return held, None if match[2] == "*" else int(match[2])
 
 
@@ -204,7 +206,7 @@ def _room(folder: Path, needed_bytes: int) -> None:
     if needed_bytes > free:
         raise WeightsError(
             f"{needed_bytes / 2**20:,.0f} MiB are needed in {folder}, and {free / 2**20:,.0f} are free.",
-            "Make room, or choose another folder: FACEMORPH_CACHE=FOLDER",
+            "Free some space, or choose another folder: FACEMORPH_CACHE=FOLDER",
         )
 
 
@@ -228,7 +230,7 @@ def _receive(response: Any, path: Path, start: int, total: int | None, progress:
             received += len(chunk)
             bar.update(len(chunk))
             if received > MAX_BYTES:
-                raise WeightsError(f"The host sends more than {MAX_BYTES >> 30} GiB, which no published file has.")
+                raise WeightsError(f"The host sends more than {MAX_BYTES >> 30} GiB; no published file is that large.")
     if total is not None and received < total:
         raise _Broken(f"the connection ended after {received:,} of {total:,} bytes")
 
@@ -239,8 +241,10 @@ def _reason(error: Exception) -> str:
 
 
 def _check(partial: _Partial, sha256: str | None, by_hand: str) -> None:
-    """Raises:
-    WeightsError: what has arrived is a web page or another file; it is deleted.
+    """Check the downloaded file; what is not the expected file is deleted.
+
+    Raises:
+        WeightsError: it is a web page or another file.
     """
     with partial.path.open("rb") as file:
         head = file.read(1024)
@@ -248,18 +252,16 @@ def _check(partial: _Partial, sha256: str | None, by_hand: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if is_web_page(head):
         partial.drop()
-        raise WeightsError(
-            f"{partial.url} answers with a web page in place of the file.", f"{WEB_PAGE_HINT}\n{by_hand}"
-        )
+        raise WeightsError(f"{partial.url} sends a web page instead of the file.", f"{WEB_PAGE_HINT}\n{by_hand}")
     if sha256 is not None and found != sha256:
         partial.drop()
         raise WeightsError(
-            f"What {partial.url} sends has the SHA-256 {found}; {sha256} was expected. It was deleted.",
-            f"Somebody changed the file, or something on the way did. {by_hand}",
+            f"The file from {partial.url} has the SHA-256 {found}; {sha256} was expected. It was deleted.",
+            f"It was changed on the host or on the way. {by_hand}",
         )
 
 
 def is_web_page(head: bytes) -> bool:
-    """Does a file that should be binary begin like HTML or XML?"""
+    """Whether the first bytes of a file are those of HTML or XML."""
     start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return bool(re.match(rb"<(!doctype|html|head|\?xml|!--|body|error)", start))
