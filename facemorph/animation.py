@@ -83,8 +83,7 @@ def write_morph(
             eased_fractions = eased(frames)
             for fraction, image in zip(eased_fractions, morph.frames(eased_fractions), strict=True):
                 small.append(resize(image, min(GIF_PX, len(image))))
-                times = -(-FILM_PX // len(image))
-                large = image.repeat(times, 0).repeat(times, 1)
+                large = enlarged(image, -(-FILM_PX // len(image)))
                 yield from [large] * (HOLD_FRAMES if fraction in (0, 1) else 1)
                 bar.update()
 
@@ -96,20 +95,26 @@ def write_morph(
 
 
 def write_walk(stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]) -> list[Path]:
-    """A change in images: `stem`.png with a row a strip, `stem`.gif and `stem`.mp4 with the films stacked.
+    """One or more walks: `stem`.png with a row per strip, `stem`.gif and `stem`.mp4 with the films stacked.
 
     Returns the paths written.
     """
     columns = max(len(strip) for strip in strips)
-    frames = [np.concatenate(rows) for rows in zip(*films, strict=True)]
-    side = frames[0].shape[0]
-    if side < 256:  # players blur small films
-        frames = [frame.repeat(256 // side, 0).repeat(256 // side, 1) for frame in frames]
+    times = max(1, FILM_PX // (len(films) * len(films[0][0])))
+    frames = [np.concatenate([enlarged(image, times) for image in rows]) for rows in zip(*films, strict=True)]
     png, gif, mp4 = (stem.with_name(stem.name + suffix) for suffix in WALK_SUFFIXES)
     write_image(png, grid([image for strip in strips for image in strip], columns))
     write_gif(gif, frames)
     write_mp4(mp4, [*frames, *frames[::-1]])
     return [png, gif, mp4]
+
+
+def enlarged(image: np.ndarray, times: int) -> np.ndarray:
+    """A small image, bicubically resampled to a multiple of its size."""
+    height, width = image.shape[:2]
+    if times == 1:
+        return image
+    return np.asarray(Image.fromarray(image).resize((times * width, times * height), Image.Resampling.BICUBIC))
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:

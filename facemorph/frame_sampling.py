@@ -1,4 +1,4 @@
-"""Random choice of frames, no two of them consecutive, from a stream whose length is not known beforehand."""
+"""Random choice of frames, no two of them consecutive, from a stream of unknown length."""
 
 import functools
 import math
@@ -10,9 +10,9 @@ Item = TypeVar("Item")
 
 @functools.cache
 def count_choices(n: int, k: int) -> int:
-    """In how many ways k of n items in a row can be chosen with no two adjacent: C(n - k + 1, k).
+    """The number of ways to choose k of n items in a row with no two adjacent: C(n - k + 1, k).
 
-    One empty choice exists even of a row of -1 items, which is what "all but the last two" of one item leaves.
+    There is one empty choice even of -1 items, which is what "all but the last two" of one item leaves.
     """
     if k == 0:
         return 1
@@ -24,9 +24,9 @@ class NonAdjacentReservoir(Generic[Item]):
 
     A reservoir: after each item it holds, for every size j <= k, one uniform choice among the items so far, so it
     keeps at most k (k + 1) items however long the stream is. The step from n to n + 1 items splits the allowed choices
-    of size j by whether they contain the new item: those that do are {new} + a choice of size j - 1 from the first
-    n - 1 items; the others are choices of size j from the first n. Drawing between the two in proportion to their
-    counts keeps every size uniform.
+    of size j into those with the new item, {new} + a choice of size j - 1 from the first n - 1 items, and those without
+    it, choices of size j from the first n. Picking one of the two with probabilities in proportion to their counts
+    keeps every size uniform.
     """
 
     def __init__(self, k: int, rng: random.Random) -> None:
@@ -48,5 +48,5 @@ class NonAdjacentReservoir(Generic[Item]):
         self._now, self._before, self._n = following, self._now, self._n + 1
 
     def chosen(self) -> list[Item]:
-        """The `k` items in their order, or as many as the stream so far has room for."""
+        """The `k` items in order, or as many as the stream so far allows."""
         return next(choice for choice in reversed(self._now) if choice is not None)

@@ -1,4 +1,4 @@
-"""Clips to frames: in each second a few random images, no two of them consecutive (2018 paper, section 4-2)."""
+"""Clips to frames: a few random ones of each second, no two of them consecutive (2018 paper, section 4-2)."""
 
 import logging
 import random
@@ -34,14 +34,14 @@ VIDEO_SUFFIXES = {
     ".webm",
     ".wmv",
 }
-ENCODERS = 1  # threads that encode images beside the decoder's own; more only get in their way
-WAITING = 16  # images that may wait for them: bounds the memory
+ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
+WAITING = 16  # images that may wait for them, which bounds the memory
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """What decides which frames are taken and how they are stored."""
+    """Which frames are taken, and how they are stored."""
 
     per_second: int = 4
     seed: int = 0
@@ -58,14 +58,14 @@ class Person:
 
 @dataclass
 class ClipReport:
-    """What one pass over a clip found."""
+    """What one pass over a clip counted."""
 
     frames_decoded: int = 0
     frames_taken: int = 0
     seconds: float = 0.0
     seconds_lost: float = 0.0
     damaged_packets: int = 0
-    sparse_seconds: int = 0  # whole seconds with too few frames for the asked number
+    sparse_seconds: int = 0  # seconds with too few images for `per_second` frames
 
 
 class Sampled(NamedTuple):
@@ -77,10 +77,10 @@ class Sampled(NamedTuple):
 
 
 def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
-    """One person a clip, or one a folder of clips; with `person`, all of them are that one.
+    """One person per clip, or per folder of clips; with `person`, all clips show that one.
 
     Raises:
-        InputError: missing, a folder without clips, or two sources that would share a folder.
+        InputError: a source is missing, a folder has no clips, or two sources would share a folder.
     """
     found: list[Person] = []
     for source in sources:
@@ -112,12 +112,12 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
 
 
 def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key: str = "") -> Iterator[Sampled]:
-    """Decode a clip once and yield the chosen frames in order; `report` is filled on the way.
+    """Decode a clip once and yield the chosen frames in order; `report` is filled meanwhile.
 
     In each second of presentation time, counted from the first frame, `per_second` frames are taken with no two
-    consecutive, not across the border between seconds either; every allowed choice within a second is equally likely,
-    given whether the last frame before its border was taken. A second with less room gives as many as fit.
-    The choice depends on the seed, `key` (the clip's hash) and the second alone.
+    consecutive, also across the boundary between seconds. Every allowed choice within a second is equally likely, given
+    whether the last frame before it was taken. A second with too few frames gives as many as possible.
+    The choice depends only on the seed, `key` (the clip's hash) and the second.
 
     Raises:
         VideoError: not a clip, no video stream, or nothing in it can be decoded.
@@ -162,25 +162,25 @@ def _decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
             yield Sampled(report.frames_decoded, now, frame)
             report.frames_decoded += 1
         if not report.frames_decoded:
-            raise VideoError(f"Nothing in {path} can be decoded.", "Is the clip damaged? Try to play it.")
+            raise VideoError(f"No frame of {path} can be decoded.", "Is the clip damaged? Try to play it.")
         expected = _promised_seconds(container, stream)
         lost = expected - report.seconds
         report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:
-    """How long the video should be by the file's own account; 0 where it gives none."""
+    """The duration of the video according to the file; 0 if it has none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
-    # A longer sound track would look like lost images.
+    # A longer sound track would look like lost frames.
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
 def _frames(container: Any, stream: Any, report: ClipReport) -> Iterator[av.VideoFrame]:
-    """Every frame that decodes; what does not is counted, not raised."""
+    """Every frame that decodes; damaged packets are counted, not raised."""
     packets = container.demux(stream)
     while True:
         try:
@@ -206,12 +206,12 @@ def _open(path: Path) -> Any:
     if not path.exists():
         raise VideoError(f"No such clip: {path}.", "Check the path.")
     if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes).", "Copy or record it anew.")
+        raise VideoError(f"{path} is empty (0 bytes).", "Copy or record it again.")
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
         raise VideoError(
-            f"{path} is not a clip that can be read: {error.strerror}.",
+            f"{path} cannot be read as a clip: {error.strerror}.",
             "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read.",
         ) from error
     if all("ATTACHED_PIC" in str(stream.disposition).upper() for stream in container.streams.video):
@@ -221,7 +221,7 @@ def _open(path: Path) -> Any:
 
 
 class _Encoders:
-    """Turns frames into image files in threads of their own."""
+    """Writes frames as image files in threads of its own."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(ENCODERS, "encode")
@@ -249,17 +249,17 @@ class _Encoders:
             self._local.reformatter = VideoReformatter()
         image = upright(frame, aspect, self._local.reformatter)
         with replacing(path) as temporary, temporary.open("wb") as file:
-            if path.suffix == ".jpg":  # 4:2:0 as in the clip: finer chroma would only be made up
+            if path.suffix == ".jpg":  # 4:2:0 as in the clip, which has no finer chroma
                 image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
             else:
                 image.convert("RGB").save(file, "PNG")
 
 
 def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) -> Image.Image:
-    """A decoded frame as a person sees it: square pixels, the clip's rotation flag obeyed.
+    """A decoded frame as a player shows it: with square pixels and the clip's rotation applied.
 
-    `aspect` is the pixel aspect ratio, width over height. The result has Pillow's mode RGBX, four bytes a pixel as
-    Pillow keeps them itself: so the decoder's image is used where it lies, which saves a third of the time.
+    `aspect` is the pixel aspect ratio, width over height. The result has Pillow's mode RGBX, four bytes per pixel, as
+    Pillow stores them internally: the decoder's buffer is used without a copy, which saves a third of the time.
     """
     width = round(frame.width * max(aspect, 1.0))
     height = round(frame.height / min(aspect, 1.0))
@@ -276,11 +276,11 @@ def extract(
 ) -> dict[str, list[ClipReport]]:
     """Write the chosen frames of every clip to `output`/<person>/<clip>-<index>.<format>, with a manifest.jsonl.
 
-    What is complete is skipped, what is missing is added, nothing else is touched. A clip that cannot be read does not
-    stop the others; it is named in a warning and has no report.
+    Complete clips are skipped, missing frames are added, other files are left alone. A clip that cannot be read does
+    not stop the others; it is named in a warning and has no report.
 
     Raises:
-        InputError: the folder holds frames made with other settings, or no clip could be read.
+        InputError: the folder holds frames taken with other settings, or a clip could not be read.
     """
     for person in people:  # all of them before anything slow starts
         _finished(output / person.name, settings)
@@ -295,7 +295,7 @@ def extract(
                     digest = sha256(clip) if clip.exists() else ""
                     if (clip.name, digest) in done:
                         report = done[clip.name, digest]
-                        bar.update(report.frames_decoded)
+                        _skip(bar, report.frames_decoded)
                         log.debug("%s: complete, nothing to do.", clip)
                     else:
                         report = _extract_clip(clip, digest, output / person.name, settings, bar.update)
@@ -311,8 +311,15 @@ def extract(
     return reports
 
 
+def _skip(bar: Any, frames: int) -> None:
+    """Advance the bar by frames of an earlier run, which say nothing about the rate."""
+    if not bar.disable:
+        bar.n, bar.initial, bar.last_print_n = bar.n + frames, bar.initial + frames, bar.last_print_n + frames
+        bar.refresh()
+
+
 def _finished(folder: Path, settings: ExtractSettings) -> dict[tuple[str, str], ClipReport]:
-    """The clips whose frames lie complete in `folder`, by name and hash."""
+    """The clips whose frames are complete in `folder`, by name and hash."""
     done = {}
     for row in read_jsonl(folder / "manifest.jsonl"):
         if "state" not in row:
@@ -320,7 +327,7 @@ def _finished(folder: Path, settings: ExtractSettings) -> dict[tuple[str, str], 
         if row["settings"] != asdict(settings):
             was = ", ".join(f"{key} {value}" for key, value in row["settings"].items())
             raise InputError(
-                f"{folder} was made with other settings ({was}).", "Give another -o, or delete the folder."
+                f"{folder} was extracted with other settings ({was}).", "Give another -o, or delete the folder."
             )
         if row["state"] == "done":
             done[row["clip"], row["clip_sha256"]] = ClipReport(**row["report"])
@@ -328,7 +335,7 @@ def _finished(folder: Path, settings: ExtractSettings) -> dict[tuple[str, str], 
 
 
 def _expected_frames(clip: Path) -> int:
-    """What the clip's header promises, for the progress bar; 0 where it cannot be read."""
+    """The number of frames in the clip's header, for the progress bar; 0 if it cannot be read."""
     try:
         with _open(clip) as container:
             stream = container.streams.video[0]
@@ -358,7 +365,7 @@ def _extract_clip(
     with _Encoders() as encoders:
         for sample in sample_frames(clip, settings, report, digest):
             if not rows:
-                write_jsonl(manifest, [*before, head])  # a rerun with other settings must notice
+                write_jsonl(manifest, [*before, head])  # so that a rerun with other settings is refused
             name = f"{clip.stem}-{sample.number:06d}.{settings.format}"
             rows.append({"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed})
             if not (folder / name).exists():
@@ -369,7 +376,7 @@ def _extract_clip(
     write_jsonl(manifest, [*before, {**head, "state": "done", "report": asdict(report)}, *rows])
     if report.seconds_lost or report.damaged_packets:
         log.warning(
-            "%s is damaged: %.1f of %.1f s were read (%d damaged pieces); what decoded is kept.",
+            "%s is damaged: %.1f of %.1f s were read (%d damaged packets); the frames that decoded are kept.",
             clip, report.seconds, report.seconds + report.seconds_lost, report.damaged_packets,
         )  # fmt: skip
     return report

@@ -10,10 +10,10 @@ from facemorph.dcgan.config import Training
 
 
 def changed_by(images: torch.Tensor, seed: int, *names: str, strength: float | None = None) -> torch.Tensor:
-    chance = AugmentSampler(torch.Generator().manual_seed(seed), len(images))
+    sampler = AugmentSampler(torch.Generator().manual_seed(seed), len(images))
     if strength is not None:
-        chance = replace(chance, strength=torch.tensor(strength))
-    return augment(images, Training(augment=names), chance)
+        sampler = replace(sampler, strength=torch.tensor(strength))
+    return augment(images, Training(augment=names), sampler)
 
 
 def test_augmentation_is_what_it_says() -> None:
@@ -72,11 +72,11 @@ def test_strength_is_the_share_of_pictures_that_are_changed(name: str) -> None:
 
 def test_a_part_of_a_batch_is_changed_as_within_the_whole() -> None:
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    hyper = Training(augment=("color", "shift", "flip", "cutout"), adaptive=0.6)
+    cfg = Training(augment=("color", "shift", "flip", "cutout"), adaptive=0.6)
     whole, parts = (
         torch.cat(
             [
-                augment(images[p], hyper, AugmentSampler(torch.Generator().manual_seed(1), 8, p, torch.tensor(0.7)))
+                augment(images[p], cfg, AugmentSampler(torch.Generator().manual_seed(1), 8, p, torch.tensor(0.7)))
                 for p in split
             ]
         )

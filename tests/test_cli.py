@@ -51,6 +51,21 @@ def test_wrong_usage_is_2_and_names_what_is_near() -> None:
     assert CliRunner().invoke(main, ["train", "--config", "mixed.yaml", "--stps", "3"]).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [("train", "training.learning_rate"), ("project", "search.loss"), ("train-encoder", "lesson.steps")],
+)
+def test_settings_are_listed_without_any_other_argument(command: str, key: str) -> None:
+    result = CliRunner().invoke(main, [command, "--list-settings"])
+    assert result.exit_code == 0, result.output
+    head, *rows = result.output.splitlines()
+    assert head.split() == ["key", "default", "allowed", "meaning"]
+    columns = [head.index(word) for word in head.split()]
+    (row,) = [row for row in rows if row.startswith(f"{key} ")]
+    assert all(row[start - 1] == " " and row[start] != " " for start in columns[1:])
+    assert max(map(len, rows)) <= 120
+
+
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     from facemorph import video
 

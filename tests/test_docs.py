@@ -1,5 +1,6 @@
 """README, configs and help speak of commands that exist: each one is parsed as it stands."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -34,7 +35,8 @@ def parse(line: str) -> None:
             assert command is not None, name
             group = command if isinstance(command, click.Group) else None
             if group is None:
-                command.make_context(name, list(rest))
+                with contextlib.suppress(click.exceptions.Exit):  # of --list-settings, which needs nothing else
+                    command.make_context(name, list(rest))
             words = [DEFAULT, *rest] if name == "evaluate" and rest[0] not in EVALUATED else list(rest)
 
 

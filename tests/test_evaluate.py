@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 from conftest import ROOT
+from matplotlib.text import Text
 from PIL import Image
 
 from facemorph.cli import main
@@ -22,12 +23,12 @@ from facemorph.dcgan.train import train
 from facemorph.evaluation import evaluate_run, measures
 from facemorph.evaluation.cached_features import face_features, imagenet_features
 from facemorph.evaluation.real import training_faces
+from facemorph.evaluation.report_plot import plot_evaluation
 from facemorph.faces.crop import cut, paper_quad
 from facemorph.faces.expression import EXPRESSIONS, expressions
 from facemorph.faces.features import FaceFeatures, PersonCentroids, features_of_aligned
 from facemorph.images import read_image
 from facemorph.metrics.distributions import frechet
-from facemorph.plots import plot_evaluation
 
 CROP_PX, SIDE_PX = 230, 64
 EACH = 36  # faces of each person
@@ -155,8 +156,8 @@ def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_colla
     safetensors.torch.save_file({**weights, first: torch.zeros_like(weights[first])}, path)
     result = invoke("run", dead, trained, "--samples", SAMPLES, "-q")
     assert result.exit_code == 0, result.output
-    assert "No face folder faces (data.faces)." in result.output
-    assert f"Compared with the 64 faces that it kept, of {2 * EACH}" in result.output
+    assert "are not found: No face folder faces (data.faces). Compared" in result.output
+    assert f"Compared with the 64 in the run folder, of {2 * EACH}" in result.output
     assert [line.split() for line in result.output.splitlines() if "dead" in line.split()] == [["dead", trained.name]]
 
     collapsed = json.loads((dead / "evaluation.json").read_text())
@@ -167,6 +168,33 @@ def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_colla
     assert report["diversity"]["pixels"]["samples"] > 0.01
     again = json.loads((trained / "evaluation.json").read_text())
     assert again == {**report, "against": None}  # the same seed, the same figures
+
+
+def test_where_no_face_is_detected_the_picture_says_so(trained: Path, evaluated: tuple[Any, dict[str, Any]]) -> None:
+    report = json.loads(json.dumps(evaluated[1]))
+    with np.load(trained / "evaluation.npz", allow_pickle=False) as stored:
+        arrays = dict(stored)
+
+    def texts(report: dict[str, Any]) -> list[str]:
+        figure = plot_evaluation(report, {**arrays, "samples_detected": np.ones(SAMPLES, bool)})
+        return [text.get_text() for text in figure.findobj(match=Text)]  # pyright: ignore[reportAttributeAccessIssue]
+
+    report["samples_show"]["seen"] = 0.5
+    report["distances"]["imagenet"]["floor"]["kernel"] = -0.01
+    shown = texts(report)
+    assert not any("no face is detected" in text for text in shown)
+    assert any("below 0 means 0 within its error" in text for text in shown)
+    report["samples_show"]["seen"] = 0.0
+    report["distances"]["imagenet"]["floor"]["kernel"] = 0.01
+    shown = texts(report)
+    assert sum("no face is detected" in text for text in shown) == 5
+    assert not any("nearest\nby descriptor" in text for text in shown)
+
+
+def test_a_walk_between_persons_names_the_real_cause_where_it_cannot_be(trained: Path) -> None:
+    result = CliRunner().invoke(main, ["walk", str(trained), "-q"])
+    assert result.exit_code == 1
+    assert "samples show no face yet: none is detected in 256 random ones" in result.output
 
 
 def test_faces_that_changed_are_not_taken_for_those_that_were_learnt(trained: Path, tmp_path: Path) -> None:
@@ -328,7 +356,7 @@ def test_bad_input_is_told_with_numbers(
     assert "cannot be used" in refused(trained, "--device", "cuda:99")
     same = tmp_path / "elsewhere" / trained.name
     shutil.copytree(trained, same)
-    assert "Two runs are called alike: run, run" in refused(trained, same, "-o", tmp_path / "both")
+    assert "Two runs have the same name: run, run" in refused(trained, same, "-o", tmp_path / "both")
     assert not (tmp_path / "both").exists()
     assert invoke(trained, "--samples", 3).exit_code == 2
     assert "Missing argument" in invoke("run").output

@@ -22,7 +22,7 @@ def curve(start: float, end: float, noise: float) -> np.ndarray:
         (curve(0.8, 1.3, 0.1), curve(1.5, 0.8, 0.1), "stable", "near the equilibrium"),
         (curve(0.6, 0.0, 0.1), curve(3, 9, 2), "failed", "d-loss"),  # figure 7
         (curve(0.05, 0.01, 0.01), curve(5, 7, 0.5), "failed", "gone to 0"),  # figure 10
-        (curve(2.4, 2.6, 0.2), curve(0.5, 0.4, 0.1), "failed", "does not follow"),
+        (curve(2.4, 2.6, 0.2), curve(0.5, 0.4, 0.1), "failed", "does not keep up"),
         (curve(0.5, 0.5, 0.1), curve(2, 5, 0.3), "undecided", "g-loss rises"),
         (curve(0.2, 0.2, 0.02), curve(3, 3, 0.3), "undecided", "below the paper's band"),
         (np.full(2000, np.nan), curve(2, 2, 0.1), "failed", "not finite"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facemorph.animation import write_walk
 from facemorph.errors import ImageError
 from facemorph.images import grid, read_image, to_tensor, to_uint8, write_image
 
@@ -17,6 +18,17 @@ def image() -> np.ndarray:
     """Smooth, and different in every corner: uint8 [40, 60, 3]."""
     y, x = np.mgrid[:40, :60]
     return np.stack([x * 4, y * 6, 255 - x * 2 - y], -1).astype(np.uint8)
+
+
+def test_small_walks_are_enlarged_smoothly(tmp_path: Path) -> None:
+    step = np.zeros((64, 64, 3), np.uint8)
+    step[:, 32:] = 200
+    png, gif, mp4 = write_walk(tmp_path / "walk", [[step, step]], [[step, step]])
+    assert read_image(png).shape == (68, 134, 3) and mp4.stat().st_size > 500
+    with Image.open(gif) as opened:
+        row = np.asarray(opened.convert("RGB"))[128, :, 0].astype(int)
+    assert len(row) == 256
+    assert len(set(row[120:136])) > 3  # grey levels across the edge: no repeated pixels
 
 
 def test_colours_and_modes(tmp_path: Path, image: np.ndarray) -> None:

@@ -22,10 +22,11 @@ from facemorph.config import to_yaml
 from facemorph.dcgan import train as training
 from facemorph.dcgan.config import Config, Network, config_from_dict, load_config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
-from facemorph.dcgan.run import Run
+from facemorph.dcgan.run import Run, SampleFaces
 from facemorph.dcgan.walk import along_component, between, diagonal, load_generator
 from facemorph.errors import ConfigError, InputError, RunError, TrainingError
 from facemorph.images import read_image
+from facemorph.plots import LivePlot
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,43 @@ def test_a_run_folder_explains_itself(faces: Path, tmp_path: Path) -> None:
     assert read_image(run / "real.png").shape == (7 * 18 + 2, 7 * 18 + 2, 3)  # 48 real faces
 
 
+def test_the_log_and_its_plot_are_there_from_the_first_step(faces: Path, tmp_path: Path) -> None:
+    steps: list[tuple[int, bool]] = []
+    training.train(
+        small(faces, steps=8),
+        tmp_path,
+        logged=lambda run, finished: steps.append((len(run.losses()["step"]), finished)),
+    )
+    assert steps == [(1, False), (4, False), (5, False), (8, False), (8, True)]
+    (tmp_path / "log.csv").write_text("\n".join((tmp_path / "log.csv").read_text().splitlines()[:2]) + "\n")
+    LivePlot()(Run.open(tmp_path), False)
+    assert read_image(tmp_path / "loss.png").shape[1] > 500
+
+
+def test_faces_on_the_last_sample_grid_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The two colours are called stable or not by their losses; in no case is there a face."""
+    config = small(make_faces(tmp_path / "faces"), steps=2)
+    config = replace(config, network=replace(config.network, size_px=32))
+    training.train(config, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert run.sample_faces() == SampleFaces(2, 0, 64)
+    result = CliRunner().invoke(main, ["plot-loss", str(run.path)])
+    assert "loss verdict after 2 steps: undecided" in result.output
+    assert "faces detected: 0 of 64, not usable yet" in result.output
+    assert str(SampleFaces(1, 61, 64)) == "faces detected: 61 of 64"
+
+
+def test_training_says_what_to_do_next(faces: Path, tmp_path: Path) -> None:
+    config = tmp_path / "few.yaml"
+    config.write_text(to_yaml(small(faces, steps=2)))
+    result = CliRunner().invoke(main, ["train", "-q", "--config", str(config), "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    run = tmp_path / "run"
+    assert f"Next: facemorph sample {run}; facemorph evaluate {run}; facemorph walk {run}" in result.output
+    assert "--from-person anna --to-person ben" in result.output
+    assert (run / "loss.png").exists()
+
+
 def test_the_log_adds_up(faces: Path, tmp_path: Path) -> None:
     training.train(small(faces, steps=6), tmp_path)
     losses = Run.open(tmp_path).losses()
@@ -214,9 +252,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
+    assert "Stopping after this step; again to stop at once." in err
     assert process.returncode == 130
-    assert f"Go on with: facemorph train --config {config}" in out
+    assert f"Continue with: facemorph train --config {config}" in out
     steps = len(log_without_time(tmp_path / "run")) - 1
     state = training.State(small(faces), torch.device("cpu"))
     state.load(tmp_path / "run" / "checkpoint.safetensors")
@@ -265,7 +304,7 @@ def test_the_commands_on_a_trained_run(faces: Path, tmp_path: Path) -> None:
     assert read_image(run / "sample-3.png").shape == (3 * 18 + 2, 3 * 18 + 2, 3)
 
     for options, name in (
-        ([], "diagonal"),
+        (["--diagonal"], "diagonal"),
         (["--from-seed", "1", "--to-seed", "2", "--slerp"], "seed-1-to-2"),
         (["--component", "0", "--component", "7"], "components-0-7"),
     ):
@@ -280,6 +319,7 @@ def test_the_commands_on_a_trained_run(faces: Path, tmp_path: Path) -> None:
     for options, text in (
         (["--from-person", "anna"], "go together"),
         (["--from-seed", "1", "--to-seed", "2", "--component", "1"], "Choose one of"),
+        (["--diagonal", "--component", "1"], "Choose one of"),
     ):
         result = invoke(main, ["walk", str(run), *options])
         assert (result.exit_code, text in result.output) == (2, True)
@@ -287,8 +327,8 @@ def test_the_commands_on_a_trained_run(faces: Path, tmp_path: Path) -> None:
     for command, output, name in (
         (["plot-loss"], "mine.png", "mine.png"),
         (["sample"], "mine.png", "mine.png"),
-        (["walk", "--steps", "2", "--frames", "2"], "walks", "walks/diagonal.gif"),
-        (["walk", "--measure"], "measured", "measured/diagonal-measure.json"),
+        (["walk", "--diagonal", "--steps", "2", "--frames", "2"], "walks", "walks/diagonal.gif"),
+        (["walk", "--measure"], "measured", "measured/anna-to-ben-measure.json"),
         (["evaluate", "run"], "report", "report/evaluation.json"),
     ):
         mine = tmp_path / command[0] / name

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_too_few_frames_a_second_are_said_once(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(6, 5))
     result = CliRunner().invoke(main, ["extract", str(clip), "-o", str(tmp_path / "out"), "--per-second", "4"])
     assert result.exit_code == 0
-    assert result.output.count("had room for fewer than 4 frames") == 1
+    assert result.output.count("too few images for 4 frames") == 1
     rows = [r for r in read_jsonl(tmp_path / "out" / "a" / "manifest.jsonl") if "file" in r]
     assert apart(rows)
     assert all(len(taken) in (2, 3) for taken in by_second(rows).values())  # 5 in a row hold 3, or 2 after a taken one
@@ -171,7 +172,7 @@ def test_what_is_not_a_clip_is_refused_in_plain_words(tmp_path: Path) -> None:
     make_sound(tmp_path / "sound.wav")
     expected = {
         "empty.mp4": "is empty",
-        "text.mp4": "is not a clip that can be read",
+        "text.mp4": "cannot be read as a clip",
         "sound.wav": "has no video stream",
         "missing.mp4": "No such clip or folder",
         "folder": "holds no clips",
@@ -214,6 +215,21 @@ def test_a_rerun_completes_what_was_interrupted_and_touches_nothing_else(tmp_pat
     stamps = {p: p.stat().st_mtime_ns for p in folder.iterdir()}
     run(clip, tmp_path / "out")
     assert {p: p.stat().st_mtime_ns for p in folder.iterdir()} == stamps
+
+
+def test_a_finished_clip_shows_no_rate_when_it_is_extracted_again(tmp_path: Path) -> None:
+    words = ["extract", str(make_clip(tmp_path / "a.mp4", even(4, 24))), "-o", str(tmp_path / "out")]
+    first, again = (CliRunner().invoke(main, words).stderr for _ in range(2))
+    assert re.search(r"96/96 .* frames/s", first) and "? frames/s" not in first.splitlines()[-1]
+    assert "96/96 " in again and not re.search(r"\d frames/s", again)
+
+
+def test_many_clips_without_a_name_get_a_hint(tmp_path: Path) -> None:
+    clips = [str(make_clip(tmp_path / f"{name}.mp4", even(1, 24))) for name in "abc"]
+    words = ["extract", *clips, "-o", str(tmp_path / "out")]
+    hint = "3 persons; if these clips show one person, add --person NAME."
+    assert hint in CliRunner().invoke(main, words).stderr
+    assert hint not in CliRunner().invoke(main, [*words[:3], "-o", str(tmp_path / "out")]).stderr
 
 
 def test_other_settings_or_another_clip_of_the_name_do_not_mix(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class DefaultGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=DefaultGroup, short_help="How good is it? A run's samples, a morph, children: measured.")
+@click.group(cls=DefaultGroup, short_help="Measure a run's samples, a morph, or children.")
 def evaluate() -> None:
     """Measure what was made. `facemorph evaluate FOLDER...` is short for `facemorph evaluate run FOLDER...`.
 

@@ -1,4 +1,4 @@
-"""`facemorph evaluate morph`: is a morph any good?"""
+"""`facemorph evaluate morph`: measures of a morph, or of children."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ import click
 from facemorph.cli.options import PATH, verbosity
 
 
-@click.command("morph", short_help="Figures of a morph or of a family, step by step.")
+@click.command("morph", short_help="Measures of a morph step by step, or of children.")
 @click.argument("folder", type=PATH)
 @click.option("--network", type=PATH, help="The morph's network, for the path length.")
 @verbosity
 def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
     """Measure what `facemorph morph` or `facemorph child` wrote to FOLDER.
 
-    Of a morph: each step's descriptor distance to both ends (one that convinces is below 0.6 to both in the middle),
-    the perceptual size of each step, and how even they are. Of a family: each child's distance to both parents, beside
-    those of unrelated people. Writes evaluation.json and evaluation.png into the folder.
+    For a morph: each step's descriptor distance to both ends (a convincing one is below 0.6 to both in the middle),
+    the perceptual size of each step, and how even the steps are. For children: the distance of each to both parents,
+    beside those of unrelated people. Writes evaluation.json and evaluation.png into the folder.
 
     \b
     facemorph evaluate morph morphs/ann-bob
@@ -38,10 +38,10 @@ def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
         figure = figures.plot_morph(found)
         verdict = "is" if found["middle_convinces"] else "is not"
         click.echo(
-            f"The middle {verdict} near both ends: {found['middle_to_farther_end']} from the farther one "
-            f"(0.6: the same person; the ends are {found['ends_apart']} apart).\n"
+            f"The middle {verdict} near both ends: distance {found['middle_to_farther_end']} to the farther one "
+            f"(below 0.6: the same person; the ends are {found['ends_apart']} apart).\n"
             f"Steps in {found['perceptual_distance']}: variation {found['perceptual_steps']['variation']} (0 is even). "
-            f"Faces seen in {found['faces_seen']} of {found['steps']} steps."
+            f"Faces detected in {found['faces_seen']} of {found['steps']} steps."
         )
     write_json(folder / "evaluation.json", found)
     figures.save(figure, folder / "evaluation.png")

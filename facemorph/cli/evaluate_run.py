@@ -1,6 +1,7 @@
 """`facemorph evaluate run`: the samples of trained runs against real faces."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,7 +9,7 @@ from facemorph.cli.options import PATH, output_option, overwrite_option, seed_op
 
 
 def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:
-    """`facemorph evaluate run`, meaning the folder that `train` makes, is read as this command without a folder."""
+    """`facemorph evaluate run`, meaning the folder `run`, is parsed as this command without a folder."""
     here = Path("run")
     if not runs and not here.is_dir():
         raise click.MissingParameter(ctx=ctx, param=parameter)
@@ -17,9 +18,11 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 
 @click.command(short_help="Samples of trained runs against real faces.")
 @click.argument("runs", type=PATH, nargs=-1, callback=_or_the_one_here)
-@click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Faces to draw.")
+@click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Images to generate.")
 @click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+)
 @output_option(None, "Folder. By default the run folder itself; of several runs, a folder of each name.")
 @overwrite_option
 @seed_option("Chooses the samples and the walks.")
@@ -34,10 +37,10 @@ def run(
     seed: int,
     progress: bool,
 ) -> None:
-    """Draw faces from the trained RUNS and compare them with the faces that each learnt from.
+    """Generate faces with the trained RUNS and compare them with the faces that each was trained on.
 
-    Frechet and kernel distance over dlib's face descriptors and over a network that was trained on ImageNet, diversity,
-    copies of training images, coverage of expressions, and how even random walks are. Several runs give a table.
+    Frechet and kernel distance over dlib's face descriptors and over ImageNet features, diversity, copies of training
+    images, coverage of expressions, and how even random walks are. Several runs are compared in one table.
 
     \b
     facemorph evaluate run/
@@ -45,7 +48,6 @@ def run(
     facemorph evaluate run/ runs/paper/ -o compared
     """
     from facemorph.evaluation import evaluate_run as library
-    from facemorph.evaluation.table import table
     from facemorph.files import check_free
 
     opened = [library.has_generator(path) for path in runs]
@@ -55,8 +57,65 @@ def run(
             check_free(folder / library.REPORT, overwrite)
     options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
     done = [library.evaluate(one, to, **options, progress=progress) for one, to in zip(opened, folders, strict=True)]
-    click.echo(table([one.report for one in done]))
+    click.echo(_table([one.report for one in done]))
     for one in done:
         for remark in one.report["remarks"]:
             click.echo(f"{one.report['run']}: {remark}")
         click.echo(f"Written: {', '.join(map(str, one.written))}")
+
+
+def _table(reports: list[dict[str, Any]]) -> str:
+    """Several runs side by side, a line per measure."""
+    rows: list[tuple[str, list[str]]] = [("", [Path(report["run"]).name for report in reports])]
+
+    def add(label: str, form: str, *keys: str) -> None:
+        values = []
+        for report in reports:
+            value: Any = report
+            for key in keys:
+                value = value[key]
+            values.append(form.format(value))
+        rows.append((label, values))
+
+    def add_distances(space: str, title: str, form: str) -> None:
+        for kind in ("frechet", "kernel"):
+            found = [report["distances"][space] for report in reports]
+            baseline = f"{found[0]['floor'][kind]:{form}}"
+            name = f"{kind.capitalize()} distance, {title} (split-half baseline {baseline})"
+            bounds = [(one[kind]["value"], one[kind]["low"], one[kind]["high"]) for one in found]
+            rows.append((name, [f"{at:{form}} ({low:{form}} to {high:{form}})" for at, low, high in bounds]))
+            if kind == "frechet":
+                add("  of which bias, about", f"{{:{form}}}", "distances", space, "frechet_bias")
+
+    add_distances("descriptors", "faces", ".4f")
+    add_distances("imagenet", "ImageNet", ".2f")
+    for name, key in (("a face is detected", "seen"), ("nearer than 0.6 to a person", "near_a_person")):
+        add(name, "{:.0%}", "samples_show", key)
+    add("between two persons", "{:.0%}", "samples_show", "between_persons")
+    add("diversity, relative to the real faces'", "{:.0%}", "diversity", "descriptors", "ratio")
+    add("nearest training face, median", "{:.3f}", "memory", "descriptors", "samples_median")
+    add("  the same of real faces", "{:.3f}", "memory", "descriptors", "real_median")
+    add("nearer than 95 % of real faces", "{:.0%}", "memory", "descriptors", "nearer_share")
+    add("nearer to a mirrored training face", "{:.0%}", "mirrored", "samples")
+    add("expressions covered", "{:.0%}", "expressions", "coverage")
+    add("  by as many real faces", "{:.0%}", "expressions", "coverage_real")
+    add("  by samples between two persons", "{:.0%}", "expressions_between_persons", "coverage")
+    add("walks: mean step", "{:.3f}", "walks", "mean_step")
+    add("walks: largest step over the mean", "{:.2f}", "walks", "largest_over_mean")
+    kernels = [value for report in reports for one in report["distances"].values() for value in _kernel_values(one)]
+    widths = [max(len(values[i]) for _, values in rows) for i in range(len(reports))]
+    label_width = max(len(label) for label, _ in rows)
+    lines = [
+        f"{label:<{label_width}}  "
+        + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))
+        for label, values in rows
+    ]
+    if min(kernels) < 0:
+        lines.append(
+            "A kernel distance below 0 means 0 within its error: the estimate is unbiased and scatters around 0."
+        )
+    return "\n".join(lines)
+
+
+def _kernel_values(distances: dict[str, Any]) -> tuple[float, ...]:
+    return distances["kernel"]["value"], distances["kernel"]["low"], distances["floor"]["kernel"]

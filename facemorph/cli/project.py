@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, list_settings_option, network_option, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Find portraits in a StyleGAN's latent space.")
@@ -16,6 +16,7 @@ from facemorph.cli.options import PATH, network_option, output_option, seed_opti
 @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best. Default: the preset's.")
 @click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16. Default: the preset's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
+@list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
 @click.option("--aligned", is_flag=True, help="The images are FFHQ-aligned already.")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")

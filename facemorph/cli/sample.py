@@ -1,4 +1,4 @@
-"""`facemorph sample`: a grid of new faces."""
+"""`facemorph sample`: a grid of generated faces."""
 
 from pathlib import Path
 
@@ -7,23 +7,23 @@ import click
 from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
 
 
-@click.command(short_help="A grid of new faces from a run.")
+@click.command(short_help="A grid of generated faces from a run.")
 @click.argument("run", type=PATH)
 @output_option(None, "The image. By default sample-<seed>.png in the run folder.")
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
-@click.option("--person", metavar="NAME", help="Draw this person; for runs with network.conditional.")
+@click.option("--person", metavar="NAME", help="Generate this person; for conditional runs.")
 @overwrite_option
 @seed_option("Chooses the faces.")
 @verbosity
 def sample(
     run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, progress: bool
 ) -> None:
-    """Draw new faces from the trained RUN, as a grid.
+    """Generate faces with the trained RUN, as a grid.
 
     \b
     facemorph sample run/
     facemorph sample run/ --seed 7 -n 16 -o faces.png
-    facemorph sample runs/told/ --person woman
+    facemorph sample runs/conditional/ --person woman
     """
     from facemorph.dcgan.run import Run
     from facemorph.dcgan.walk import load_generator
@@ -35,4 +35,4 @@ def sample(
         check_free(output, overwrite)
     target = output or run / (f"sample-{seed}.png" if person is None else f"sample-{person}-{seed}.png")
     write_image(target, grid(trained.images(trained.draw(count, seed, person))))
-    click.echo(f"{count} faces: {target}")
+    click.echo(f"{count} images: {target}")

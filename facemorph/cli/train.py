@@ -4,23 +4,28 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import output_option, verbosity
+from facemorph.cli.options import list_settings_option, output_option, verbosity
 
 
 @click.command(short_help="Train a DCGAN on aligned faces.")
 @click.option("--config", "name", required=True, metavar="FILE", help="A YAML file, or the name of a shipped one.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.steps=500.")
+@list_settings_option("facemorph.dcgan.config:Config")
 @output_option("run", "The run folder.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if it can.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+)
 @verbosity
 def train(name: str, overrides: tuple[str, ...], output: Path, device: str, progress: bool) -> None:
     """Train a DCGAN on the faces that a configuration names (faces/ in the shipped ones).
 
     Running the same command again continues an interrupted run, with the same numbers as if it had not been
-    interrupted. At the end the run's health is judged by its losses, as the 2018 paper reads them.
+    interrupted. While it trains, RUN/loss.png and RUN/samples/ show how it goes. At the end there is a verdict on the
+    losses, as the 2018 paper reads them, and a count of the faces on the last sample grid.
 
     \b
     facemorph train --config mixed.yaml
+    facemorph train --list-settings
     facemorph train --config mixed-paper.yaml -o runs/paper
     facemorph train --config mixed.yaml --set data.limit=100 --set training.steps=3000 -o runs/few
     torchrun --nproc-per-node 4 -m facemorph train --config mixed.yaml
@@ -29,19 +34,26 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, prog
 
     from facemorph.dcgan.config import load_config
 
-    config = load_config(name, overrides)  # before torch is loaded: a typo is told at once
+    config = load_config(name, overrides)  # before torch is loaded: a typo is reported at once
+    from facemorph.cli.plot_loss import echo_verdict
+    from facemorph.dcgan.run import Run
     from facemorph.dcgan.train import train as run_training
+    from facemorph.plots import LivePlot
 
-    health, interrupted = run_training(config, output, device_name=device, progress=progress)
-    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one speaks
+    health, interrupted = run_training(config, output, device_name=device, progress=progress, logged=LivePlot())
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one prints
         return
-    click.echo(f"{output}: {health.verdict} after {health.steps} steps: {health.reason}")
-    click.echo(
-        f"  d-loss {health.d_loss:.2f} ({health.d_in_band:.0%} of steps in 0.3-1, {health.d_above_band:.0%} above), "
-        f"g-loss {health.g_loss:.2f} ({health.g_rise:+.0%} over the second half)"
-    )
+    run = Run(output)
+    echo_verdict(run, health)
+    command = " ".join([f"facemorph train --config {name}", *(f"--set {o}" for o in overrides), f"-o {output}"])
     if interrupted:
-        command = " ".join([f"facemorph train --config {name}", *(f"--set {o}" for o in overrides), f"-o {output}"])
-        click.echo(f"Interrupted; everything so far is saved. Go on with: {command}")
+        click.echo(f"Interrupted; everything so far is saved. Continue with: {command}")
         raise click.exceptions.Exit(130)
-    click.echo(f"  samples: {output / 'samples'}\nNext: facemorph plot-loss {output}; facemorph walk {output}")
+    click.echo(f"  samples: {run.samples}, losses: {output / 'loss.png'}")
+    counted, persons = run.sample_faces(), list(run.about()["faces"])
+    if counted and not counted.usable:
+        others = [f"--set {one}" for one in overrides if not one.startswith("training.steps=")]
+        longer = ["--set", f"training.steps={2 * config.training.steps}", "-o", str(output)]
+        click.echo("To train longer: " + " ".join([f"facemorph train --config {name}", *others, *longer]))
+    ends = f" --from-person {persons[0]} --to-person {persons[1]}" if persons[1:] else ""
+    click.echo(f"Next: facemorph sample {output}; facemorph evaluate {output}; facemorph walk {output}{ends}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import network_option, output_option, verbosity
+from facemorph.cli.options import list_settings_option, network_option, output_option, verbosity
 
 
 @click.command(short_help="Teach an encoder, from which project starts nearer.")
@@ -12,6 +12,7 @@ from facemorph.cli.options import network_option, output_option, verbosity
 @click.option("--config", "name", default="encoder", show_default=True, metavar="FILE", help="A YAML file.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: lesson.batch_size=8.")
+@list_settings_option("facemorph.stylegan.projection.config:EncoderConfig")
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace an encoder that is there.")
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")

@@ -1,4 +1,4 @@
-"""What a run is in the middle of: networks, optimisers, steps; saved whole, loaded to the bit."""
+"""The state of training: networks, optimisers, steps; saved as a whole, loaded bit for bit."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,8 +19,9 @@ from facemorph.files import write_atomically
 class State:
     """The two networks, their optimisers, and how many steps they have taken.
 
-    `persons`: how many the networks of a conditional run are told of. `strength`: share of augmented images, where it
-    adapts.
+    Attributes:
+        ema: a copy of G with the exponential moving average of its weights (Yazici et al. 2019); None without EMA.
+        strength: fraction of augmented images, where it adapts; else None.
     """
 
     def __init__(self, config: Config, device: torch.device, persons: int = 0) -> None:
@@ -33,25 +34,24 @@ class State:
         betas = (config.training.beta1, 0.999)
         self.optimize_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimize_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
-        self.average = None  # G's weights, averaged over the last steps (Yazici et al. 2019)
+        self.ema = None
         if config.training.ema:
-            self.average = placed(Generator(config.network, persons), device)
-            self.average.load_state_dict(self.g.state_dict())
+            self.ema = placed(Generator(config.network, persons), device)
+            self.ema.load_state_dict(self.g.state_dict())
         self.strength = torch.zeros((), device=device) if config.training.adaptive else None
         self.step = 0
 
     @property
     def _parts(self) -> dict[str, torch.nn.Module]:
-        return {"g": self.g, "d": self.d} | ({"average": self.average} if self.average else {})
+        return {"g": self.g, "d": self.d} | ({"average": self.ema} if self.ema else {})
 
     @torch.no_grad()
-    def follow(self, keep: float) -> None:
-        """Move the averaged generator towards G."""
-        if self.average is not None:
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.g.parameters()), 1 - keep)
+    def update_ema(self, decay: float) -> None:
+        if self.ema is not None:
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.g.parameters()), 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Everything, as one safetensors file: whole or not at all."""
+        """Write everything as one safetensors file, atomically."""
         tensors = {
             f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.state_dict().items()
         }
@@ -65,7 +65,7 @@ class State:
         write_atomically(path, lambda file: file.write(data))
 
     def load(self, path: Path) -> None:
-        """Raises RunError where the file is damaged or belongs to other networks."""
+        """Raises RunError if the file is damaged or belongs to other networks."""
         try:
             with safe_open(path, "pt", device="cpu") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -76,7 +76,7 @@ class State:
                 state = optimizer.state_dict()
                 for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
                     moments = {key: tensors[f"{name}.adam.{index}.{key}"] for key in ("exp_avg", "exp_avg_sq")}
-                    # Laid out in memory as the parameter: the fused optimiser walks both side by side.
+                    # In the memory layout of the parameter: the fused optimiser reads both side by side.
                     moments = {key: torch.empty_like(parameter).copy_(value) for key, value in moments.items()}
                     state["state"][index] = {"step": tensors[f"{name}.adam.{index}.step"], **moments}
                 optimizer.load_state_dict(state)
@@ -90,10 +90,10 @@ class State:
 
 
 def inference_copy(state: State, config: Config) -> Generator:
-    """A copy of G (averaged, if it is) in eval mode, its batch statistics settled; what trains is left as it is."""
+    """A copy of G (of its EMA, where there is one) in eval mode, with settled batch statistics."""
     device = next(state.g.parameters()).device
     copy = placed(Generator(config.network, state.g.persons), device)
-    copy.load_state_dict((state.average or state.g).state_dict())
+    copy.load_state_dict((state.ema or state.g).state_dict())
     if takes_winograd(config.training, device):
         enable_winograd(copy)
     settle_batch_norm(copy, config.network)
@@ -104,7 +104,7 @@ def save(state: State, run: Run, config: Config) -> None:
     """Write the checkpoint, and before it the generator that sample and walk load.
 
     Raises:
-        TrainingError: a weight is NaN or infinite; what was saved before stays.
+        TrainingError: a weight is NaN or infinite; the last checkpoint stays.
         OutputError: the folder cannot be written, or the disk is full.
     """
     weights = [*state.g.parameters(), *state.d.parameters()]
@@ -118,7 +118,7 @@ def save(state: State, run: Run, config: Config) -> None:
 
 
 def broken(state: State, run: Run) -> TrainingError:
-    """What is said when numbers are no longer finite."""
+    """The error for numbers that are no longer finite."""
     return TrainingError(
         f"A loss or weight became NaN or infinite before step {state.step}.",
         f"{run.checkpoint if run.checkpoint.exists() else 'No checkpoint'} is from before. "
@@ -128,6 +128,6 @@ def broken(state: State, run: Run) -> TrainingError:
 
 @contextlib.contextmanager
 def own_randomness() -> Iterator[None]:
-    """What is drawn inside (a copy's first weights) leaves the global generator as it was."""
+    """Random numbers used inside (a copy's initial weights) leave the global generator as it was."""
     with torch.random.fork_rng():
         yield

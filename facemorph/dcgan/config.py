@@ -1,4 +1,4 @@
-"""The settings of a DCGAN run: which faces, which networks, how they are trained, what is left behind."""
+"""The settings of a DCGAN run: which faces, which networks, how they are trained, what is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from facemorph import config
 from facemorph.config import check_settings, setting
 from facemorph.errors import ConfigError
 
-LOSSES = ("cross-entropy", "hinge")
-AUGMENTATIONS = ("color", "shift", "flip", "cutout")
+LOSSES = ("cross-entropy", "hinge")  # the table of functions is in step.py, which loads torch
+AUGMENTATIONS = ("color", "shift", "flip", "cutout")  # likewise, in augment.py
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Data:
     """Which faces are trained on."""
 
     faces: tuple[str, ...] = setting(("faces",), "folders of a person each, or a folder of such folders")
-    persons: tuple[str, ...] = setting((), "only these persons; all of them when empty")
-    limit: int = setting(0, "at most so many faces a person, chosen by the seed; 0 takes all", low=0)
+    persons: tuple[str, ...] = setting((), "only these persons; all if empty")
+    limit: int = setting(0, "at most this many faces per person, chosen by the seed; 0 takes all", low=0)
 
     def __post_init__(self) -> None:
         check_settings(self, "data")
@@ -31,14 +31,14 @@ class Data:
 class Network:
     """The two networks (Radford et al. 2016; 2018 paper, figure 4)."""
 
-    size_px: int = setting(64, "side of the images in pixels: a power of two", low=16, high=512)
-    z_dim: int = setting(100, "size of the latent z", low=1)
+    size_px: int = setting(64, "side of the images in pixels, a power of two", low=16, high=512)
+    z_dim: int = setting(100, "number of components of the latent z", low=1)
     z: str = setting(
         "uniform",
-        "distribution of z: uniform in -1..1 as TensorFlow DCGAN, uniform01 in 0..1, or normal",
+        "distribution of z: uniform in -1..1 as in TensorFlow DCGAN, uniform01 in 0..1, or normal",
         choices=("uniform", "uniform01", "normal"),
     )
-    channels: int = setting(64, "channels at the full side; doubled at each halving of it", low=4)
+    channels: int = setting(64, "channels at full resolution; doubled at each halving of it", low=4)
     kernel_px: int = setting(4, "side of the kernels; 5 as in TensorFlow DCGAN", low=4, high=5)
     first_layer: str = setting(
         "conv", "first layer of G and last of D: dense as in TensorFlow DCGAN", choices=("conv", "dense")
@@ -48,7 +48,9 @@ class Network:
         "normalisation in D: batch, spectral (Miyato et al. 2018) or none",
         choices=("batch", "spectral", "none"),
     )
-    conditional: bool = setting(False, "both networks are given the person's label, so that the mix can be chosen")
+    conditional: bool = setting(
+        False, "conditional GAN: both networks are given the person's label, so that the mix can be chosen"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self, "network")
@@ -58,66 +60,88 @@ class Network:
 
 @dataclass(frozen=True)
 class Training:
-    """How they are trained."""
+    """How the networks are trained."""
 
-    steps: int = setting(1500, "training steps in all; a run may be made longer", low=1)
-    batch_size: int = setting(64, "images a step; batch norm needs 2 at least", low=2)
-    learning_rate: float = setting(2e-4, "Adam's, of both networks", above=0, below=1)
-    beta1: float = setting(0.5, "Adam's; its beta2 is fixed at 0.999", low=0, below=1)
+    steps: int = setting(1500, "training steps in total; a finished run may be continued with more", low=1)
+    batch_size: int = setting(64, "images per step; batch norm needs at least 2", low=2)
+    learning_rate: float = setting(2e-4, "of Adam, for both networks", above=0, below=1)
+    beta1: float = setting(0.5, "of Adam; beta2 is fixed at 0.999", low=0, below=1)
     generator_steps: int = setting(
-        1, 'steps of G for each of D; TensorFlow DCGAN takes 2 "so that d-loss does not go to zero"', low=1, high=10
+        1,
+        'steps of G for each step of D; TensorFlow DCGAN takes 2 "so that d-loss does not go to zero"',
+        low=1,
+        high=10,
     )
     real_label: float = setting(
-        1.0, "below 1 is one-sided label smoothing, and puts a floor under d-loss", above=0.5, high=1
+        1.0,
+        "D's label of real images; below 1 is one-sided label smoothing, which puts a floor under d-loss",
+        above=0.5,
+        high=1,
     )
-    instance_noise: float = setting(0.0, "std of the noise on what D sees at the start; falls to 0 at the end", low=0)
+    instance_noise: float = setting(
+        0.0, "std of the noise on D's input at the start; falls linearly to 0 at the end", low=0
+    )
     loss: str = setting(
-        "cross-entropy", "cross-entropy, or hinge (Lim and Ye 2017); the log has cross-entropy for both", choices=LOSSES
+        "cross-entropy",
+        "what is minimised; hinge: Lim and Ye 2017. The log has cross-entropy whatever it is",
+        choices=LOSSES,
     )
     r1: float = setting(
-        0.0, "weight of D's squared gradient at real images (Mescheder et al. 2018); needs network.d_norm=none", low=0
+        0.0,
+        "weight of R1, D's squared gradient at real images (Mescheder et al. 2018); needs network.d_norm=none",
+        low=0,
     )
     r1_every: int = setting(
-        16, "steps between penalties, each so many times as heavy (Karras et al. 2020, section 3.1)", low=1
+        16, "steps between R1 penalties, each weighted that much more (Karras et al. 2020, section 3.1)", low=1
     )
     augment: tuple[str, ...] = setting(
-        (), "differentiable augmentation of real and generated images before D", choices=AUGMENTATIONS
+        (),
+        "differentiable augmentation of D's input, real and generated images alike (Zhao et al. 2020)",
+        choices=AUGMENTATIONS,
     )
     shift: float = setting(0.25, "largest shift, as a fraction of the side", above=0, high=0.5)
     flip: float = setting(
-        0.25, "fraction of mirrored images; at 0.5 nothing tells G which way round faces are", above=0, high=0.5
+        0.25, "fraction of mirrored images; at 0.5 nothing keeps G from mirroring every face", above=0, high=0.5
     )
-    cutout: float = setting(0.5, "side of the square cut out, as a fraction of the image's", above=0, high=0.75)
+    cutout: float = setting(0.5, "side of the grey square, as a fraction of the image's", above=0, high=0.75)
     adaptive: float = setting(
-        0.0, "target of ADA's r_t (0.6 in its paper), by which the fraction of augmented images moves; 0: all are",
+        0.0, "adaptive augmentation: target of r_t (0.6 in the ADA paper); 0: all images are augmented",
         low=0, below=1,
     )  # fmt: skip
     adaptive_images: int = setting(
-        100_000, "real images seen while that fraction moves from 0 to 1; 500,000 in ADA's paper", low=1
+        100_000,
+        "adaptive augmentation: real images in which its fraction can move from 0 to 1; 500,000 in the paper",
+        low=1,
     )
     ema: float = setting(
         0.0,
-        "decay of the EMA of G's weights, with which images are generated; 0 takes the last weights",
+        "decay of the EMA of G's weights, with which images are generated; 0: no EMA",
         low=0,
         below=1,
     )
     precision: str = setting(
-        "auto", "of the computation; what auto takes: see dcgan/precision.py", choices=("auto", "float32", "bfloat16")
+        "auto",
+        "of the computation; auto takes bfloat16 where the device has units for it",
+        choices=("auto", "float32", "bfloat16"),
     )
-    sync_batch_norm: bool = setting(False, "under torchrun: batch statistics over the images of all processes")
-    seed: int = setting(0, "decides everything that is random", low=0)
+    sync_batch_norm: bool = setting(
+        False, "under torchrun: batch statistics over the images of all processes, not of each"
+    )
+    seed: int = setting(0, "of everything random", low=0)
 
     def __post_init__(self) -> None:
         check_settings(self, "training")
         if self.adaptive and not self.augment:
-            raise ConfigError("training.adaptive needs something to adapt.", "Name it in training.augment.")
+            raise ConfigError(
+                "training.adaptive needs something to adapt.", "For example training.augment=[color,shift]"
+            )
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a run leaves behind on its way."""
+    """What a run writes while it trains."""
 
-    sample_every: int = setting(100, "steps between grids of 64 from fixed z", low=1)
+    sample_every: int = setting(100, "steps between sample grids (64 images from fixed z)", low=1)
     checkpoint_every: int = setting(250, "steps between checkpoints", low=1)
 
     def __post_init__(self) -> None:
@@ -128,7 +152,7 @@ class Output:
 class Config:
     """One run."""
 
-    recipe: str = ""  # in words, repeated by the run
+    recipe: str = ""  # in words, for the log
     data: Data = field(default_factory=Data)
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)

@@ -1,4 +1,4 @@
-"""Face folders to one array in memory: each folder is a person."""
+"""Face folders to one array in memory: one folder per person."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +18,14 @@ MAX_BYTES = 8 << 30  # of faces in memory
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces in memory, those of a person together and in the order of the clip.
+    """Faces in memory, person by person, each in the order of the clip.
 
     Attributes:
         images: uint8 [N, 3, H, W].
         labels: [N], indices into `persons`.
-        digest: the SHA-256 of all of it; empty where it does not matter.
-        source: in words, where they come from.
-        complete: whether these are all faces that were asked for.
+        digest: SHA-256 of images, labels and names; empty where it is not needed.
+        source: where they come from, for messages.
+        complete: whether these are all the faces that were asked for.
     """
 
     images: np.ndarray
@@ -44,17 +44,22 @@ class Faces:
         return {name: int((self.labels == i).sum()) for i, name in enumerate(self.persons)}
 
     def of(self, person: str, count: int) -> np.ndarray:
-        """`count` faces of a person, evenly spread over its clip: uint8 [count, H, W, 3]."""
+        """`count` faces of a person, evenly spaced over the clip: uint8 [count, H, W, 3]."""
         mine = np.flatnonzero(self.labels == self.persons.index(person))
         chosen = mine[np.linspace(0, len(mine) - 1, min(count, len(mine))).astype(int)]
         return self.rgb[chosen]
+
+
+def describe_counts(counts: dict[str, int]) -> str:
+    """In words: "120 of anna, 80 of ben"."""
+    return ", ".join(f"{count} of {name}" for name, count in counts.items())
 
 
 def find_persons(config: Data) -> dict[str, list[Path]]:
     """The face images of each person, by the person's name.
 
     Raises:
-        InputError: a folder is missing or has no images, or a person that was asked for is not there.
+        InputError: a folder is missing or has no images, or a person in `config.persons` is not there.
     """
     found: dict[str, list[Path]] = {}
     for name in config.faces:
@@ -77,7 +82,7 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
 
 
 def _accepted(folder: Path) -> list[Path]:
-    """What `facemorph align` accepted; every image in a folder that it did not make."""
+    """The images that `facemorph align` accepted; all images of a folder without its manifest."""
     rows = read_jsonl(folder / "manifest.jsonl")
     if not rows:
         return list_images(folder)
@@ -85,10 +90,10 @@ def _accepted(folder: Path) -> list[Path]:
 
 
 def load_faces(config: Data, size_px: int, seed: int) -> Faces:
-    """Read every face once, at `size_px`; with `limit`, a seeded choice of so many a person.
+    """Read every face once, at `size_px`; with `limit`, a seeded choice of that many per person.
 
     Raises:
-        InputError: as `find_persons`, or they would not fit into memory.
+        InputError: as `find_persons`, or they do not fit into memory.
         ImageError: an image cannot be read.
     """
     persons = find_persons(config)

@@ -11,7 +11,7 @@ from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
 
 def stages(size_px: int) -> int:
-    """How often the side is doubled from 4 to `size_px`."""
+    """How many times the side doubles from 4 to `size_px`."""
     return int(math.log2(size_px)) - 2
 
 
@@ -32,7 +32,7 @@ def up(in_channels: int, out_channels: int, kernel_px: int) -> nn.ConvTranspose2
 class Generator(nn.Module):
     """Latent [N, z_dim] -> image [N, 3, size_px, size_px] in -1..1.
 
-    With `persons`, the last so many components of a latent are the person's label, one-hot or a mix: see `with_label`.
+    With `persons`, the last `persons` components of a latent are the label, one-hot or a mix: see `with_label`.
     """
 
     def __init__(self, config: Network, persons: int = 0) -> None:
@@ -57,17 +57,17 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image [N, 3, size_px, size_px] in -1..1 -> logit [N] of its being real.
+    """Image [N, 3, size_px, size_px] in -1..1 -> logit [N] that it is real.
 
-    With `persons`, of its being a real image of the person `labels` [N] says: by projection (Miyato and Koyama
-    2018), which is a last layer with one more output for each person, the person's own being added to the common one.
+    With `persons`, the logit that it is a real image of the person in `labels` [N]: a projection discriminator (Miyato
+    and Koyama 2018). The last layer has one more output per person, and the person's own is added to the common one.
     """
 
     def __init__(self, config: Network, persons: int = 0) -> None:
         super().__init__()
         halvings = stages(config.size_px)
         widths = [config.channels * 2**i for i in range(halvings)]
-        bias = config.d_norm != "batch"  # batch norm brings its own
+        bias = config.d_norm != "batch"  # batch norm has its own
         layers: list[nn.Module] = [down(3, widths[0], config.kernel_px, bias), nn.LeakyReLU(0.2, inplace=True)]
         for narrow, wide in itertools.pairwise(widths):
             norm = [nn.BatchNorm2d(wide)] if config.d_norm == "batch" else []
@@ -118,7 +118,7 @@ def with_label(z: Tensor, labels: Tensor, persons: int) -> Tensor:
 def settle_batch_norm(network: Generator, config: Network, seed: int = 0, batches: int = 8, size: int = 64) -> None:
     """Set the running statistics to those of many z, so that in eval mode an image depends on its own z alone.
 
-    The running averages of training lag behind weights that change; a plain mean over `batches` does not.
+    The running averages of training lag behind the weights; a plain mean over `batches` does not.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]

@@ -1,4 +1,4 @@
-"""In what numbers, in which way and in which layout a run computes."""
+"""The dtype, the convolution method and the memory layout of a run."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """bfloat16 or float32; auto takes bfloat16 where the device has units for it.
 
-    On CPUs those are Intel's AMX tiles: AVX-512's own bfloat16 instructions were no faster here than float32.
+    On CPUs these are Intel's AMX tiles: AVX-512's bfloat16 instructions were no faster here than float32.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -23,9 +23,9 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def takes_winograd(training: Training, device: torch.device) -> bool:
-    """Are the convolutions done by Winograd's way? It rounds in its own way, so that float32 means the direct one.
+    """Whether the convolutions use Winograd's method. It rounds differently, so precision=float32 means the direct one.
 
-    R1 takes gradients of gradients, which that way has not.
+    R1 needs gradients of gradients, which our implementation of it does not have.
     """
     asked_for = training.precision == "auto" and device.type == "cpu" and not training.r1
     return asked_for and pick_precision("auto", device) == torch.float32
@@ -37,7 +37,7 @@ def describe_precision(training: Training, device: torch.device) -> str:
 
 
 def enable_winograd(*networks: nn.Module) -> None:
-    """Let their convolutions take Winograd's way."""
+    """Let their convolutions use Winograd's method."""
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
@@ -45,5 +45,5 @@ def enable_winograd(*networks: nn.Module) -> None:
 
 
 def placed(network: Any, device: torch.device) -> Any:
-    """On the device, laid out in memory as its convolutions like it best."""
+    """On the device, in the memory layout in which its convolutions are fastest."""
     return network.to(device, memory_format=torch.channels_last)

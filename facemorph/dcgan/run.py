@@ -1,20 +1,22 @@
-"""The run folder: all that a run leaves behind, readable without torch but for the weights.
+"""The run folder: everything that a run writes. Only the weights need torch to be read.
 
 config.yaml             the resolved configuration
 run.json                versions, commit, seed, data hash and counts, device
 log.csv                 every step's losses
-health.json             the verdict and its figures
-people.npz              some real faces of each person: what a walk's end points are compared with
-real.png, samples/      a grid of real faces; grids from fixed z on the way
-checkpoint.safetensors  everything that training needs to go on
-generator.safetensors   the generator alone, its batch statistics settled: what sample and walk load
+loss.png                its plot, drawn by `facemorph train` from the first step on, and by `plot-loss`
+health.json             the loss verdict and its statistics
+sample-faces.json       in how many images of the last sample grid a face is detected
+people.npz              some real faces of each person, with which a walk's end points are compared
+real.png, samples/      a grid of real faces; sample grids from fixed z
+checkpoint.safetensors  everything needed to continue
+generator.safetensors   the generator alone, with settled batch statistics: what sample and walk load
 .lock                   held by the process that trains
 """
 
 import csv
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,28 @@ from facemorph.errors import FacemorphError, OutputError, RunError
 from facemorph.files import write_json, write_text
 
 LOG_FIELDS = ("step", "d_loss", "d_loss_real", "d_loss_fake", "g_loss", "d_of_real", "d_of_fake", "seconds")
-STRENGTH = "strength"  # of the augmentation: one column more, where it adapts
+STRENGTH = "strength"  # one more column where augmentation adapts
+USABLE = 0.5  # fraction of samples with a face, below which a generator is not called usable
+
+
+@dataclass(frozen=True)
+class SampleFaces:
+    """In how many images of a sample grid a face is detected. The loss verdict does not say."""
+
+    step: int
+    detected: int
+    samples: int
+
+    @property
+    def usable(self) -> bool:
+        return self.detected >= USABLE * self.samples
+
+    def __str__(self) -> str:
+        return f"faces detected: {self.detected} of {self.samples}" + ("" if self.usable else ", not usable yet")
 
 
 class Run:
-    """A run folder at `path`; nothing is read or made before it is asked for."""
+    """A run folder at `path`; nothing is read or created before it is needed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,33 +91,33 @@ class Run:
             raise RunError(f"{self.path / 'run.json'} cannot be read: {error}.", "Train the run anew.") from None
 
     def _log_lines(self) -> list[str]:
-        """Of the log, its head first; without a last one that a kill cut short."""
+        """The lines of the log, its header first; without an incomplete last one, as a kill leaves it."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
     def check_log(self, step: int) -> None:
-        """Raises RunError where the log ends before the checkpoint's `step`."""
+        """Raises RunError if the log ends before the checkpoint's `step`."""
         steps = max(len(self._log_lines()) - 1, 0)
         if steps < step:
             raise RunError(
                 f"{self.log} ends at step {steps}, the checkpoint beside it is of step {step}.",
-                "Was one of them copied or edited? Bring the log back, or train into another -o.",
+                "Was one of them copied or edited? Restore the log, or train into another -o.",
             )
 
     def cut_log(self, step: int, fields: tuple[str, ...]) -> None:
-        """Begin the log, or leave its lines up to `step`: those after the checkpoint will be written again."""
+        """Begin the log, or keep its lines up to `step`: those after the checkpoint will be written again."""
         write_text(self.log, "\n".join([",".join(fields), *self._log_lines()[1 : step + 1]]) + "\n")
 
     def append_log(self, step: int, values: np.ndarray, seconds: float) -> None:
-        """Lines for the last steps up to `step`, from the numbers [N, 6 or 7] that `train_on_batch` gives.
+        """Append lines for the last steps up to `step`, from the numbers [N, 6 or 7] that `train_on_batch` returns.
 
         Raises:
             OutputError: the folder cannot be written, or the disk is full.
         """
         lines = []
         for number, row in enumerate(values, step - len(values) + 1):
-            told = [f"{value:.6g}" for value in row]
-            lines.append(",".join([str(number), *told[:6], f"{seconds:.2f}", *told[6:]]) + "\n")
+            cells = [f"{value:.6g}" for value in row]
+            lines.append(",".join([str(number), *cells[:6], f"{seconds:.2f}", *cells[6:]]) + "\n")
         try:
             with self.log.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
@@ -107,14 +126,14 @@ class Run:
         except OSError as error:
             raise OutputError(
                 f"Cannot write {self.log}: {error.strerror or error}.",
-                "Check free space and permissions; the same command then goes on from the last checkpoint.",
+                "Check free space and permissions; the same command then continues from the last checkpoint.",
             ) from error
 
     def losses(self) -> dict[str, np.ndarray]:
-        """The log's columns, each float64 [steps]; a last line cut short by a kill is left out.
+        """The log's columns, each float64 [steps]; an incomplete last line is left out.
 
         Raises:
-            RunError: no log, or a line in it that is not one of ours.
+            RunError: no log, or it is damaged.
         """
         try:
             text = self.log.read_text(encoding="utf-8")
@@ -132,7 +151,7 @@ class Run:
         return dict(zip(fields, table.T, strict=True))
 
     def health(self) -> Health:
-        """The verdict on the run so far, from its log."""
+        """The loss verdict on the run so far, from its log."""
         losses = self.losses()
         return judge(losses["d_loss"], losses["g_loss"], self.config().training.real_label)
 
@@ -140,6 +159,16 @@ class Run:
         health = self.health()
         write_json(self.path / "health.json", asdict(health))
         return health
+
+    def sample_faces(self) -> SampleFaces | None:
+        """How many faces the last sample grid shows; None if they have not been counted."""
+        try:
+            return SampleFaces(**json.loads((self.path / "sample-faces.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_sample_faces(self, counted: SampleFaces) -> None:
+        write_json(self.path / "sample-faces.json", asdict(counted))
 
     def people(self) -> dict[str, np.ndarray]:
         """Some real faces of each person: uint8 [N, H, W, 3] by name."""
@@ -152,7 +181,7 @@ class Run:
 
 
 def describe_run(run: Run) -> str:
-    """One line a person can read about a run; never fails on a damaged one."""
+    """One line about a run, for a plot; never fails on a damaged one."""
     try:
         about = run.about()
         people = ", ".join(f"{count} {name}" for name, count in about["faces"].items())

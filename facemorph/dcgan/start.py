@@ -1,4 +1,4 @@
-"""Before the first step: is this folder's run the one that is asked for? And what explains it."""
+"""Before the first step: check that the folder's run is the one asked for, and write what explains it."""
 
 import contextlib
 import importlib.metadata
@@ -14,7 +14,7 @@ import torch
 from facemorph import __version__
 from facemorph.config import plain, to_yaml
 from facemorph.dcgan.config import Config
-from facemorph.dcgan.dataset import Faces
+from facemorph.dcgan.dataset import Faces, describe_counts
 from facemorph.dcgan.precision import describe_precision
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError
@@ -29,12 +29,12 @@ PEOPLE_KEPT = 32  # real faces of each person that the run folder keeps
 
 def check_same_config(config: Config, run: Run) -> None:
     if not (run.path / "config.yaml").exists():
-        # Names with a dot: what a kill left before there was a config.
+        # Names with a dot: left by a kill before the config was written.
         if run.path.exists() and any(not path.name.startswith(".") for path in run.path.iterdir()):
             raise RunError(f"{run.path} exists and is not a run folder.", "Give another -o.")
         return
     before, now = plain(run.config()), plain(config)
-    before["training"]["steps"] = now["training"]["steps"]  # a run may be made longer
+    before["training"]["steps"] = now["training"]["steps"]  # a run may be continued with more steps
     changed = [
         f"{section}.{key} was {before[section][key]}, now {now[section][key]}"
         for section in ("data", "network", "training", "output")
@@ -42,18 +42,19 @@ def check_same_config(config: Config, run: Run) -> None:
         if now[section][key] != before[section][key]
     ]
     if changed:
-        raise RunError(f"{run.path} holds a run with another configuration: {'; '.join(changed)}.", "Give another -o.")
+        raise RunError(f"{run.path} holds a run with other settings: {'; '.join(changed)}.", "Give another -o.")
 
 
 def check_same_faces(faces: Faces, run: Run) -> None:
-    """Raises RunError where the run that is there learnt from others."""
+    """Raises RunError if the run in the folder was trained on other faces."""
     if not (run.path / "run.json").exists():
         return
     before = run.about()
     if before.get("data_sha256") != faces.digest:
+        then, now = describe_counts(before.get("faces", {})), describe_counts(faces.counts())
         raise RunError(
-            f"The faces have changed since {run.path} was begun: {before.get('faces')} then, {faces.counts()} now.",
-            "Bring the old ones back, or give another -o.",
+            f"The faces have changed since {run.path} was begun: {then} then, {now} now.",
+            "Restore the old ones, or give another -o.",
         )
 
 
@@ -62,7 +63,7 @@ def in_use(run: Run) -> RunError:
 
 
 def begin(config: Config, run: Run, faces: Faces, device: torch.device, processes: int = 1) -> None:
-    """Write what explains the run, but for what is there already."""
+    """Write what explains the run, except what is there already."""
     about = {
         "facemorph": __version__,
         "commit": _commit(),
@@ -78,12 +79,12 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, processe
         "data_sha256": faces.digest,
         "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # by a kill
+    for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # left by a kill
         torn.unlink()
     begun = (run.path / "run.json").exists()
     if begun and (before := run.about().get("precision")) != about["precision"]:
-        log.warning("The run was begun in %s and goes on in %s.", before, about["precision"])
-    write_text(run.path / "config.yaml", to_yaml(config))  # before all else: it makes the folder a run's
+        log.warning("The run was begun in %s and continues in %s.", before, about["precision"])
+    write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run folder
     if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}
         with replacing(run.path / "people.npz") as temporary:
@@ -91,10 +92,10 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, processe
         order = np.random.default_rng(config.training.seed).permutation(len(faces.images))[:GRID]
         write_image(run.path / "real.png", grid(faces.images[order].transpose(0, 2, 3, 1)))
         write_json(run.path / "run.json", about)
-    told = ", ".join(f"{count} of {name}" for name, count in faces.counts().items())
-    log.info("Learning from %s, on %s in %s. %s", told, about["device"], about["precision"], config.recipe)
+    counts = describe_counts(faces.counts())
+    log.info("Training on %s, on %s in %s. %s", counts, about["device"], about["precision"], config.recipe)
     if len(faces.persons) == 1:
-        log.info("There is one person: the walk will show expressions, not a change of person.")
+        log.info("There is one person: a walk will show expressions, not a change of person.")
 
 
 def _commit() -> str:

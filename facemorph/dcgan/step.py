@@ -1,4 +1,7 @@
-"""One step of the game between the two networks."""
+"""One training step of the two networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +15,46 @@ from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.distributed import ALONE, ProcessGroup
 
 
+@dataclass(frozen=True)
+class GanLoss:
+    """What D and G minimise, from D's logits [N].
+
+    Attributes:
+        of_d: (logits of real images, logits of generated images, label of real images) -> scalar.
+        of_g: logits of generated images -> scalar.
+    """
+
+    of_d: Callable[[Tensor, Tensor, float], Tensor]
+    of_g: Callable[[Tensor], Tensor]
+
+
+def _cross_entropy_of_d(on_real: Tensor, on_fake: Tensor, real_label: float) -> Tensor:
+    """2018 paper, equation 1: real images against `real_label`, generated ones against 0."""
+    real_loss = cross_entropy(on_real, torch.full_like(on_real, real_label))
+    return real_loss + cross_entropy(on_fake, torch.zeros_like(on_fake))
+
+
+def _cross_entropy_of_g(on_fake: Tensor) -> Tensor:
+    """-log D(G(z)), the non-saturating form (Goodfellow et al. 2014, section 3)."""
+    return cross_entropy(on_fake, torch.ones_like(on_fake))
+
+
+def _hinge_of_d(on_real: Tensor, on_fake: Tensor, real_label: float) -> Tensor:
+    """Lim and Ye 2017; it has no label to smooth."""
+    return relu(1 - on_real).mean() + relu(1 + on_fake).mean()
+
+
+def _hinge_of_g(on_fake: Tensor) -> Tensor:
+    return -on_fake.mean()
+
+
+# The values of training.loss. To add one: its name in config.LOSSES, its two functions here, and a test.
+LOSSES = {
+    "cross-entropy": GanLoss(_cross_entropy_of_d, _cross_entropy_of_g),
+    "hinge": GanLoss(_hinge_of_d, _hinge_of_g),
+}
+
+
 def train_on_batch(
     state: State,
     real: Tensor,
@@ -21,18 +64,19 @@ def train_on_batch(
     random: torch.Generator,
     group: ProcessGroup = ALONE,
 ) -> Tensor:
-    """One step of D and `generator_steps` of G (2018 paper, equation 1, with -log D(G(z)) for G, as in practice).
+    """One step of D and `generator_steps` of G.
 
-    `real` [N, 3, H, W] and `labels` [N] are this process's share of the batch. Returns the log's numbers [6] for its
-    share: d-loss = real-loss + fake-loss, both of these, g-loss, mean D(x) and D(G(z)), losses as cross-entropy; and
-    a seventh, the augmentation's strength, where it adapts.
+    `real` [N, 3, H, W] and `labels` [N] are this process's part of the batch. Returns the numbers for the log [6], of
+    this part: d-loss = real-loss + fake-loss, both of these, g-loss, mean D(x) and mean D(G(z)). The losses are
+    cross-entropies whatever is minimised, so that runs can be compared. With adaptive augmentation there is a seventh
+    number, its strength.
     """
-    hyper, persons = config.training, state.g.persons
-    g, d = state.g, state.d
+    cfg, persons = config.training, state.g.persons
+    g, d, loss = state.g, state.d, LOSSES[cfg.loss]
     total = len(real) * group.world
     part = group.part(total)
-    told = labels if persons else None
-    chance = AugmentSampler(random, total, part, state.strength)
+    d_labels = labels if persons else None
+    sampler = AugmentSampler(random, total, part, state.strength)
 
     def precision() -> torch.autocast:
         # A context for each pass: autocast's cache of cast weights must not outlive an optimiser's step.
@@ -42,51 +86,50 @@ def train_on_batch(
         z = draw_z(total, config.network, random)[part]
         return with_label(z, labels, persons) if persons else z
 
-    def seen(images: Tensor) -> Tensor:
-        """Images as D sees them."""
-        images = augment(images.float(), hyper, chance)
-        if hyper.instance_noise:
-            left = 1 - state.step / hyper.steps
+    def augmented(images: Tensor) -> Tensor:
+        """What D is given in place of the images."""
+        images = augment(images.float(), cfg, sampler)
+        if cfg.instance_noise:
+            left = 1 - state.step / cfg.steps
             noise = torch.randn(total, *images.shape[1:], generator=random, device=images.device)[part]
-            images = images + hyper.instance_noise * left * noise
+            images = images + cfg.instance_noise * left * noise
         return images.contiguous(memory_format=torch.channels_last)
 
-    # --- D: real images against 1, fake ones against 0
+    # --- D
     d.requires_grad_(True)
     with precision():
         fake = g(latents())
-    penalised = hyper.r1 > 0 and state.step % hyper.r1_every == 0
-    shown = seen(real).requires_grad_(penalised)
+    penalised = cfg.r1 > 0 and state.step % cfg.r1_every == 0
+    d_input = augmented(real).requires_grad_(penalised)
     with precision():
-        on_real = d(shown, told).float()
-        on_fake = d(seen(fake.detach()), told).float()
-    real_loss = cross_entropy(on_real, torch.full_like(on_real, hyper.real_label))
-    fake_loss = cross_entropy(on_fake, torch.zeros_like(on_fake))
-    d_loss = objective = real_loss + fake_loss
-    if hyper.loss == "hinge":
-        objective = relu(1 - on_real).mean() + relu(1 + on_fake).mean()
+        on_real = d(d_input, d_labels).float()
+        on_fake = d(augmented(fake.detach()), d_labels).float()
+    objective = loss.of_d(on_real, on_fake, cfg.real_label)
     if penalised:
-        objective = objective + hyper.r1_every * hyper.r1 / 2 * squared_gradient(on_real, shown)
-    _learn(state.optimize_d, objective, group)
+        objective = objective + cfg.r1_every * cfg.r1 / 2 * squared_gradient(on_real, d_input)
+    _optimize(state.optimize_d, objective, group)
     if state.strength is not None:
-        adapt(state.strength, on_real, hyper, group.mean, total)
+        adapt(state.strength, on_real, cfg, group.mean, total)
 
-    # --- G: its fakes against 1; D's weights need no gradients here
+    # --- G; D's weights need no gradients here
     d.requires_grad_(False)
-    g_loss = torch.zeros((), device=real.device)
-    for again in range(hyper.generator_steps):
+    on_g = on_fake
+    for again in range(cfg.generator_steps):
         with precision():
             if again:
                 fake = g(latents())
-            on_g = d(seen(fake), told).float()
-        g_loss = cross_entropy(on_g, torch.ones_like(on_g))
-        _learn(state.optimize_g, -on_g.mean() if hyper.loss == "hinge" else g_loss, group)
+            on_g = d(augmented(fake), d_labels).float()
+        _optimize(state.optimize_g, loss.of_g(on_g), group)
 
     with torch.no_grad():
-        told_in_log = [d_loss, real_loss, fake_loss, g_loss, on_real.sigmoid().mean(), on_fake.sigmoid().mean()]
+        real_loss = cross_entropy(on_real, torch.full_like(on_real, cfg.real_label))
+        fake_loss = cross_entropy(on_fake, torch.zeros_like(on_fake))
+        g_loss = cross_entropy(on_g, torch.ones_like(on_g))
+        numbers = [real_loss + fake_loss, real_loss, fake_loss, g_loss]
+        numbers += [on_real.sigmoid().mean(), on_fake.sigmoid().mean()]
         if state.strength is not None:
-            told_in_log.append(state.strength)
-        return torch.stack(told_in_log).detach()
+            numbers.append(state.strength)
+        return torch.stack(numbers).detach()
 
 
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
@@ -98,7 +141,7 @@ def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 
-def _learn(optimizer: torch.optim.Optimizer, loss: Tensor, group: ProcessGroup) -> None:
+def _optimize(optimizer: torch.optim.Optimizer, loss: Tensor, group: ProcessGroup) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     group.average_gradients(optimizer.param_groups[0]["params"])

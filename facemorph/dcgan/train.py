@@ -1,14 +1,14 @@
 """The training loop of the 2018 paper's DCGAN, one function with labelled paragraphs.
 
-Everything random at a step depends on the seed and the step alone, so a run that goes on from a checkpoint gives the
-same numbers as one that was never interrupted.
+Everything random in a step depends on the seed and the step alone, so a run continued from a checkpoint gives the same
+numbers as one that was never interrupted.
 """
 
 import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ from facemorph.dcgan.dataset import Faces, load_faces
 from facemorph.dcgan.health import Health, TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.precision import pick_precision
-from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run
+from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
 from facemorph.dcgan.step import train_on_batch
 from facemorph.device import pick_device
 from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
+from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import progress_bar
@@ -35,77 +36,93 @@ from facemorph.progress import progress_bar
 log = logging.getLogger("facemorph")
 
 FLUSH_EVERY = 25  # steps between writes of the log
+LEAST_PX = 32  # side of the images; in smaller ones no face can be detected
 
 
-def train(config: Config, folder: Path, *, device_name: str = "auto", progress: bool = False) -> tuple[Health, bool]:
-    """Train, or go on training, the run in `folder`; return its health and whether it was interrupted.
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    device_name: str = "auto",
+    progress: bool = False,
+    logged: Callable[[Run, bool], object] = lambda run, finished: None,
+) -> tuple[Health, bool]:
+    """Train the run in `folder`, or continue it; return its loss verdict and whether it was interrupted.
 
     Started by torchrun, the processes share each batch, and the first of them writes.
 
+    Args:
+        logged: called after the first step, after each sample grid and checkpoint, and at the end (then with True),
+            when the log is up to date: to plot it.
+
     Raises:
         InputError: no faces, or too few of them for a batch.
-        RunError: the folder holds a run with another configuration or other faces, or another process trains there.
+        RunError: the folder holds a run with other settings or faces, or another process trains there.
         OutputError: the folder cannot be written, or the disk is full.
         TrainingError: a loss or weight became NaN or infinite.
     """
     device = pick_device(device_name)
     with join_processes(device) as group, contextlib.ExitStack() as held:
-        # --- what is learnt, on what, and where to
-        hyper, run = config.training, Run(folder)
-        dtype = pick_precision(hyper.precision, device)
+        # --- the faces and the folder
+        cfg, run = config.training, Run(folder)
+        dtype = pick_precision(cfg.precision, device)
         with group.rank_zero_first() as here:
             if here:
                 check_same_config(config, run)
-        faces = load_faces(config.data, config.network.size_px, hyper.seed)
+        faces = load_faces(config.data, config.network.size_px, cfg.seed)
         _check_faces(config, faces, group)
         with group.rank_zero_first() as here:
             if here:
                 held.enter_context(locked(run.lock, lambda: in_use(run)))
-                check_same_config(config, run)  # again: it may have been made in the meantime
+                check_same_config(config, run)  # again: another process may have begun it
                 check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
         state = State(config, device, len(faces.persons))
-        if hyper.sync_batch_norm:
+        if cfg.sync_batch_norm:
             synchronize(state.g, state.d)
         with group.rank_zero_first() as here:
             if run.checkpoint.exists():
                 state.load(run.checkpoint)
                 run.check_log(state.step)
-            if here:  # now that nothing stands against it, the folder is written
+            if here:  # everything is checked: now the folder is written
                 begin(config, run, faces, device, group.world)
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
                 if state.step:
-                    log.info("Going on from step %d.", state.step)
+                    log.info("Continuing from step %d.", state.step)
         images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
         fixed_z = _grid_latents(config, state.g.persons, device)
-        watch = TrainingMonitor(hyper.real_label, _real_spread(faces, state.g.persons))
+        monitor = TrainingMonitor(cfg.real_label, _real_spread(faces, state.g.persons))
 
         # --- the loop
         pending: list[Tensor] = []
-        stopped, started = False, time.perf_counter()
+        samples: list[np.ndarray] = []
+        stopped, started, first = False, time.perf_counter(), state.step + 1
         with (
-            _interruptible() as interrupted,
+            _interruptible(group) as interrupted,
             progress_bar(
-                progress and group.first, total=hyper.steps, unit=" steps", description="train", initial=state.step
+                progress and group.first, total=cfg.steps, unit=" steps", description="train", initial=state.step
             ) as bar,
         ):
-            while state.step < hyper.steps and not stopped:
+            while state.step < cfg.steps and not stopped:
                 pending.append(train_step(state, images, labels, config, dtype, group))
                 bar.update()
 
+                last = state.step == cfg.steps
+                saving = last or state.step % config.output.checkpoint_every == 0
+                sampling = last or state.step % config.output.sample_every == 0
+                flushing = saving or sampling or state.step == first or len(pending) == FLUSH_EVERY
                 if group.world == 1:
                     stopped = interrupted()
-                elif len(pending) == FLUSH_EVERY:  # all processes stop at one step
+                elif flushing:  # all processes stop at the same step
                     stopped = group.any(interrupted(), device)
-                last = state.step == hyper.steps
-                saving = last or stopped or state.step % config.output.checkpoint_every == 0
-                if saving or len(pending) == FLUSH_EVERY:
+                saving |= stopped
+                if flushing or stopped:
                     values = group.mean(torch.stack(pending)).cpu().numpy()
                     pending.clear()
                     if group.first:
                         run.append_log(state.step, values, time.perf_counter() - started)
-                        watch.losses(values[:, 4], values[:, 5], state.step)
+                        monitor.losses(values[:, 4], values[:, 5], state.step)
                     bar.set_postfix_str(
                         f"d-loss {values[:, 0].mean():.2f}, g-loss {values[:, 3].mean():.2f}", refresh=False
                     )
@@ -114,33 +131,42 @@ def train(config: Config, folder: Path, *, device_name: str = "auto", progress: 
                             run.write_health()
                         raise broken(state, run)
                 with group.rank_zero_first() if saving else contextlib.nullcontext(group.first) as here:
-                    if here and (last or state.step % config.output.sample_every == 0):
-                        watch.samples(_write_samples(run, state, config, fixed_z), state.step)
+                    if here and sampling:
+                        samples = _write_samples(run, state, config, fixed_z)
+                        monitor.samples(samples, state.step)
                     if here and saving:
                         save(state, run, config)
+                    if here and (saving or sampling or state.step == first):
+                        logged(run, False)
+
+        # --- what came of it
         with group.rank_zero_first() as here:
             if here:
                 run.write_health()
+                if samples and not stopped and config.network.size_px >= LEAST_PX:
+                    detected = detected_in_aligned(np.concatenate(samples))
+                    run.write_sample_faces(SampleFaces(state.step, int(detected.sum()), len(detected)))
+                logged(run, True)
         return run.health(), stopped
 
 
 def train_step(
     state: State, images: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
 ) -> Tensor:
-    """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], learn from this
-    process's part of it, and return the log's numbers: see `train_on_batch`."""
-    hyper, device = config.training, images.device
-    random = torch.Generator(device).manual_seed((hyper.seed << 32) + state.step)
-    chosen = _chosen(len(images), state.step, hyper.batch_size, hyper.seed)[group.part(hyper.batch_size)].to(device)
+    """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], train on this process's
+    part of it, and return the numbers for the log: see `train_on_batch`."""
+    cfg, device = config.training, images.device
+    random = torch.Generator(device).manual_seed((cfg.seed << 32) + state.step)
+    chosen = _chosen(len(images), state.step, cfg.batch_size, cfg.seed)[group.part(cfg.batch_size)].to(device)
     batch = images[chosen].float().div_(127.5).sub_(1)
     losses = train_on_batch(state, batch, labels[chosen], config, dtype, random, group)
-    state.follow(hyper.ema)
+    state.update_ema(cfg.ema)
     state.step += 1
     return losses
 
 
 def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
-    """The faces of this step's batch [size]: every face once an epoch, in an order of its own."""
+    """The indices of this step's batch [size]: every face once an epoch, each epoch shuffled anew."""
     epoch, place = divmod(step, count // size)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return torch.from_numpy(order[place * size : (place + 1) * size])
@@ -160,13 +186,13 @@ def _check_faces(config: Config, faces: Faces, group: ProcessGroup) -> None:
         )
     if config.network.conditional and len(faces.persons) < 2:
         raise InputError(
-            "There is one person only, and network.conditional tells persons apart.",
+            "There is one person only; network.conditional needs at least two.",
             "Give faces of more, or --set network.conditional=false.",
         )
 
 
 def _grid_latents(config: Config, persons: int, device: torch.device) -> Tensor:
-    """The latents of every sample grid, person by person where they are told."""
+    """The latents of every sample grid; of a conditional run, person by person."""
     z = draw_z(GRID, config.network, torch.Generator(device).manual_seed(config.training.seed))
     return with_label(z, torch.arange(GRID, device=device) * persons // GRID, persons) if persons else z
 
@@ -176,14 +202,14 @@ def _real_spread(faces: Faces, persons: int) -> float:
 
 
 def _evenly(images: np.ndarray) -> np.ndarray:
-    """Of all faces [N, 3, H, W] so many as a grid has: [N, H, W, 3]."""
+    """Evenly spaced among all faces [N, 3, H, W], at most four grids of them: [M, H, W, 3]."""
     chosen = np.linspace(0, len(images) - 1, min(4 * GRID, len(images))).astype(int)
     return images[chosen].transpose(0, 2, 3, 1)
 
 
 @torch.no_grad()
 def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> list[np.ndarray]:
-    """Draw the sample grid, and return its images, person by person where they are told."""
+    """Write the sample grid, and return its images; of a conditional run, a group for each person."""
     with own_randomness():
         images = to_uint8(inference_copy(state, config)(fixed_z))
     write_image(run.samples / f"step-{state.step:06d}.png", grid(images))
@@ -192,14 +218,18 @@ def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> l
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Ctrl-C and a polite kill end the loop after the current step; a second Ctrl-C ends it at once."""
+def _interruptible(group: ProcessGroup) -> Iterator[Any]:
+    """Ctrl-C and SIGTERM end the loop after the current step; a second Ctrl-C ends it at once."""
+    when = "this step" if group.world == 1 else f"at most {FLUSH_EVERY} steps"
     caught: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
+        if group.first:
+            with contextlib.suppress(RuntimeError):  # the signal came while something else was being printed
+                log.info("Stopping after %s; again to stop at once.", when)
 
     try:
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -16,7 +16,7 @@ from facemorph.errors import FaceError, RunError
 from facemorph.faces.features import PersonCentroids, features_of_aligned
 from facemorph.images import to_uint8
 
-CANDIDATES = 256  # latents among which an end point is looked for
+CANDIDATES = 256  # random latents among which the end points are chosen
 BATCH = 64
 
 
@@ -24,8 +24,8 @@ BATCH = 64
 class TrainedGenerator:
     """A run's generator in eval mode: each image depends on its own z alone.
 
-    `persons`: whom a conditional generator can be told to draw; empty for one that is not conditional. The label is
-    the last part of a latent, so that a walk between latents mixes the persons too.
+    `persons`: the labels of a conditional generator; empty for one that is not conditional. The label is the last part
+    of a latent, so that a walk between latents mixes the persons too.
     """
 
     network: Generator
@@ -38,19 +38,19 @@ class TrainedGenerator:
         return np.concatenate([to_uint8(self.network(part)) for part in z.split(BATCH)])
 
     def draw(self, count: int, seed: int, person: str | None = None) -> Tensor:
-        """Random latents [count, z_dim], as in training; of a conditional generator, with a label: `person`, or each
-        person as often.
+        """Random latents [count, z_dim], as in training; of a conditional generator, with the label of `person`, or of
+        each person equally often.
 
         Raises:
-            RunError: the generator is not conditional, or does not know the person.
+            RunError: the generator is not conditional, or was not trained on the person.
         """
         if person is not None and person not in self.persons:
             if not self.persons:
                 raise RunError(
-                    f"This run cannot be told to draw {person!r}: it was not trained with labels.",
+                    f"This run cannot generate {person!r} alone: it is not conditional.",
                     "Train one with --set network.conditional=true.",
                 )
-            raise RunError(f"The run knows no {person!r}.", f"It learnt from {', '.join(self.persons)}.")
+            raise unknown_person(person, self.persons)
         z = draw_z(count, self.config, torch.Generator().manual_seed(seed))
         if not self.persons:
             return z
@@ -60,8 +60,12 @@ class TrainedGenerator:
         return with_label(z, labels, len(self.persons))
 
 
+def unknown_person(person: str, known: Sequence[str]) -> RunError:
+    return RunError(f"The run was not trained on {person!r}.", f"It was trained on {', '.join(known)}.")
+
+
 def load_generator(run: Run) -> TrainedGenerator:
-    """Raises RunError where the run has no generator yet, or its file is damaged."""
+    """Raises RunError if the run has no generator yet, or its file is damaged."""
     if not run.generator.exists():
         raise RunError(f"{run.path} has no generator.safetensors yet.", "Train at least to the first checkpoint.")
     config = run.config().network
@@ -75,7 +79,7 @@ def load_generator(run: Run) -> TrainedGenerator:
 
 
 def diagonal(config: Network, steps: int, persons: int = 0) -> Tensor:
-    """All components of z from 0 to 1 in even steps, as the paper's figure 12: [steps, z_dim].
+    """All components of z from 0 to 1 in even steps, as in the paper's figure 12: [steps, z_dim].
 
     With labels, these are an even mix of the `persons`: [steps, z_dim + persons].
     """
@@ -84,7 +88,7 @@ def diagonal(config: Network, steps: int, persons: int = 0) -> Tensor:
 
 
 def along_component(z: Tensor, component: int, steps: int) -> Tensor:
-    """One component of `z` [z_dim] from 0 to 1 in even steps, the others as they are: [steps, z_dim]."""
+    """One component of `z` [z_dim] from 0 to 1 in even steps, the others fixed: [steps, z_dim]."""
     if not 0 <= component < len(z):
         raise RunError(f"There is no component {component}; z has {len(z)}, counted from 0.")
     walk = z.repeat(steps, 1)
@@ -97,12 +101,12 @@ def between(a: Tensor, b: Tensor, steps: int, *, spherical: bool = False) -> Ten
     return between_at(a, b, torch.linspace(0, 1, steps), spherical=spherical)
 
 
-def between_at(a: Tensor, b: Tensor, shares: Tensor, *, spherical: bool = False) -> Tensor:
-    """The points at `shares` [N] of the way from `a` to `b` [z_dim]: [N, z_dim].
+def between_at(a: Tensor, b: Tensor, fractions: Tensor, *, spherical: bool = False) -> Tensor:
+    """The points at `fractions` [N] of the way from `a` to `b` [z_dim]: [N, z_dim].
 
     Straight by default, which stays inside the box of a uniform z; spherical suits a normal z (Shoemake 1985).
     """
-    t = shares.unsqueeze(1)
+    t = fractions.unsqueeze(1)
     if spherical:
         angle = torch.arccos((torch.dot(a, b) / (a.norm() * b.norm())).clamp(-1, 1))
         if torch.sin(angle) > 1e-4:
@@ -111,7 +115,7 @@ def between_at(a: Tensor, b: Tensor, shares: Tensor, *, spherical: bool = False)
 
 
 Route = Callable[[int], list[Tensor]]
-"""A walk to be taken in any number of steps: one path [steps, z_dim] or several."""
+"""A walk in any number of steps: steps -> one path [steps, z_dim] or several."""
 
 
 def along_diagonal(trained: TrainedGenerator) -> Route:
@@ -129,7 +133,7 @@ def between_latents(a: Tensor, b: Tensor, *, spherical: bool) -> Route:
 
 @dataclass(frozen=True)
 class End:
-    """An end point that looks like `person`, and how far it is from everyone (descriptor distance)."""
+    """An end point that looks like `person`, and its descriptor distance to everyone."""
 
     z: Tensor
     person: str
@@ -137,18 +141,20 @@ class End:
 
 
 def person_centroids(run: Run) -> PersonCentroids:
-    """The persons of a run, from the real faces that it kept.
+    """The persons of a run, from the real faces in its folder.
 
     Raises:
-        FaceError: of one of them no face is detected.
+        FaceError: no face is detected in the images of one of them.
     """
     faces = run.people()
     labels = np.repeat(np.arange(len(faces)), [len(images) for images in faces.values()])
-    found = PersonCentroids.of(features_of_aligned(np.concatenate(list(faces.values()))), labels, list(faces))
+    centroids = PersonCentroids.of(features_of_aligned(np.concatenate(list(faces.values()))), labels, list(faces))
     for name in faces:
-        if name not in found.names:
-            raise FaceError(f"No face is detected in the real images of {name}.", "Were they aligned?")
-    return found
+        if name not in centroids.names:
+            raise FaceError(
+                f"No face is detected in the images of {name} that the run was trained on.", "Were they aligned?"
+            )
+    return centroids
 
 
 def find_ends(
@@ -156,14 +162,14 @@ def find_ends(
 ) -> list[End]:
     """For each name, of many random z the one whose image is nearest to that person and not nearer to another.
 
-    A conditional generator is told the person, and takes one z for all names: what is left to change is the person.
+    A conditional generator gets the person's label, and one z for all names, so that only the person changes.
 
     Raises:
-        RunError: an unknown name, or no image is nearer to that person than to the others.
+        RunError: an unknown name, no face in any image, or no image is nearer to that person than to the others.
     """
     for name in names:
         if name not in people.names:
-            raise RunError(f"The run knows no {name!r}.", f"It learnt from {', '.join(people.names)}.")
+            raise unknown_person(name, people.names)
     if trained.persons:
         candidates = [Candidates(trained, people, trained.draw(CANDIDATES, seed, name), progress) for name in names]
     else:
@@ -176,7 +182,7 @@ def find_ends(
 
 
 class Candidates:
-    """Latents `z` [N, z_dim], and how far their images are from everyone."""
+    """Latents `z` [N, z_dim], and the descriptor distances of their images to everyone."""
 
     def __init__(self, trained: TrainedGenerator, people: PersonCentroids, z: Tensor, progress: bool) -> None:
         self.z = z
@@ -185,13 +191,22 @@ class Candidates:
         self.distances = dict(zip(people.names, people.distances(faces.descriptors).T, strict=True))
 
     def costs(self, name: str) -> np.ndarray:
-        """Distance [N] to a person; infinite where another is nearer, or no face is seen. Raises as `find_ends`."""
+        """Distance [N] to a person; infinite where another is nearer, or no face is detected.
+
+        Raises as `find_ends`.
+        """
+        if not self.detected.any():
+            raise RunError(
+                f"This run's samples show no face yet: none is detected in {len(self.z)} random ones.",
+                "Train longer, then look at the samples. --diagonal and --from-seed walk without a face, too.",
+            )
         own = self.distances[name]
         good = self.detected & (own <= np.stack(list(self.distances.values())).min(0))
         if not good.any():
             raise RunError(
-                f"None of {CANDIDATES} random faces looks more like {name} than like anybody else.",
-                "Has the run learnt this person? Look at its samples, train longer, or try another --seed.",
+                f"A face is detected in {self.detected.sum()} of {len(self.z)} random samples; none looks more like "
+                f"{name} than like anybody else.",
+                "Look at the samples: if they do not show this person, train longer; else try another --seed.",
             )
         return np.where(good, own, np.inf)
 
@@ -200,8 +215,8 @@ class Candidates:
 
 
 def measure(people: PersonCentroids, images: np.ndarray, *, progress: bool = False) -> dict[str, np.ndarray]:
-    """Of each step [N]: the distance to each person; of each pair of neighbours [N - 1]: root mean square of the
-    change of the pixels (in 0..1), and the descriptor's change."""
+    """At each step [N] the descriptor distance to each person; between neighbours [N - 1] the descriptor distance, and
+    the root mean square difference of the pixels (in 0..1)."""
     descriptors = features_of_aligned(images, progress=progress).descriptors
     measures = {
         f"to {name}": column for name, column in zip(people.names, people.distances(descriptors).T, strict=True)

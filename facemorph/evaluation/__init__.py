@@ -1,1 +1,1 @@
-"""How good is what was made: samples of a run against the faces that it learnt from."""
+"""How good is the result? Samples of a run against real faces, and morphs and children step by step."""

@@ -1,4 +1,4 @@
-"""Features of many small faces, kept on disk since they take a while."""
+"""Features of many small faces, cached on disk since they take a while."""
 
 import hashlib
 import logging
@@ -14,11 +14,11 @@ from facemorph.files import replacing
 
 log = logging.getLogger("facemorph")
 
-VERSION = 2  # of how faces are studied: raised when that changes, so that what was kept is not used again
+VERSION = 2  # of the features: raised when they change, so that older files are not used
 
 
 def face_features(images: np.ndarray, folder: Path, *, device: str = "cpu", progress: bool = False) -> FaceFeatures:
-    """Features of aligned faces, uint8 RGB [N, H, H, 3], or what was found in the same images before, from `folder`."""
+    """Features of aligned faces, uint8 RGB [N, H, H, 3]; those of the same images are read from `folder`."""
     path = folder / f"faces-{_digest(images)}.npz"
     kept = _read(path, {"descriptors": (len(images), 128), "points": (len(images), 68, 2), "detected": (len(images),)})
     if not kept:
@@ -29,7 +29,7 @@ def face_features(images: np.ndarray, folder: Path, *, device: str = "cpu", prog
 
 
 def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", progress: bool = False) -> np.ndarray:
-    """What a network trained on ImageNet sees in uint8 RGB [N, H, H, 3], float64 [N, 320], or what was kept of it."""
+    """Features of uint8 RGB [N, H, H, 3] from a network trained on ImageNet, float64 [N, 320]; cached likewise."""
     path = folder / f"imagenet-{_digest(images)}.npz"
     kept = _read(path, {"features": (len(images), 320)})
     if not kept:
@@ -41,14 +41,14 @@ def imagenet_features(images: np.ndarray, folder: Path, *, device: str = "cpu", 
 
 
 def _digest(images: np.ndarray) -> str:
-    """The images' own hash: those of other data, of another seed or checkpoint cannot be taken for them."""
+    """A hash of the images themselves, so that those of another seed or checkpoint have other files."""
     digest = hashlib.sha256(f"{VERSION} {images.shape}".encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:24]
 
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """What was kept; nothing if it is missing or damaged."""
+    """The cached arrays; none if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             kept = {name: stored[name] for name in shapes}
@@ -61,5 +61,5 @@ def _keep(path: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
         with replacing(path) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    except OutputError as error:  # what was found is no worse for not being kept
-        log.warning("Not kept for the next time: %s", error.problem)
+    except OutputError as error:  # the features are valid without the cache
+        log.warning("Not cached: %s", error.problem)

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, from what was found in real faces and in samples: plain numbers, ready for JSON."""
+"""The measures of an evaluation, from the features of real faces and of samples: plain numbers, ready for JSON."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,16 +11,16 @@ from facemorph.faces.features import FaceFeatures, PersonCentroids
 from facemorph.metrics import distributions
 from facemorph.metrics.distributions import coverage, mean_distance, nearest, nearest_other, pairwise
 
-BETWEEN = 0.25  # of the way from the nearest person to the next: from here on a face is between them
-BLOCKS = 10  # stretches of a person's clip: a face in another one counts as another image
-RARE = 0.05  # of real faces have a neighbour as near as this
-NEIGHBOURS = 5  # of the coverage
-SPLITS = 5  # random halvings of the real faces that the coverage is averaged over
-ENDS = (5, 95)  # percentiles between which an expression's range lies
+BETWEEN = 0.25  # fraction of the way from the nearest person to the next, from which on a face is between them
+BLOCKS = 10  # sections of a person's clip; only a face from another section counts as another image
+RARE = 0.05  # quantile of the real faces' nearest distances, below which a sample counts as a copy
+NEIGHBOURS = 5  # k of the coverage
+SPLITS = 5  # random halvings of the real faces over which the coverage is averaged
+ENDS = (5, 95)  # percentiles that bound an expression's range
 
 
 def distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
-    """Frechet and kernel distance of features [N, D] with intervals, and between halves of the real ones."""
+    """Frechet and kernel distance of features [N, D] with intervals, and the split-half baseline of the real ones."""
     frechet, kernel = distributions.floor(real, seed)
     return {**asdict(distributions.compare(fake, real, seed)), "floor": {"frechet": frechet, "kernel": kernel}}
 
@@ -39,7 +39,7 @@ def between_persons(persons: PersonCentroids, faces: FaceFeatures) -> np.ndarray
 
 
 def person_fractions(persons: PersonCentroids, faces: FaceFeatures) -> dict[str, Any]:
-    """Of these faces, the fractions that are detected, that are somebody, and that are between two persons."""
+    """The fractions of faces that are detected, near a person, and between two persons; and whom they are most like."""
     to = persons.distances(faces.descriptors)
     like = to.argmin(1)
     near = faces.detected & (to.min(1) < SAME_PERSON)
@@ -52,13 +52,13 @@ def person_fractions(persons: PersonCentroids, faces: FaceFeatures) -> dict[str,
 
 
 def diversity(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    """Mean distance of two samples against that of two real faces: points [N, D]. Near 0: always the same image."""
+    """Mean distance of two samples against that of two real faces: points [N, D]. 0: always the same image."""
     samples, data = mean_distance(fake), mean_distance(real)
     return {"samples": samples, "data": data, "ratio": samples / data if data else 0.0}
 
 
 def blocks(labels: np.ndarray) -> np.ndarray:
-    """A number for each stretch of each person's faces, which stand in the order of the clip: [N]."""
+    """A number for each section of each person's faces, which are in the order of the clip: [N]."""
     found = np.zeros(len(labels), int)
     for person in np.unique(labels):
         mine = np.flatnonzero(labels == person)
@@ -67,88 +67,88 @@ def blocks(labels: np.ndarray) -> np.ndarray:
 
 
 def memory(real: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Do samples lie nearer to training images than other images of the same people would? Points [N, D].
+    """Are samples nearer to training images than other images of the same people would be? Points [N, D].
 
-    Returns the figures, and arrays: `nearest` training image of each sample, its `distance`, and the distance of each
-    real face to the nearest one of another stretch of the clip, `real`.
+    Returns statistics, and arrays: the `nearest` training image of each sample, its `distance`, and `real`: of each
+    real face the distance to the nearest one in another section of the clip.
     """
     index, distance = nearest(fake, real)
     usual = nearest_other(real, blocks(labels))
     limit = float(np.quantile(usual, RARE))
-    figures = {
+    statistics = {
         "samples_median": float(np.median(distance)),
         "real_median": float(np.median(usual)),
         "limit": limit,
         "nearer_share": float((distance < limit).mean()),
         "different_neighbours": len(np.unique(index)) / min(len(fake), len(real)),
     }
-    return figures, {"nearest": index, "distance": distance, "real": usual}
+    return statistics, {"nearest": index, "distance": distance, "real": usual}
 
 
-def mirrored(real: np.ndarray, turned: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The share of samples, and of real faces, that are nearer to a mirrored real face than to one as it is.
+def mirrored(real: np.ndarray, flipped: np.ndarray, fake: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The fraction of samples, and of real faces, that are nearer to a mirrored real face than to one as it is.
 
-    Points [N, D] of the real faces, of their mirror images in the same order, and of the samples; a real face is held
-    against those of other stretches of the clip.
+    Points [N, D] of the real faces, of their mirror images in the same order, and of the samples; a real face is
+    compared with those in other sections of the clip.
     """
-    samples = nearest(fake, turned)[1] < nearest(fake, real)[1]
+    samples = nearest(fake, flipped)[1] < nearest(fake, real)[1]
     group = blocks(labels)
     other = group[:, None] != group
-    to_turned = np.where(other, pairwise(real, turned), np.inf).min(1)
-    return {"samples": float(samples.mean()), "data": float((to_turned < nearest_other(real, group)).mean())}
+    to_flipped = np.where(other, pairwise(real, flipped), np.inf).min(1)
+    return {"samples": float(samples.mean()), "data": float((to_flipped < nearest_other(real, group)).mean())}
 
 
 def expression_coverage(real: FaceFeatures, fake: FaceFeatures, seed: int) -> dict[str, Any]:
     """How much of the real faces' expressions the samples have, and as many other real faces.
 
-    `coverage`: averaged over random halvings of the real faces, the share of one half that the samples cover (see
-    `metrics.neighbours.coverage`), and for comparison, `coverage_real`, the share that as many faces of the other half
-    cover. `range`: for each expression, how much of the real range (5th to 95th percentile) the samples' range has.
-    Only faces that were seen count; each expression is divided by its spread over the real faces.
+    `coverage`: averaged over random halvings of the real faces, the fraction of one half that the samples cover (see
+    `metrics.neighbours.coverage`), and for comparison, `coverage_real`, the fraction that as many faces of the other
+    half cover. `range`: for each expression, the fraction of the real range (5th to 95th percentile) that the samples
+    have. Only detected faces count; each expression is divided by its std over the real faces.
     """
-    own, drawn = real.expressions[real.detected], fake.expressions[fake.detected]
+    own, generated = real.expressions[real.detected], fake.expressions[fake.detected]
     spread = own.std(0)
     spread[spread == 0] = 1.0
     rng = np.random.default_rng(seed)
     by_samples, by_real, used = [], [], 0
     half = len(own) // 2
-    for _ in range(SPLITS if half > NEIGHBOURS and len(drawn) else 0):
+    for _ in range(SPLITS if half > NEIGHBOURS and len(generated) else 0):
         order = rng.permutation(len(own))
         reference, others = own[order[:half]] / spread, own[order[half:]] / spread
-        used = min(len(others), len(drawn))
-        chosen = drawn[rng.permutation(len(drawn))[:used]] / spread
+        used = min(len(others), len(generated))
+        chosen = generated[rng.permutation(len(generated))[:used]] / spread
         by_samples.append(coverage(reference, chosen, NEIGHBOURS))
         by_real.append(coverage(reference, others[:used], NEIGHBOURS))
     ends = {"real": np.percentile(own, ENDS, axis=0)}  # [2, 4]
-    if len(drawn):
-        ends["samples"] = np.percentile(drawn, ENDS, axis=0)
+    if len(generated):
+        ends["samples"] = np.percentile(generated, ENDS, axis=0)
         low, high = np.maximum(ends["real"][0], ends["samples"][0]), np.minimum(ends["real"][1], ends["samples"][1])
-        shared = np.clip(high - low, 0, None) / np.maximum(ends["real"][1] - ends["real"][0], 1e-9)
+        covered = np.clip(high - low, 0, None) / np.maximum(ends["real"][1] - ends["real"][0], 1e-9)
     else:
-        shared = np.zeros(len(EXPRESSIONS))
+        covered = np.zeros(len(EXPRESSIONS))
     return {
-        "faces": len(drawn),
+        "faces": len(generated),
         "compared": used,
         "coverage": float(np.mean(by_samples)) if by_samples else 0.0,
         "coverage_real": float(np.mean(by_real)) if by_real else 0.0,
-        "range": dict(zip(EXPRESSIONS, shared.tolist(), strict=True)),
+        "range": dict(zip(EXPRESSIONS, covered.tolist(), strict=True)),
         "ends": {kind: dict(zip(EXPRESSIONS, values.T.tolist(), strict=True)) for kind, values in ends.items()},
     }
 
 
 def smoothness(descriptors: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
-    """Descriptors along walks [walks, points, 128] -> figures, and the size of each step [walks, points - 1].
+    """Descriptors along walks [walks, points, 128] -> statistics, and the size of each step [walks, points - 1].
 
-    `largest_over_mean`: 1 would be perfectly even. `detour`: length of the way over the distance of its ends. Both are
-    medians over the walks; 0 where a walk does not move at all.
+    `largest_over_mean`: 1 is perfectly even. `detour`: length of the walk over the distance of its ends. Both are
+    medians over the walks; 0 for a walk that does not move.
     """
     steps = np.linalg.norm(np.diff(descriptors, axis=1), axis=2)
     length, ends = steps.sum(1), np.linalg.norm(descriptors[:, -1] - descriptors[:, 0], axis=1)
     still = length < 1e-9
     mean = np.where(still, 1, steps.mean(1))
-    figures = {
+    statistics = {
         "mean_step": float(steps.mean()),
         "largest_over_mean": float(np.median(np.where(still, 0, steps.max(1) / mean))),
         "detour": float(np.median(np.where(still, 0, length / np.maximum(ends, 1e-9)))),
     }
-    return figures, steps
+    return statistics, steps

@@ -1,7 +1,7 @@
-"""Is a morph any good? Step by step: who it looks like, and how evenly it changes. Of a child: whose it could be.
+"""Measures of a morph, step by step: whom it looks like and how evenly it changes; and of children: whom they resemble.
 
-A morph that convinces is near both ends in its middle (the aim of morphing attacks and of their detection alike, here
-measured so that a reader can judge), changes in even steps, and shows a face at every one of them.
+A convincing morph is near both ends in its middle (what morphing attacks aim at, and what their detection looks for),
+changes in even steps, and shows a face at each of them.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from facemorph.stylegan.load import load_generator
 
 log = logging.getLogger("facemorph")
 
-SMALL_PX = 200  # images below show an aligned face and little else
+SMALL_PX = 200  # smaller images are taken for aligned faces
 EPSILON = 1e-4  # of the way, for the path length (Karras et al. 2019, section 4.1)
 PATH_SAMPLES = 32
 # Pairs of portraits of different persons, and of one person (experiments/identity): nearest, median, farthest.
@@ -39,47 +39,47 @@ Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def describe_any(images: list[np.ndarray], progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptors [N, 128] of the largest face of each image, and whether one was found [N] (else not a number)."""
+    """Descriptors [N, 128] of the largest face of each image (NaN if there is none), and whether there is one [N]."""
     if len(images[0]) < SMALL_PX:
         faces = features_of_aligned(np.stack(images), progress=progress)
         return faces.descriptors, faces.detected
-    descriptors, seen = np.full((len(images), 128), np.nan), np.zeros(len(images), bool)
+    descriptors, detected = np.full((len(images), 128), np.nan), np.zeros(len(images), bool)
     with progress_bar(progress, total=len(images), unit=" faces", description="describe") as bar:
         for index, image in enumerate(images):
             try:
                 points = locate_face(image, f"step {index}").landmarks
                 descriptors[index] = describe([face_chip(image, points)])[0]
-                seen[index] = True
+                detected[index] = True
             except FaceError:
                 pass
             bar.update()
-    return descriptors, seen
+    return descriptors, detected
 
 
 def perceptual_distance() -> tuple[str, Distance]:
-    """LPIPS where its weights are on this machine, otherwise 1 - MS-SSIM; and its name."""
+    """LPIPS if its weights are on this machine, otherwise 1 - MS-SSIM; name and function."""
     if is_here():
         return "LPIPS (VGG16)", load_lpips()
     return "1 - MS-SSIM", lambda first, second: 1 - ms_ssim(first, second)
 
 
 def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool = False) -> dict[str, Any]:
-    """Figures of a folder that `facemorph morph` wrote; each list has a number a step.
+    """Measures of a folder that `facemorph morph` wrote; each list has a number per step.
 
-    `network` is needed for the path length alone, and only for a morph through a StyleGAN's latent space.
+    `network` is only needed for the path length of a morph through a StyleGAN's latent space.
 
     Raises:
-        InputError: no morph lies there, or its steps are too few; the network is another than the morph's.
+        InputError: there is no morph, or it has too few steps; the network is not the morph's.
     """
     count = sum(1 for _ in folder.glob("step_*.jpg")) if folder.is_dir() else 0
     if count < 3:
         raise InputError(
-            f"{folder} holds {count} steps of a morph (step_0.jpg, step_1.jpg, ...); 3 at least are needed.",
+            f"{folder} holds {count} steps of a morph (step_0.jpg, step_1.jpg, ...); at least 3 are needed.",
             "`facemorph morph a.jpg b.jpg --steps 9` makes a folder with 9.",
         )
     images = [read_image(folder / step_name(number)) for number in range(count)]
     rows = read_jsonl(folder / MANIFEST)
-    descriptors, seen = describe_any(images, progress)
+    descriptors, detected = describe_any(images, progress)
     name, distance = perceptual_distance()
     tensors = to_tensor(np.stack(images))
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
     found: dict[str, Any] = {
         "method": rows[0].get("method", "unknown") if rows else "unknown",
         "steps": count,
-        "faces_seen": int(seen.sum()),
+        "faces_seen": int(detected.sum()),
         "to_first": _numbers(to_first),
         "to_last": _numbers(to_last),
         "ends_apart": _number(to_last[0]),
@@ -109,8 +109,8 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
 def path_length(way: Path, network: Path, distance: Distance) -> dict[str, float]:
     """Perceptual path length along the latents of a morph's stills: mean and largest of d(G(t), G(t + e)) / e^2.
 
-    The way is 1 long from the first still to the last. Source: Karras et al. 2019, section 4.1, with this path in place
-    of random ones, and without discarding any.
+    t is 0 at the first still and 1 at the last. Source: Karras et al. 2019, section 4.1, on this path instead of random
+    ones, and without discarding any.
     """
     latent = read_latent(way)
     generator = load_generator(network)
@@ -118,39 +118,41 @@ def path_length(way: Path, network: Path, distance: Distance) -> dict[str, float
     stills = torch.from_numpy(latent.arrays["way"])
     lengths = []
     with torch.inference_mode():
-        for share in np.linspace(0, 1 - EPSILON, PATH_SAMPLES):
-            ends = [_along(stills, at) for at in (float(share), float(share) + EPSILON)]
+        for t in np.linspace(0, 1 - EPSILON, PATH_SAMPLES):
+            ends = [_along(stills, at) for at in (float(t), float(t) + EPSILON)]
             first, second = (generator.synthesize(one[None]).clamp(-1, 1) for one in ends)
             lengths.append(float(distance(first, second)) / EPSILON**2)
     return {"mean": float(np.mean(lengths)), "largest": float(np.max(lengths)), "samples": PATH_SAMPLES}
 
 
-def _along(stills: torch.Tensor, share: float) -> torch.Tensor:
-    """Latent [L, w_size] at a share of the way through stills [N, L, w_size]."""
-    place = share * (len(stills) - 1)
+def _along(stills: torch.Tensor, t: float) -> torch.Tensor:
+    """Latent [L, w_size] at t in 0..1 along the stills [N, L, w_size]."""
+    place = t * (len(stills) - 1)
     before = min(int(place), len(stills) - 2)
     return stills[before].lerp(stills[before + 1], place - before)
 
 
 def evaluate_family(folder: Path, *, progress: bool = False) -> dict[str, Any]:
-    """Figures of a folder that `facemorph child` wrote: each child's distance to both parents.
+    """Measures of a folder that `facemorph child` wrote: each child's distance to both parents.
 
-    Beside them the distances between portraits of unrelated people and of one person, as a measure.
+    Beside them, for comparison, the distances between portraits of unrelated people and of one person.
 
     Raises:
-        InputError: no family lies there, or no face is seen in a parent.
+        InputError: there are no children, or no face is detected in a parent.
     """
     try:
         family = json.loads((folder / "family.json").read_text(encoding="utf-8"))
         names = [row["picture"] for row in family["children"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} holds no family: {error!r}.", "`facemorph child` makes one.") from None
-    images = [read_image(folder / name) for name in ("mother.png", "father.png", *names)]
-    descriptors, seen = describe_any(images, progress)
-    if not seen[:2].all():
         raise InputError(
-            f"No face is seen in the {'father' if seen[0] else 'mother'} as the network draws it.",
-            "Is it a network of faces, and was the portrait found well (projected/*/side_by_side.png)?",
+            f"{folder} holds no children of `facemorph child` ({_reason(error)}).", "`facemorph child` makes one."
+        ) from None
+    images = [read_image(folder / name) for name in ("mother.png", "father.png", *names)]
+    descriptors, detected = describe_any(images, progress)
+    if not detected[:2].all():
+        raise InputError(
+            f"No face is detected in the projected {'father' if detected[0] else 'mother'}.",
+            "Is it a network of faces, and did the projection succeed (projected/*/side_by_side.png)?",
         )
     apart = np.linalg.norm(descriptors[:, None] - descriptors[:2], axis=2)
     return {
@@ -164,15 +166,22 @@ def evaluate_family(folder: Path, *, progress: bool = False) -> dict[str, Any]:
     }
 
 
+def _reason(error: Exception) -> str:
+    """An error of reading family.json, in words."""
+    if isinstance(error, KeyError):
+        return f"family.json has no {error.args[0]!r}"
+    return "no family.json" if isinstance(error, FileNotFoundError) else f"family.json: {error}"
+
+
 def _steps(sizes: np.ndarray) -> dict[str, Any]:
-    """Sizes of steps with their mean and variation (deviation over mean; 0 is perfectly even)."""
+    """Sizes of steps, their mean and their variation (std over mean; 0 is perfectly even)."""
     mean = float(np.mean(sizes))
     variation = float(np.std(sizes) / mean) if mean else 0.0
     return {"sizes": _numbers(sizes), "mean": _number(mean), "variation": _number(variation)}
 
 
 def _rank_correlation(values: np.ndarray) -> float:
-    """Spearman's rank correlation of values with their order, where all are numbers."""
+    """Spearman's rank correlation of values with their order; NaN if one of them is NaN."""
     if not np.isfinite(values).all():
         return float("nan")
     ranks = np.argsort(np.argsort(values)).astype(float)

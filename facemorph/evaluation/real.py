@@ -1,4 +1,4 @@
-"""The real faces that a run learnt from: from the folders that its configuration names, or those that it kept."""
+"""The real faces that a run was trained on: from the folders in its configuration, or the few in the run folder."""
 
 import dataclasses
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.dcgan.config import Data
-from facemorph.dcgan.dataset import Faces, load_faces
+from facemorph.dcgan.dataset import Faces, describe_counts, load_faces
 from facemorph.dcgan.run import Run
 from facemorph.errors import InputError
 
@@ -15,16 +15,16 @@ log = logging.getLogger("facemorph")
 
 
 def training_faces(run: Run) -> Faces:
-    """What the run learnt from; if its folders are gone or have changed, the few faces of each person that it kept.
+    """The run's training faces; if their folders are gone or have changed, the few of each person in the run folder.
 
-    The folders in its configuration may be relative to where training was started; they are looked for from here, from
-    beside the run folder and from the folder above, and count only if the faces in them are the ones it learnt from.
+    The folders in its configuration may be relative to where training was started. They are looked for from the current
+    folder, from beside the run folder and from the folder above, and used only if the faces in them are the same.
 
     Raises:
         RunError: the run's own files cannot be read.
     """
     config, about = run.config(), run.about()
-    wanted = about.get("data_sha256")
+    target = about.get("data_sha256")
     problems = []
     parents = run.path.resolve().parents
     for base in (Path(), *parents[:2]):
@@ -32,15 +32,15 @@ def training_faces(run: Run) -> Faces:
         try:
             faces = load_faces(data, config.network.size_px, config.training.seed)
         except InputError as error:
-            problems.append(error.problem)
+            problems.append(error.problem.removesuffix("."))
             continue
-        if faces.digest == wanted:
+        if faces.digest == target:
             return faces
-        problems.append(f"{', '.join(data.faces)}: {faces.counts()}, which are other faces than it learnt from.")
+        problems.append(f"{', '.join(data.faces)} holds other faces: {describe_counts(faces.counts())}")
     kept = run.people()
     log.warning(
-        "The faces that %s learnt from are not to be found (%s). Compared with the %d faces that it kept, of %d; for "
-        "all of them, start this where training was started.",
+        "The faces that %s was trained on are not found: %s. Compared with the %d in the run folder, of %d; for all of "
+        "them, run this in the folder where training was started.",
         run.path, problems[0], sum(map(len, kept.values())), sum(about.get("faces", {}).values()),
     )  # fmt: skip
     images = np.concatenate(list(kept.values()))
@@ -49,10 +49,10 @@ def training_faces(run: Run) -> Faces:
 
 
 def other_faces(folder: Path, size_px: int) -> Faces:
-    """All faces in a folder of a person or of persons.
+    """All faces in a folder of one person or of several.
 
     Raises:
-        InputError: there is no such folder, or no faces in it.
+        InputError: no such folder, or no faces in it.
     """
     if not folder.is_dir():
         raise InputError(f"No face folder {folder} (--against).", "Make one with `facemorph align frames/*`.")
