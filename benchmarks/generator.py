@@ -39,7 +39,7 @@ imported, clock, start = mib(), time.perf_counter(), time.process_time()
 generator = load_generator(Path(sys.argv[1]))
 took, waited, loaded = time.process_time() - start, time.perf_counter() - clock, mib()
 with torch.inference_mode():
-    generator(generator.latents_of_seeds([0]))
+    generator(generator.z_from_seeds([0]))
 print(f"loaded in {took:.2f} CPU s ({waited:.2f} s by the clock); peak memory {imported} MiB after the imports, "
       f"{loaded} after loading, {mib()} after one image")
 """

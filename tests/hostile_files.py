@@ -102,7 +102,7 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def crowded_zip() -> bytes:
-    """A directory of 5,000,000 entries announced, and none there."""
+    """A directory that declares 5,000,000 entries and has none."""
     end64 = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 5_000_000, 5_000_000, 1 << 40, 4)
     locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 4, 1)
     return b"PK\x03\x04" + end64 + locator + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, 1, 0, 0)
@@ -222,7 +222,7 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
         lambda c: b"\x80\x04\x8c\x0bcollections\x8c\x11OrderedDict.clear\x93.",
         "OrderedDict.clear",
     ),
-    "a name that is no text": (lambda c: b"\x80\x04K\x01K\x02\x93.", "a name that is no text"),
+    "a name that is not text": (lambda c: b"\x80\x04K\x01K\x02\x93.", "a name that is not text"),
     "a call of an array": (
         lambda c: b"\x80\x02" + global_("numpy", "ndarray") + b")R.",
         "calls numpy.ndarray",
@@ -273,7 +273,7 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
     ),
     "an object in place of a storage": (
         lambda c: b"\x80\x03" + nested(legacy(b"\x80\x02}.", [])) + b".",
-        "something else",
+        "not a storage of numbers",
     ),
     "a nested zip": (
         lambda c: b"\x80\x03" + nested(zipped({"a/data.pkl": b"\x80\x02N."})) + b".",
@@ -302,10 +302,10 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
     "a byte array of 2^62 bytes": (lambda c: b"\x80\x05\x96" + struct.pack("<Q", 1 << 62), "cut short"),
     "a number of 2^31 bytes": (
         lambda c: b"\x80\x02\x8b\xff\xff\xff\x7f",
-        "whole number of 2,147,483,647 bytes",
+        "integer of 2,147,483,647 bytes",
     ),
-    "a number of -1 bytes": (lambda c: b"\x80\x02\x8b\xff\xff\xff\xff", "whole number of -1 bytes"),
-    "text made bytes 100,000 times": (lambda c: growing_text(), "unfolds to much more"),
+    "a number of -1 bytes": (lambda c: b"\x80\x02\x8b\xff\xff\xff\xff", "integer of -1 bytes"),
+    "text made bytes 100,000 times": (lambda c: growing_text(), "expands to much more"),
     "a set made 100,000 times": (lambda c: growing_set(), "steps"),
     "a storage read 300,000 times": (lambda c: growing_storage(), "steps"),
     "a dictionary made 100,000 times": (lambda c: growing_list(), "steps"),
@@ -316,15 +316,15 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
     ),
     "an array of 2^39 numbers": (
         lambda c: array(b"\x8a\x08" + struct.pack("<q", 1 << 39) + b"\x85", "f4", bytes(4)),
-        "holds 4 bytes",
+        "has 4 bytes",
     ),
     "an array of -1 numbers": (lambda c: array(b"J\xff\xff\xff\xff\x85", "f4", bytes(4)), "array of shape"),
     "an array of 2^19 sides": (
         lambda c: array(b"(" + b"K\x01" * (1 << 19) + b"t", "f4", bytes(4)),
-        "short list of sides",
+        "not a short list of sizes",
     ),
-    "an array of objects": (lambda c: array(b"K\x01\x85", "O8", bytes(8)), "no plain number"),
-    "an array of 1-GiB strings": (lambda c: array(b"K\x01\x85", "V1073741824", bytes(8)), "no plain number"),
+    "an array of objects": (lambda c: array(b"K\x01\x85", "O8", bytes(8)), "not plain numbers"),
+    "an array of 1-GiB strings": (lambda c: array(b"K\x01\x85", "V1073741824", bytes(8)), "not plain numbers"),
     "a storage larger than the file": (
         lambda c: b"\x80\x03" + nested(storage(1 << 30, bytes(64))) + b".",
         "cut short",
@@ -348,9 +348,9 @@ HOSTILE: dict[str, tuple[Builder, str]] = {
     "a tensor that runs backwards": (lambda c: tensor(storage(16, bytes(64)), (4,), (-1,)), "shape"),
     "a zip bomb": (lambda c: zipped({"a/data.pkl": bytes(200 << 20)}, zipfile.ZIP_DEFLATED), "compressed"),
     "a zip of 5,000,000 files": (lambda c: crowded_zip(), "5,000,000 files"),
-    "a zip without a torch file": (lambda c: zipped({"readme.txt": b"hello"}), "no torch file"),
+    "a zip without a torch file": (lambda c: zipped({"readme.txt": b"hello"}), "not a torch file"),
     "a zip that is cut short": (lambda c: zipped({"a/data.pkl": b"\x80\x02N."})[:-30], "cut short"),
-    # what is no network
+    # not a network
     "a module that is its own child": (lambda c: module_cycle(), "missing"),
     "an empty file": (lambda c: b"", "is empty"),
     "the Drive quota page": (

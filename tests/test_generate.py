@@ -154,8 +154,8 @@ def test_mistakes_are_told(pickle_: Path) -> None:
     for options, code, says in (
         (("--network", "no-such"), 1, "No card is called"),
         (("--network", "stylegan1-ffhq-1024"), 1, "facemorph weights fetch stylegan1-ffhq-1024"),
-        (("--network", labelled), 1, "wants a label from 0 to 2"),
-        (("--network", labelled, "--label", "3"), 1, "wants a label from 0 to 2"),
+        (("--network", labelled), 1, "a label from 0 to 2 is needed"),
+        (("--network", labelled, "--label", "3"), 1, "a label from 0 to 2 is needed"),
         (("--network", pickle_, "--label", "0"), 1, "takes no label"),
         (("--network", pickle_, "--device", "toaster"), 1, "'toaster' cannot be used"),
         (("--network", pickle_, "--seeds", "5-3"), 2, "no seed or range"),

@@ -1,4 +1,4 @@
-"""Hostile files are refused with a message; nothing in them is run; none takes much time or memory."""
+"""Hostile files are refused with a message; no code in them is run; none takes much time or memory."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def test_a_file_cut_short_anywhere_is_refused(kind: str, tmp_path: Path) -> None
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.pkl", Path("/dev/zero")):
-        with pytest.raises(WeightsError, match=r"no plain file|No such file"):
+        with pytest.raises(WeightsError, match=r"not a regular file|No such file"):
             read_published(path)
 
 

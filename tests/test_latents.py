@@ -44,7 +44,7 @@ def test_a_latent_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_what_is_no_latent_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "face.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is no latent"):
+    with pytest.raises(InputError, match="is not a latent"):
         read_latent(path)
     with pytest.raises(InputError, match="does not exist"):
         read_latent(tmp_path / "none.safetensors")

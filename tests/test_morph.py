@@ -119,7 +119,7 @@ def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> Non
     assert errors[0] < min(errors[1:])
 
 
-def test_a_image_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
+def test_an_image_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
     same = LandmarkMorph(pair[0], pair[0]).at(0.37)
     assert np.abs(same.astype(float) - halved(pair[0])).max() <= 1
 
@@ -249,7 +249,7 @@ def test_no_face_is_said_with_the_name_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("side", [1, 20])
-def test_a_image_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
+def test_an_image_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
     tiny = np.asarray(Image.fromarray(grace[0]).resize((side, side)))
     with pytest.raises(FaceError, match=r"No face was detected in tiny\.png"):
         locate_face(tiny, "tiny.png")

@@ -165,7 +165,7 @@ def test_ada_with_label_and_clamp(clamp: float | None, tmp_path: Path) -> None:
     assert label is not None
     assert relative(generator.map(z, label), mapping(network, z.numpy(), label.numpy())) < 5e-6
     assert relative(generator.synthesize(latents), synthesis2(network, latents.numpy(), clamp=clamp)) < 5e-6
-    with pytest.raises(InputError, match=r"wants a label of shape \[3, 3\]"):
+    with pytest.raises(InputError, match=r"conditional: a label of shape \[3, 3\] was expected"):
         generator(z)
 
 

@@ -24,7 +24,7 @@ FEATURES = 320
 INPUT_PX = 224  # side of the training images
 BATCH = 8  # fits the cache of a CPU: larger batches are slower
 STEM = 32  # channels
-# Each stage: expansion, channels, number of blocks, kernel size, stride of the first block.
+# Of each stage: how much wider it is inside, its channels, its blocks, the side of its kernel, the stride of its first.
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),

@@ -1,4 +1,4 @@
-"""Images of seeds, as NVIDIA's tools draw them."""
+"""Images from seeds, as in NVIDIA's tools."""
 
 import logging
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ MAX_GRID_PIXELS = 1 << 28  # 16 x 16 images of 1024 px, 800 MB
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are drawn.
+    """How images are sampled.
 
     Attributes:
-        psi, cutoff: truncation; None is as the file's authors set it.
-        noise: "const" (the file's own), "none" or "random" (seeded by the first seed).
-        label: the class, for a network that wants one.
+        psi, cutoff: truncation; None is the default of the network's authors.
+        noise: "const" (the noise in the file), "none" or "random" (seeded by the first seed).
+        label: the class, for a conditional network.
         batch_size: images at a time.
         device: "cpu", "cuda", ...; None is cuda where there is one.
         compiled: compile the network first, for many images.
@@ -47,18 +47,18 @@ class Sampling:
 
 
 def generate_images(generator: Generator, seeds: Sequence[int], how: Sampling, progress: bool = False) -> np.ndarray:
-    """One image a seed: uint8 RGB [N, R, R, 3].
+    """One image per seed: uint8 RGB [N, R, R, 3].
 
     Raises:
-        InputError: the network wants a label and none or an impossible one was given; or it makes no RGB.
+        InputError: the label is missing, out of range, or given to a network without labels; or images are not RGB.
     """
     a = generator.architecture
     if a.image_channels not in (1, 3):
-        raise InputError(f"The network makes images of {a.image_channels} channels; 1 or 3 can be shown.")
+        raise InputError(f"The network generates images of {a.image_channels} channels; 1 or 3 are supported.")
     row = _label_row(generator, how.label)
     noise = Noise(how.noise, torch.Generator().manual_seed(seeds[0]) if how.noise == "random" else None)
     psi, cutoff = (OWN if value is None else value for value in (how.psi, how.cutoff))
-    found = []
+    images = []
     with (
         torch.inference_mode(),
         progress_bar(progress, total=len(seeds), unit="image", description="Generating") as bar,
@@ -66,9 +66,9 @@ def generate_images(generator: Generator, seeds: Sequence[int], how: Sampling, p
         for first in range(0, len(seeds), how.batch_size):
             z = generator.z_from_seeds(seeds[first : first + how.batch_size])
             labels = None if row is None else row.expand(len(z), -1)
-            found.append(to_uint8(generator(z, labels, psi=psi, cutoff=cutoff, noise=noise)))
+            images.append(to_uint8(generator(z, labels, psi=psi, cutoff=cutoff, noise=noise)))
             bar.update(len(z))
-    result = np.concatenate(found)  # [N, R, R, 1 or 3]
+    result = np.concatenate(images)  # [N, R, R, 1 or 3]
     return np.repeat(result, 3, axis=3) if a.image_channels == 1 else result
 
 
@@ -110,7 +110,7 @@ def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:
             raise InputError("This network takes no label.", "Leave --label out.")
         return None
     if label is None or not 0 <= label < size:
-        raise InputError(f"This network wants a label from 0 to {size - 1}.", "Add one, like --label 0")
+        raise InputError(f"This network is conditional: a label from 0 to {size - 1} is needed.", "Add, say, --label 0")
     row = torch.zeros(1, size, device=generator.w_avg.device)
     row[0, label] = 1
     return row

@@ -1,8 +1,9 @@
-"""An image's latent on disk: NAME.safetensors with w, and in its header what it belongs to."""
+"""Latents on disk: NAME.safetensors with w, and in its header the network and the image that it belongs to."""
 
 import hashlib
 import json
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ KIND = "facemorph latent"
 
 @dataclass(frozen=True)
 class Latent:
-    """Where an image lies in one network's space.
+    """The latent of an image for one network.
 
     Attributes:
         w: float32 [num_layers, w_size]; all rows equal in space "w".
         space: "w" or "w+".
-        network: `fingerprint` of the generator it belongs to.
-        about: anything JSON can hold: source, settings, figures.
+        network: `fingerprint` of the generator.
+        about: values for JSON: source, settings, metrics.
         arrays: further float32 arrays by name, such as the loss history [steps].
     """
 
@@ -37,8 +38,8 @@ class Latent:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-# What of an architecture goes into a fingerprint, in the order of version 1. Frozen: a field that is added to
-# `Architecture` later is left out, so that it cannot orphan what people have on disk.
+# The fields of an architecture in a fingerprint, in the order of version 1. Frozen: later fields of `Architecture` are
+# left out, so that files on disk stay valid.
 FINGERPRINT_FIELDS = (
     "generation", "resolution", "image_channels", "latent_size", "mapping_sizes", "channels", "const_channels",
     "truncation_psi", "truncation_cutoff", "normalize_latents", "mapping_slope", "slope", "label_size", "label",
@@ -48,7 +49,7 @@ FINGERPRINT_FIELDS = (
 
 
 def fingerprint(generator: Generator) -> str:
-    """Names a generator by its architecture and weights: the same from a published file and its conversion.
+    """Identifies a generator by its architecture and weights; the same for a published file and its conversion.
 
     Returns: a SHA-256 of canonical JSON (version 2) and the weights as float32, 64 hexadecimal digits.
     """
@@ -58,13 +59,13 @@ def fingerprint(generator: Generator) -> str:
 
 
 def fingerprint_1(generator: Generator) -> str:
-    """The fingerprint as it was before version 2, which latents, encoders and directions on disk may carry."""
+    """The fingerprint of version 1, which latents, encoders and directions on disk may have."""
     fields = ", ".join(f"{name}={getattr(generator.architecture, name)!r}" for name in FINGERPRINT_FIELDS)
     return _digest(generator, f"Architecture({fields})")
 
 
 def belongs_to(network: str, generator: Generator) -> bool:
-    """Whether a fingerprint found on disk, of either version, is this generator's."""
+    """Whether a fingerprint on disk, of either version, is this generator's."""
     return network in (fingerprint(generator), fingerprint_1(generator))
 
 
@@ -80,7 +81,7 @@ def write_latent(path: Path, latent: Latent, overwrite: bool = False) -> None:
     """Write `path` (.safetensors), whole or not at all.
 
     Raises:
-        OutputError: it exists and may not be overwritten, or cannot be written.
+        OutputError: it exists and `overwrite` is not set, or it cannot be written.
     """
     check_free(path, overwrite)
     header = {"kind": KIND, "space": latent.space, "network": latent.network, "about": json.dumps(latent.about)}
@@ -89,12 +90,13 @@ def write_latent(path: Path, latent: Latent, overwrite: bool = False) -> None:
     write_atomically(path, lambda file: file.write(save(arrays, metadata=header)))
 
 
-def read_latent(path: Path) -> Latent:
+def read_latent(path: str | PathLike[str]) -> Latent:
     """The latent in a file of `write_latent`.
 
     Raises:
-        InputError: it is missing, damaged, or something else.
+        InputError: it is missing, damaged, or another kind of file.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; a latent was expected.", "Make one with `facemorph project`.")
     try:
@@ -102,11 +104,11 @@ def read_latent(path: Path) -> Latent:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         if header.get("kind") != KIND or arrays["w"].ndim != 2 or not np.isfinite(arrays["w"]).all():
-            raise ValueError("it holds no latent")
+            raise ValueError("it contains no latent")
         about = json.loads(header["about"])
         return Latent(arrays.pop("w"), header["space"], header["network"], about, arrays)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is no latent: {error}.", "Make one with `facemorph project`.") from error
+        raise InputError(f"{path} is not a latent: {error}.", "Make one with `facemorph project`.") from error
 
 
 def check_network(latent: Latent, generator: Generator, name: str) -> None:
@@ -115,5 +117,5 @@ def check_network(latent: Latent, generator: Generator, name: str) -> None:
     if latent.w.shape != shape or not belongs_to(latent.network, generator):
         raise InputError(
             f"{name} was made with another network (latents {latent.w.shape}, here {shape}).",
-            "A latent means nothing to another network: project the image again with this one.",
+            "Latents are valid only for their own network: project the image again with this one.",
         )

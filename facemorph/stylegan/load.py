@@ -41,12 +41,13 @@ def build(
     return generator
 
 
-def load_generator(path: Path, device: str | torch.device = "cpu") -> Generator:
+def load_generator(path: str | PathLike[str], device: str | torch.device = "cpu") -> Generator:
     """The generator in a published file (.pkl, .pt) or a converted one (.safetensors with its .json).
 
     Raises:
-        WeightsError: it cannot be read, is no known generator, or asks for what is not allowed.
+        WeightsError: it cannot be read, is of no known format, or asks for something that is not allowed.
     """
+    path = Path(path)
     if is_converted(path):
         return build(*read_converted(path), device)
     description = read_published(path)

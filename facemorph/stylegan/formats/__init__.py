@@ -1,1 +1,1 @@
-"""Readers of published network files, and the one format that is written here. Nothing in a file is run."""
+"""Readers of published network files, and the one format that is written here. No code in a file is run."""

@@ -1,7 +1,7 @@
-"""PyTorch pickles of NVIDIA: StyleGAN2-ADA, and StyleGAN2 as the StyleGAN3 repository writes it.
+"""PyTorch pickles of NVIDIA: StyleGAN2-ADA, and StyleGAN2 of the StyleGAN3 repository.
 
-A pickle is a dictionary with G, D and G_ema; G_ema is the moving average that makes the images. Each
-module is a record of its attributes, parameters, buffers and children.
+A pickle is a dictionary with G, D and G_ema, the moving average of G that is used for images. Each module is a record
+of its attributes, parameters, buffers and children.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from facemorph.errors import RefusedFile
 from facemorph.stylegan.formats.pickle_machine import Budget
-from facemorph.stylegan.formats.stubs import Record
+from facemorph.stylegan.formats.stubs import Record, find_record
 from facemorph.stylegan.formats.weight_source import WeightSource, average_latent, number, slope
 from facemorph.stylegan.networks.architecture import MAX_MAPPING_LAYERS, Architecture, GeneratorWeights
 
@@ -19,7 +19,7 @@ SQRT2 = np.float32(math.sqrt(2))
 
 
 class _Module:
-    """One module's record: its arrays as a `WeightSource`, its plain attributes, its children."""
+    """A module's record: its arrays as a `WeightSource`, its plain attributes, its children."""
 
     def __init__(self, record: Any, place: str, budget: Budget) -> None:
         if not isinstance(record, Record):
@@ -46,11 +46,11 @@ class _Module:
     def whole(self, key: str) -> int:
         value = self.number(key)
         if type(value) is not int:
-            raise RefusedFile(f"{self.place}'s {key} is no whole number")
+            raise RefusedFile(f"{self.place}'s {key} is not an integer")
         return value
 
     def dense(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weight [out, in] and bias [out] of a fully connected layer, gains multiplied in."""
+        """Weight [out, in] and bias [out] of a fully connected layer, with their gains folded in."""
         weight = self.array("weight") * np.float32(self.gain("weight_gain"))
         return weight, self.array("bias") * np.float32(self.gain("bias_gain"))
 
@@ -61,16 +61,22 @@ class _Module:
         return value
 
 
+def find(value: Any) -> Record | None:
+    """The generator's record, if a PyTorch pickle of NVIDIA contains `value`."""
+    record = find_record(value)
+    return record if record is not None and record.kind != "Network" else None
+
+
 def describe(record: Record, budget: Budget) -> GeneratorWeights:
-    """The generator in a StyleGAN2-ADA record.
+    """The generator in a record of `find`.
 
     Raises:
-        Refused: it is none of the known generators.
+        RefusedFile: it is none of the known generators.
     """
     generator = _Module(record, "G_ema", budget)
     synthesis, mapping = generator.child("synthesis"), generator.child("mapping")
     if "b4" not in synthesis.children:
-        raise RefusedFile("its generator is no StyleGAN2 (StyleGAN3's are not run)")
+        raise RefusedFile("its generator is not a StyleGAN2 (StyleGAN3 is not supported)")
     arrays: dict[str, np.ndarray] = {}
     shared = _map(mapping, arrays)
     resolution = synthesis.whole("img_resolution")
@@ -83,7 +89,7 @@ def describe(record: Record, budget: Budget) -> GeneratorWeights:
     const = blocks[0].array("const")
     arrays["synthesis.const"] = const.reshape(1, *const.shape)
     kernel = blocks[-1].array("resample_filter")
-    arrays["synthesis.filter"] = np.outer(kernel, kernel) if kernel.ndim == 1 else kernel  # stored so from 8 taps on
+    arrays["synthesis.filter"] = np.outer(kernel, kernel) if kernel.ndim == 1 else kernel  # so from 8 taps on
     for level, block in enumerate(blocks):
         here = f"synthesis.blocks.{level}."
         for name in ("conv0", "conv1") if level else ("conv1",):
@@ -99,7 +105,7 @@ def describe(record: Record, budget: Budget) -> GeneratorWeights:
     designs = {block.attributes.get("architecture", "skip") for block in blocks}
     slopes = {slope(layer.attributes, "activation") for layer in layers if "activation" in layer.attributes}
     if len(clamps) > 1 or len(designs) > 1 or len(slopes) != 1:
-        raise RefusedFile("its layers differ in conv_clamp, architecture or activation, which is not run")
+        raise RefusedFile("its layers differ in conv_clamp, architecture or activation, which is not supported")
     filter_shape = arrays["synthesis.filter"].shape
     last = arrays.get(f"synthesis.blocks.{levels - 1}.to_rgb.bias")
     architecture = Architecture(
@@ -127,7 +133,7 @@ def describe(record: Record, budget: Budget) -> GeneratorWeights:
 
 
 def _map(mapping: _Module, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The mapping network's arrays; returns its share of the architecture."""
+    """Adds the mapping network's arrays; returns its fields of the architecture."""
     num_layers, latent_size, label_size = (mapping.whole(key) for key in ("num_layers", "z_dim", "c_dim"))
     if not 0 <= num_layers <= MAX_MAPPING_LAYERS:
         raise RefusedFile(f"its mapping network has {num_layers} layers")
@@ -146,7 +152,7 @@ def _map(mapping: _Module, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         slopes.add(slope(layer.attributes, "activation"))
         sizes.append(len(bias))
     if len(slopes) > 1:
-        raise RefusedFile("its mapping layers differ in their activation, which is not run")
+        raise RefusedFile("its mapping layers differ in their activation, which is not supported")
     below = slopes.pop()
     if "w_avg" in mapping.source:
         arrays["w_avg"] = mapping.array("w_avg")
@@ -169,11 +175,3 @@ def _to_rgb(layer: _Module, here: str, arrays: dict[str, np.ndarray]) -> None:
     arrays[here + "weight"] = layer.array("weight") * np.float32(layer.gain("weight_gain"))
     arrays[here + "bias"] = layer.array("bias")
     arrays[here + "affine.weight"], arrays[here + "affine.bias"] = layer.child("affine").dense()
-
-
-def find_generator(value: dict[str, Any]) -> Record | None:
-    """The moving-average generator of a snapshot, or the plain one where there is no average."""
-    for key in ("G_ema", "G"):
-        if isinstance(value.get(key), Record):
-            return value[key]
-    return None

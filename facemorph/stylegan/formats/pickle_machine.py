@@ -1,9 +1,9 @@
 """A pickle machine that can build data and nothing else.
 
-Python's own unpickler imports and calls what a file names. This one is a small stack machine of ours: a
-file may name only what the caller's table holds, and a name stands for a function of ours, never for the
-thing it names. What it cannot do it refuses, by name. Work and memory are bounded by a budget, so that a
-small file cannot ask for much; byte strings stay views of the file, so that a large file costs no copy.
+Python's own unpickler imports and calls what a file names. This one is a small stack machine: a file may use only the
+names in the caller's table, and each stands for a function of ours, never for the object of that name. Anything else is
+refused with a message that names it. A budget bounds steps and memory, also for small files; byte strings stay views of
+the file, so that a large file is not copied.
 
 Protocols 2 to 5 (Python's pickletools.py documents the opcodes).
 """
@@ -18,21 +18,21 @@ from typing import Any
 from facemorph.errors import RefusedFile
 
 MAX_STEPS = 1_000_000  # a training checkpoint with both optimisers needs some 50,000
-MAX_KEY = 1 << 60  # larger whole numbers can be made to collide in a dictionary, for quadratic time
+MAX_KEY = 1 << 60  # larger integers can be chosen to collide in a dictionary, which takes quadratic time
 MAX_NAME_BYTES = 512
 MAX_LONG_BYTES = 255
 
 
 @dataclass
 class Budget:
-    """What is left to one file: steps of the machine, and bytes that may be copied out of it."""
+    """What a file may still use: steps of the machine, and bytes copied out of the file."""
 
     steps: int
     bytes: int
 
     @classmethod
     def for_file(cls, num_bytes: int) -> "Budget":
-        return cls(MAX_STEPS, 4 * num_bytes + (1 << 20))  # protocol 2 copies bytes as text, then back
+        return cls(MAX_STEPS, 4 * num_bytes + (1 << 20))  # protocol 2 copies bytes to text and back
 
     def spend(self, steps: int = 0, num_bytes: int = 0) -> None:
         self.steps -= steps
@@ -40,7 +40,7 @@ class Budget:
         if self.steps < 0:
             raise RefusedFile(f"it takes more than {MAX_STEPS:,} steps to read, as no network does")
         if self.bytes < 0:
-            raise RefusedFile("it unfolds to much more data than it holds, as no network does")
+            raise RefusedFile("it expands to much more data than it contains, as no network does")
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Name:
 
 
 class Stub(abc.ABC):
-    """Stands for an object in the file; `set_state` receives what the file says is inside it."""
+    """Stands for an object in the file; `set_state` receives its state."""
 
     @abc.abstractmethod
     def set_state(self, state: Any) -> None: ...
 
 
 def checked_key(key: Any) -> Any:
-    """A key or a member of a set. Nested tuples are refused: hashing one 100,000 deep overflows C's stack."""
+    """A key of a dictionary or a member of a set. Tuples are refused: hashing one 100,000 deep overflows C's stack."""
     if key is None or isinstance(key, str | bool) or (isinstance(key, int) and abs(key) < MAX_KEY):
         return key
     if isinstance(key, int):
@@ -95,7 +95,7 @@ class PickleMachine:
         """The next pickle's object.
 
         Raises:
-            Refused: it asks for what is not allowed, is cut short or is not a pickle of protocol 2 to 5.
+            RefusedFile: it asks for something that is not allowed, is cut short or is not a pickle of protocol 2 to 5.
         """
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -127,17 +127,17 @@ class PickleMachine:
             raise RefusedFile("it is not a pickle of protocol 2 or later")
         protocol = self.data[self.position + 1]
         if not 2 <= protocol <= 5:
-            raise RefusedFile(f"it is a pickle of protocol {protocol}; 2 to 5 are read")
+            raise RefusedFile(f"it is a pickle of protocol {protocol}; 2 to 5 are supported")
         self.position += 2
 
-    # What the opcodes are made of.
+    # The parts of the opcodes.
 
     def take(self, count: int) -> memoryview:
         """The next `count` bytes, as a view."""
         end = self.position + count
         if end > len(self.data):
             raise RefusedFile(
-                f"it is cut short: {count:,} bytes are announced at byte {self.position:,}, "
+                f"it is cut short: {count:,} bytes are declared at byte {self.position:,}, "
                 f"and the file ends at {len(self.data):,}"
             )
         view = self.data[self.position : end]
@@ -175,13 +175,13 @@ class PickleMachine:
     def extend(self, items: Iterable[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, list):
-            raise RefusedFile("it appends to something that is no list")
+            raise RefusedFile("it appends to something that is not a list")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict):
-            raise RefusedFile("it sets items of something that is no dictionary")
+            raise RefusedFile("it sets items of something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[checked_key(key)] = value
 
@@ -190,7 +190,7 @@ class PickleMachine:
             raise RefusedFile(f"it asks for a memo of {index:,} entries, as no network does")
         value = self.stack[-1]
         if value is _MARK:
-            raise RefusedFile("it is damaged: a group's beginning is no value")
+            raise RefusedFile("it is damaged: a group's beginning is used as a value")
         self.memo[index] = value
 
     def name(self, full: str) -> None:
@@ -203,7 +203,7 @@ class PickleMachine:
     def stack_name(self) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise RefusedFile("it is damaged: a name that is no text")
+            raise RefusedFile("it is damaged: a name that is not text")
         self.name(f"{module}.{name}")
 
     def call(self) -> None:
@@ -233,7 +233,7 @@ class PickleMachine:
     def fill_set(self) -> None:
         items, target = self.since_mark(), self.stack[-1]
         if not isinstance(target, set):
-            raise RefusedFile("it adds to something that is no set")
+            raise RefusedFile("it adds to something that is not a set")
         target.update(checked_key(item) for item in items)
 
 
@@ -243,7 +243,7 @@ def _shown(value: Any) -> str:
 
 def _long(machine: PickleMachine, count: int) -> int:
     if not 0 <= count <= MAX_LONG_BYTES:
-        raise RefusedFile(f"it holds a whole number of {count:,} bytes, as no network does")
+        raise RefusedFile(f"it contains an integer of {count:,} bytes, as no network does")
     return int.from_bytes(machine.take(count), "little", signed=True)
 
 

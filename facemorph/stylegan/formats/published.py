@@ -1,6 +1,12 @@
-"""Reads a published generator, recognised by its content, without running a line of it."""
+"""Reads a published generator, recognised by its content, without running any code in it.
+
+A file is opened as inert records and arrays (`pickle_machine`, `stubs`, `torch_file`). The first of `FORMATS` that
+finds its generator in them describes it.
+"""
 
 import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +15,7 @@ import numpy as np
 from facemorph.errors import RefusedFile, WeightsError
 from facemorph.stylegan.formats import ada, rosinality, tensorflow
 from facemorph.stylegan.formats.pickle_machine import Budget, PickleMachine
-from facemorph.stylegan.formats.stubs import LEGACY_MAGIC, Record, allowed_names, read_legacy
+from facemorph.stylegan.formats.stubs import LEGACY_MAGIC, allowed_names, read_legacy
 from facemorph.stylegan.formats.torch_file import read_zip
 from facemorph.stylegan.networks.architecture import GeneratorWeights
 from facemorph.weights.download import WEB_PAGE_HINT, is_web_page
@@ -19,20 +25,20 @@ EXPECTED = "A StyleGAN, StyleGAN2 or StyleGAN2-ADA .pkl, a rosinality .pt or a c
 
 
 def map_file(path: Path) -> memoryview:
-    """A file's bytes, mapped into memory rather than read.
+    """A file's bytes, memory-mapped.
 
     Raises:
-        WeightsError: it is missing, empty, no plain file, or larger than any published network.
+        WeightsError: it is missing, empty, not a regular file, or larger than any published network.
     """
     if not path.exists():
         raise WeightsError(f"No such file: {path}.", "Check the path; facemorph weights list shows the known names.")
     if not path.is_file():
-        raise WeightsError(f"{path} is no plain file.", EXPECTED)
+        raise WeightsError(f"{path} is not a regular file.", EXPECTED)
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             if size == 0:
-                raise WeightsError(f"{path} is empty.", "Download it anew.")
+                raise WeightsError(f"{path} is empty.", "Download it again.")
             if size > MAX_FILE_BYTES:
                 raise WeightsError(
                     f"{path} has {size / 2**30:.1f} GiB; no published network has more than 4.", EXPECTED
@@ -46,7 +52,7 @@ def read_published(path: Path) -> GeneratorWeights:
     """The generator in a published file.
 
     Raises:
-        WeightsError: it cannot be read, is no known generator, is damaged, or asks for what is not allowed.
+        WeightsError: it cannot be read, is of no known format, is damaged, or asks for something that is not allowed.
     """
     data = map_file(path)
     head = bytes(data[:1024])
@@ -54,29 +60,27 @@ def read_published(path: Path) -> GeneratorWeights:
         raise WeightsError(f"{path} is a web page, not a network.", WEB_PAGE_HINT)
     budget = Budget.for_file(len(data))
     try:
-        with np.errstate(all="ignore"):  # what overflows is refused at the end as not finite
+        with np.errstate(all="ignore"):  # an overflow is refused at the end, as not finite
             description = _describe(_load(data, budget), budget)
     except RefusedFile as refusal:
         raise WeightsError(f"{path} is refused: {refusal}.", _hint(str(refusal))) from refusal
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # An array of another shape, text for a number, and the like: what holds together was read above.
-        raise WeightsError(
-            f"{path} is refused: its network does not hold together ({str(error)[:200]}).", EXPECTED
-        ) from error
+        # An array of another shape, text instead of a number, and the like, in a file that is otherwise intact.
+        raise WeightsError(f"{path} is refused: its network is inconsistent ({str(error)[:200]}).", EXPECTED) from error
     description.origin["file"] = path.name
     return description
 
 
 def _hint(reason: str) -> str:
     if "cut short" in reason:
-        return "The download was probably interrupted: fetch it anew."
+        return "The download was probably interrupted: fetch it again."
     if "asks for" in reason or "calls" in reason:
-        return "Published networks never need it. The file may be hostile: do not open it with other tools."
+        return "No published network needs this. The file may be hostile: do not open it with other tools."
     return EXPECTED
 
 
 def _load(data: memoryview, budget: Budget) -> Any:
-    """The object in a pickle or a torch file of either format, as stubs and views."""
+    """The object in a pickle, or in a torch file of either kind, as inert records and views of the file."""
     if bytes(data[:4]) in (b"PK\x03\x04", b"PK\x05\x06"):
         return read_zip(data, budget)
     machine = PickleMachine(data, allowed_names(budget), budget)
@@ -85,16 +89,28 @@ def _load(data: memoryview, budget: Budget) -> Any:
 
 
 def _describe(value: Any, budget: Budget) -> GeneratorWeights:
-    if isinstance(value, tuple | list) and len(value) == 3 and all(isinstance(part, Record) for part in value):
-        value = value[2]  # (G, D, Gs)
-    if isinstance(value, Record):
-        return (tensorflow if value.kind == "Network" else ada).describe(value, budget)
-    if isinstance(value, dict):
-        generator = ada.find_generator(value)
+    for known in FORMATS.values():
+        generator = known.find(value)
         if generator is not None:
-            return (tensorflow if generator.kind == "Network" else ada).describe(generator, budget)
-        state = rosinality.find_state(value)
-        if state is not None:
-            return rosinality.describe(state, value.get("latent_avg"), budget)
-    kind = value.kind if isinstance(value, Record) else type(value).__name__
-    raise RefusedFile(f"it holds a {kind} and no generator")
+            return known.describe(generator, budget)
+    raise RefusedFile(f"it contains a {type(value).__name__} and no generator")
+
+
+@dataclass(frozen=True)
+class PublishedFormat:
+    """A format of published generators.
+
+    Attributes:
+        find: the generator in the object that a file contains, in any form; None if the file is not of this format.
+        describe: what `find` returned, to the description of the generator. May raise RefusedFile.
+    """
+
+    find: Callable[[Any], Any | None]
+    describe: Callable[[Any, Budget], GeneratorWeights]
+
+
+FORMATS: dict[str, PublishedFormat] = {
+    "TensorFlow: StyleGAN, StyleGAN2 and StyleGAN2-ADA": PublishedFormat(tensorflow.find, tensorflow.describe),
+    "PyTorch: StyleGAN2-ADA, and StyleGAN2 of the StyleGAN3 repository": PublishedFormat(ada.find, ada.describe),
+    "rosinality: also the decoder of e4e and pSp": PublishedFormat(rosinality.find, rosinality.describe),
+}

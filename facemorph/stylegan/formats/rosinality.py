@@ -1,6 +1,7 @@
-"""State dictionaries of rosinality's stylegan2-pytorch, also as the decoder in e4e and pSp checkpoints."""
+"""State dictionaries of rosinality's stylegan2-pytorch, also the decoder in e4e and pSp checkpoints."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,21 @@ from facemorph.stylegan.formats.weight_source import WeightSource, average_laten
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
 
 SQRT2 = np.float32(math.sqrt(2))
-MAPPING_LR = 0.01  # not stored; every published file was made with it
+MAPPING_LR = 0.01  # not stored; every published file has this
 
 
-def find_state(value: dict[Any, Any]) -> dict[str, Any] | None:
-    """The generator's state dictionary in a checkpoint, or None where there is none."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """The generator's state dictionary in a checkpoint, and the checkpoint's latent_avg, None without one."""
+
+    state: dict[str, Any]
+    latent_avg: Any
+
+
+def find(value: Any) -> Checkpoint | None:
+    """The generator, if a checkpoint of rosinality's code, e4e or pSp contains `value`."""
+    if not isinstance(value, dict):
+        return None
     candidates = [value.get(key) for key in ("g_ema", "g", "state_dict")] + [value]
     for state in candidates:
         if not isinstance(state, dict):
@@ -24,17 +35,17 @@ def find_state(value: dict[Any, Any]) -> dict[str, Any] | None:
         for prefix in ("", "module.", "decoder."):
             if f"{prefix}input.input" in state and f"{prefix}conv1.conv.weight" in state:
                 names = [name for name in state if isinstance(name, str) and name.startswith(prefix)]
-                return {name[len(prefix) :]: state[name] for name in names}
+                return Checkpoint({name[len(prefix) :]: state[name] for name in names}, value.get("latent_avg"))
     return None
 
 
-def describe(state: dict[str, Any], average: Any, budget: Budget) -> GeneratorWeights:
-    """The generator of a state dictionary; `average` is the checkpoint's latent_avg, if it has one.
+def describe(checkpoint: Checkpoint, budget: Budget) -> GeneratorWeights:
+    """The generator in a checkpoint of `find`.
 
     Raises:
-        Refused: it is no such generator.
+        RefusedFile: it is not such a generator.
     """
-    source = WeightSource(state, budget)
+    source, average = WeightSource(checkpoint.state, budget), checkpoint.latent_avg
     arrays: dict[str, np.ndarray] = {}
     num_mapping = count(lambda i: f"style.{i}.weight", source, start=1)  # style.0 is the normalisation
     sizes: list[int] = []
@@ -51,7 +62,7 @@ def describe(state: dict[str, Any], average: Any, budget: Budget) -> GeneratorWe
     arrays["synthesis.const"] = source.array("input.input")
     kernel = source.array("convs.0.conv.blur.kernel") if levels > 1 else np.ones((4, 4), np.float32)
     if abs(kernel.sum()) < 1e-6:
-        raise RefusedFile("its up-sampling filter sums to nothing")
+        raise RefusedFile("its up-sampling filter sums to 0")
     arrays["synthesis.filter"] = kernel / kernel.sum()  # stored 4 times as large
     for level in range(levels):
         here = f"synthesis.blocks.{level}."
@@ -76,7 +87,7 @@ def describe(state: dict[str, Any], average: Any, budget: Budget) -> GeneratorWe
         rows = WeightSource({"latent_avg": average}, budget).array("latent_avg")
         rows = rows.reshape(-1, rows.shape[-1]) if rows.ndim else rows.reshape(1, 1)  # e4e repeats it for each layer
         if not np.allclose(rows, rows[:1], atol=1e-5):
-            raise RefusedFile("its average latent differs from layer to layer, which is not run")
+            raise RefusedFile("its average latent differs between layers, which is not supported")
         arrays["w_avg"] = rows[0]
     else:
         arrays["w_avg"] = average_latent(arrays, num_mapping, 0.2, normalize=True)
@@ -118,7 +129,7 @@ def _affine(source: WeightSource, there: str, here: str, arrays: dict[str, np.nd
 
 
 def _noise(source: WeightSource, index: int) -> np.ndarray:
-    """The fixed noise of a layer; the oldest checkpoints have none, and get a seeded one."""
+    """The fixed noise of a layer; seeded noise for the oldest checkpoints, which have none."""
     name = f"noises.noise_{index}"
     if name in source:
         return source.plane(name)

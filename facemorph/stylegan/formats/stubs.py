@@ -1,8 +1,7 @@
-"""What published pickles may name, and what stands for it: views of the file and inert stubs.
+"""The names that published pickles may use, and what stands for each: views of the file and inert stubs.
 
-The list is complete for the files of StyleGAN 1, StyleGAN 2, StyleGAN2-ADA and rosinality's port. Objects
-that would run the source text inside the file (dnnlib's Network, torch_utils' persistent classes) become
-records of their state; the source text is never looked at.
+The list is complete for the files of StyleGAN, StyleGAN2, StyleGAN2-ADA and rosinality's port. Objects that contain
+source code (dnnlib's Network, torch_utils' persistent classes) become records of their state; the code is ignored.
 """
 
 import math
@@ -30,7 +29,7 @@ def item_bytes(dtype: str) -> int:
 
 
 class Storage:
-    """A torch storage: `numel` numbers in a row, to be found in `raw`."""
+    """A torch storage: `numel` numbers in the bytes `raw`."""
 
     def __init__(self, dtype: str, numel: int, raw: memoryview | None = None) -> None:
         self.dtype, self.numel = dtype, numel
@@ -39,32 +38,32 @@ class Storage:
 
     def fill(self, raw: memoryview) -> None:
         if len(raw) != self.numel * item_bytes(self.dtype):
-            raise RefusedFile(f"it announces a storage of {self.numel:,} numbers and holds {len(raw):,} bytes for it")
+            raise RefusedFile(f"it declares a storage of {self.numel:,} numbers and has {len(raw):,} bytes for it")
         self.raw = raw
 
 
 class Dtype(Stub):
-    """A numpy dtype: one plain number a cell, of known byte order."""
+    """A numpy dtype: plain numbers of known byte order."""
 
     def __init__(self, code: str) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([fiu][1248]|b1)", code):
-            raise RefusedFile(f"it holds an array of {str(code)[:80]!r}, which is no plain number")
+            raise RefusedFile(f"it contains an array of {str(code)[:80]!r}, which are not plain numbers")
         self.code = code
 
     def set_state(self, state: Any) -> None:
         order = state[1]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise RefusedFile("it holds an array of records, as no network does")
+            raise RefusedFile("it contains an array of records, as no network does")
         self.code = order.replace("=", "<") + self.code.lstrip("<>|=")
 
 
 @dataclass(eq=False)
 class Array(Stub):
-    """An array or tensor in the file, not yet copied out of it. `numpy()` copies.
+    """An array or tensor in the file. `numpy()` copies it.
 
     Attributes:
-        shape: sides, checked against what the file holds.
-        raw: its bytes, a view of the file (None until the file has said where).
+        shape: checked against the number of bytes.
+        raw: its bytes, a view of the file; None before they are read, and for a tensor in a storage.
     """
 
     shape: tuple[int, ...] = ()
@@ -83,18 +82,18 @@ class Array(Stub):
 
     def _set(self, shape: Any, dtype: Any, raw: Any, order: str) -> None:
         if not isinstance(dtype, Dtype):
-            raise RefusedFile("it holds an array without a dtype")
+            raise RefusedFile("it contains an array without a dtype")
         self.shape, self.dtype, self.raw, self.order = _shape(shape), dtype.code, _bytes(raw), order
         needed = math.prod(self.shape) * item_bytes(self.dtype)
         if needed != len(self.raw):
-            raise RefusedFile(f"it announces an array of shape {self.shape} and holds {len(self.raw):,} bytes for it")
+            raise RefusedFile(f"it declares an array of shape {self.shape} and has {len(self.raw):,} bytes for it")
 
     @property
     def num_bytes(self) -> int:
         return math.prod(self.shape) * item_bytes(self.dtype)
 
     def numpy(self) -> np.ndarray:
-        """A float32 copy for floats, as stored for whole numbers; contiguous, native byte order."""
+        """A copy, of floats as float32, of integers in their own dtype; contiguous, native byte order."""
         if self.storage is not None:
             flat = _flat(self.storage.dtype, self.storage.raw)
             size = flat.dtype.itemsize
@@ -110,7 +109,7 @@ class Array(Stub):
                 view = view.reshape([self.shape[self.axes.index(axis)] for axis in range(len(self.axes))])
                 view = view.transpose(self.axes)
         else:
-            raise RefusedFile("it holds an array without content")
+            raise RefusedFile("it contains an array without data")
         kind = np.float32 if view.dtype.kind == "f" else view.dtype.newbyteorder("=")
         return np.array(view, dtype=kind, order="C")
 
@@ -126,9 +125,9 @@ def _from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 def _shape(value: Any) -> tuple[int, ...]:
     if not isinstance(value, tuple | list) or len(value) > MAX_DIMENSIONS:
-        raise RefusedFile("it announces an array whose shape is no short list of sides")
+        raise RefusedFile("it declares an array whose shape is not a short list of sizes")
     if not all(type(side) is int and 0 <= side < 1 << 40 for side in value):
-        raise RefusedFile(f"it announces an array of shape {str(value)[:80]}")
+        raise RefusedFile(f"it declares an array of shape {str(value)[:80]}")
     return tuple(value)
 
 
@@ -136,12 +135,12 @@ def _bytes(value: Any) -> memoryview:
     if isinstance(value, str):  # Python 2 wrote bytes as text
         value = memoryview(value.encode("latin-1"))
     if not isinstance(value, memoryview):
-        raise RefusedFile("it holds an array whose content is not bytes")
+        raise RefusedFile("it contains an array whose data is not bytes")
     return value
 
 
 class Record(Stub):
-    """Stands for an object that its authors would rebuild by running source text. Only its state is kept."""
+    """Stands for an object that its authors would rebuild by running source code. Only its state is kept."""
 
     def __init__(self, kind: str, state: Any = None) -> None:
         self.kind = kind
@@ -149,14 +148,26 @@ class Record(Stub):
 
     def set_state(self, state: Any) -> None:
         if not isinstance(state, dict):
-            raise RefusedFile(f"it holds a {self.kind} whose state is no dictionary")
+            raise RefusedFile(f"it contains a {self.kind} whose state is not a dictionary")
         self.state: dict[str, Any] = state
 
 
+def find_record(value: Any) -> Record | None:
+    """The generator's record in what a pickle of NVIDIA contains, the moving average if there is one.
+
+    TensorFlow pickles contain (G, D, Gs), PyTorch ones a dictionary with G, D and G_ema; others the generator alone.
+    """
+    if isinstance(value, tuple | list) and len(value) == 3 and all(isinstance(part, Record) for part in value):
+        return value[2]
+    if isinstance(value, dict):
+        value = value.get("G_ema") if isinstance(value.get("G_ema"), Record) else value.get("G")
+    return value if isinstance(value, Record) else None
+
+
 def _persistent(meta: Any, *_: Any) -> Record:
-    """torch_utils.persistence: {type, version, module_src, class_name, state}; module_src is left alone."""
+    """torch_utils.persistence: {type, version, module_src, class_name, state}; module_src is ignored."""
     if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("class_name"), str):
-        raise RefusedFile("it holds a persistent object that is no class")
+        raise RefusedFile("it contains a persistent object that is not a class")
     return Record(meta["class_name"], meta.get("state"))
 
 
@@ -170,7 +181,7 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) 
     if order == "K":
         array.axes = _shape(axes)
         if sorted(array.axes) != list(range(len(array.shape))):
-            raise RefusedFile("it holds an array whose axes are no permutation")
+            raise RefusedFile("it contains an array whose axes are not a permutation")
     return array
 
 
@@ -181,13 +192,13 @@ def _scalar(dtype: Any, raw: Any) -> Array:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Array:
-    """torch's (storage, offset, size, stride): it must lie inside the storage and be no larger than it."""
+    """torch's (storage, offset, size, stride): it must be inside the storage and not larger than it."""
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0:
-        raise RefusedFile("it holds a tensor without a storage")
+        raise RefusedFile("it contains a tensor without a storage")
     shape, strides = _shape(size), _shape(stride)
     last = offset + sum((side - 1) * step for side, step in zip(shape, strides, strict=True))
     if math.prod(shape) > storage.numel or (math.prod(shape) and last >= storage.numel):
-        raise RefusedFile(f"it announces a tensor of shape {shape} in a storage of {storage.numel:,} numbers")
+        raise RefusedFile(f"it declares a tensor of shape {shape} in a storage of {storage.numel:,} numbers")
     return Array(shape, storage.dtype, storage=storage, offset=offset, strides=strides)
 
 
@@ -228,7 +239,7 @@ def _as_bytes(value: Any = b"", *_: Any) -> memoryview:
 
 
 def allowed_names(budget: Budget) -> dict[str, Name]:
-    """Every name that a published file needs, and our stand-in for it. Nothing else may be named."""
+    """Every name that a published file needs, and our stand-in for it. Any other name is refused."""
     mapping = _dictionary(budget)
     table: dict[str, dict[str, Any]] = {
         "collections.OrderedDict": {"build": mapping, "new": dict},
@@ -262,29 +273,29 @@ def allowed_names(budget: Budget) -> dict[str, Name]:
 
 
 def storage_dtype(kind: Any) -> str:
-    """The dtype of `torch.FloatStorage` and its like."""
+    """The dtype of `torch.FloatStorage` and so on."""
     match = re.fullmatch(r"torch\.(?:cuda\.)?(\w+)Storage", kind.full if isinstance(kind, Name) else "")
     if not match or match[1] not in STORAGE_DTYPES:
-        raise RefusedFile("it holds a storage of an unknown kind")
+        raise RefusedFile("it contains a storage of an unknown kind")
     return STORAGE_DTYPES[match[1]]
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """torch.save's old format: pickles of magic, protocol, system, object and storage keys, then storages.
+    """torch.save's old format: pickles of magic, protocol, system, object and storage keys, then the storages.
 
-    The location in a storage's id (a device) is not looked at.
+    The location in a storage's id (a device) is ignored.
 
     Raises:
-        Refused: it is not of that form, or asks for what is not allowed.
+        RefusedFile: it is not of this format, or asks for something that is not allowed.
     """
     storages: dict[str, Storage] = {}
 
     def persistent(identity: Any) -> Storage:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise RefusedFile("it refers to something that is no storage")
+            raise RefusedFile("it refers to something that is not a storage")
         _, kind, key, _, numel, *view = identity
         if not isinstance(key, str) or type(numel) is not int or numel < 0 or any(part is not None for part in view):
-            raise RefusedFile("it holds a storage of unknown form")
+            raise RefusedFile("it contains a storage of unknown form")
         return storages.setdefault(key, Storage(storage_dtype(kind), numel))
 
     machine = PickleMachine(data, allowed_names(budget), budget, persistent)
@@ -292,25 +303,25 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
         raise RefusedFile("it is not a torch file")
     system = machine.load()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise RefusedFile("its numbers are stored big-endian, which is not read")
+        raise RefusedFile("its numbers are big-endian, which is not supported")
     result = machine.load()
     keys = machine.load()
     if not isinstance(keys, list):
-        raise RefusedFile("it is damaged: no list of storages")
+        raise RefusedFile("it is damaged: the list of storages is missing")
     for key in keys:
         if not isinstance(key, str) or key not in storages:
-            raise RefusedFile("it is damaged: a storage that nothing uses")
+            raise RefusedFile("it is damaged: an unused storage")
         storage = storages[key]
         if machine.number("<q") != storage.numel:
-            raise RefusedFile("it is damaged: a storage of another length than announced")
+            raise RefusedFile("it is damaged: a storage of another length than declared")
         storage.fill(machine.take(storage.numel * item_bytes(storage.dtype)))
     if not all(hasattr(storage, "raw") for storage in storages.values()):
-        raise RefusedFile("it is damaged: a storage without content")
+        raise RefusedFile("it is damaged: a storage without data")
     return result
 
 
 def _nested_storage(data: memoryview, budget: Budget) -> Storage:
     storage = read_legacy(data, budget)
     if not isinstance(storage, Storage):
-        raise RefusedFile("a tensor's content is something else than numbers")
+        raise RefusedFile("the data of a tensor is not a storage of numbers")
     return storage

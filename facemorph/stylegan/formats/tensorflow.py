@@ -1,7 +1,7 @@
 """TensorFlow pickles of NVIDIA: StyleGAN, StyleGAN2 (all its configurations) and StyleGAN2-ADA.
 
-A pickle holds (G, D, Gs); Gs is the moving average that makes the images. Axis orders: a dense layer's
-weight is [in, out], a convolution's [height, width, in, out].
+A pickle contains (G, D, Gs); Gs is the moving average of G that is used for images. A dense layer's weight is
+[in, out], a convolution's [height, width, in, out].
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from facemorph.errors import RefusedFile
 from facemorph.stylegan.formats.pickle_machine import Budget
-from facemorph.stylegan.formats.stubs import Array, Record
+from facemorph.stylegan.formats.stubs import Array, Record, find_record
 from facemorph.stylegan.formats.weight_source import WeightSource, average_latent, count, number, slope, taps
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
 
@@ -20,26 +20,32 @@ SQRT2 = math.sqrt(2)
 FUSED_FROM_PX = 128  # StyleGAN 1's fused_scale "auto"
 
 
+def find(value: Any) -> Record | None:
+    """The generator's record, if a TensorFlow pickle of NVIDIA contains `value`."""
+    record = find_record(value)
+    return record if record is not None and record.kind == "Network" else None
+
+
 def describe(network: Record, budget: Budget) -> GeneratorWeights:
-    """The generator in a TensorFlow network's record.
+    """The generator in a record of `find`.
 
     Raises:
-        Refused: it is none of the known generators.
+        RefusedFile: it is none of the known generators.
     """
     source, top, mapping, synthesis = _unpack(network, budget)
-    settings = {**mapping, **synthesis, **top}  # what the top network was given overrides its components'
+    settings = {**mapping, **synthesis, **top}  # those of the top network override its components'
     if "synthesis/4x4/Conv/StyleMod/weight" in source:
         return _StyleGAN1(source, settings).describe()
     if "synthesis/4x4/Conv/mod_weight" in source:
         return _StyleGAN2(source, settings).describe()
     name = str(network.state.get("build_func_name"))[:60]
-    raise RefusedFile(f"its network is built by {name!r} and is no StyleGAN or StyleGAN2 generator")
+    raise RefusedFile(f"its network is built by {name!r} and is not a StyleGAN or StyleGAN2 generator")
 
 
 def _unpack(network: Record, budget: Budget) -> tuple[WeightSource, dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """All variables, the components' under "mapping/" and "synthesis/"; and the three sets of settings."""
+    """All variables, those of the components as "mapping/..." and "synthesis/...", and the three sets of settings."""
     if network.state.get("version") not in (2, 3, 4, 5):
-        raise RefusedFile(f"its network is of version {str(network.state.get('version'))[:20]}; 2 to 5 are read")
+        raise RefusedFile(f"its network is of version {str(network.state.get('version'))[:20]}; 2 to 5 are supported")
     components = network.state.get("components") or {}  # absent in the oldest files
     arrays: dict[str, Array] = {}
     settings = []
@@ -61,7 +67,7 @@ def _unpack(network: Record, budget: Budget) -> tuple[WeightSource, dict[str, An
 
 
 class _Generator:
-    """What both generations share. `gain` multiplies a layer's output after its bias in generation 2 only."""
+    """The common parts of both generations."""
 
     generation: int
     weight_gain: float  # of mapping layers, in the weight
@@ -78,7 +84,7 @@ class _Generator:
         return bool(self.settings.get(key, default))
 
     def scaled(self, name: str, gain: float = 1.0, lrmul: float = 1.0) -> np.ndarray:
-        """A weight with its equalised learning rate multiplied in, axes as stored."""
+        """A weight with its equalised learning rate folded in, axes as stored."""
         weight = self.source.array(name)
         wide = math.prod(weight.shape[:-1])
         return weight * np.float32((gain / math.sqrt(wide) if self.flag("use_wscale", True) else 1.0) * lrmul)
@@ -98,7 +104,7 @@ class _Generator:
         return (weight[::-1, ::-1] if mirrored else weight).transpose(3, 2, 0, 1)  # [out, in, height, width]
 
     def map(self) -> dict[str, Any]:
-        """The mapping network's arrays; returns its share of the architecture."""
+        """Adds the mapping network's arrays; returns its fields of the architecture."""
         source = self.source
         lrmul = number(self.settings, "mapping_lrmul", 0.01)
         sizes: list[int] = []
@@ -162,7 +168,7 @@ class _StyleGAN1(_Generator):
     def describe(self) -> GeneratorWeights:
         for key, run in (("use_styles", True), ("const_input_layer", True)):
             if self.flag(key, run) != run:
-                raise RefusedFile(f"its setting {key} is {not run}, which is not run")
+                raise RefusedFile(f"its setting {key} is {not run}, which is not supported")
         shared = self.map()
         source, arrays = self.source, self.arrays
         arrays["synthesis.const"] = source.array("synthesis/4x4/Const/const")
@@ -205,7 +211,7 @@ class _StyleGAN1(_Generator):
         return self.finish(architecture, "StyleGAN, TensorFlow")
 
     def _is_fused(self, out_px: int) -> bool:
-        """Fused up-sampling stores the kernel mirrored in both axes against up-sample, then convolve."""
+        """Whether up-sampling is fused: the kernel is then stored mirrored in both axes."""
         fused = self.settings.get("fused_scale", "auto")
         return out_px >= FUSED_FROM_PX if fused == "auto" else bool(fused)
 
@@ -220,7 +226,7 @@ class _StyleGAN2(_Generator):
         last = self.resolution
         if "synthesis/ToRGB_lod0/weight" in source:  # configurations B to D, made with progressive growing
             if any(float(source.scalar(name)) != 0 for name in ("lod", "synthesis/lod") if name in source):
-                raise RefusedFile("its progressive growing has not ended, which is not run for StyleGAN2")
+                raise RefusedFile("its progressive growing has not ended, which is not supported for StyleGAN2")
             for part in ("weight", "bias", "mod_weight", "mod_bias"):
                 source.arrays[f"synthesis/{last}x{last}/ToRGB/{part}"] = source.arrays[f"synthesis/ToRGB_lod0/{part}"]
         design = "skip" if "synthesis/4x4/ToRGB/weight" in source else "orig"

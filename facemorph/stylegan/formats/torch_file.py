@@ -1,7 +1,7 @@
-"""torch.save's zip format: one pickle, and each storage as a file of its own. Stored, never compressed.
+"""torch.save's zip format: a pickle, and a file for each storage, all stored without compression.
 
-The zip is read by hand: nothing in it is unpacked, so there is no bomb to defuse, and storages stay views
-of the file.
+The zip directory is read by hand: `zipfile` makes an object for every entry before a limit can be checked, which takes
+gigabytes for a hostile file, and copies what it reads. Here each file in the zip is a view of the memory-mapped file.
 """
 
 import struct
@@ -28,7 +28,7 @@ def entries(data: memoryview) -> dict[str, memoryview]:
     """The files in a zip, by name, as views.
 
     Raises:
-        Refused: it is damaged, compressed or encrypted, or has more entries than any torch file.
+        RefusedFile: it is damaged, compressed or encrypted, or has more entries than any torch file.
     """
     try:
         offset, num_entries = _directory(data)
@@ -52,12 +52,12 @@ def entries(data: memoryview) -> dict[str, memoryview]:
 
 
 def _directory(data: memoryview) -> tuple[int, int]:
-    """Where the directory begins, and how many entries it has."""
+    """The offset of the directory, and its number of entries."""
     tail_start = max(0, len(data) - 22 - MAX_COMMENT)
-    found = bytes(data[tail_start:]).rfind(_END)
-    if found < 0:
+    end_in_tail = bytes(data[tail_start:]).rfind(_END)
+    if end_in_tail < 0:
         raise RefusedFile("it is cut short: a zip without a directory at its end")
-    end = tail_start + found
+    end = tail_start + end_in_tail
     num_entries, _, offset = struct.unpack_from("<HII", data, end + 10)
     locator = end - 20
     if locator >= 0 and bytes(data[locator : locator + 4]) == _LOCATOR64:
@@ -71,7 +71,7 @@ def _directory(data: memoryview) -> tuple[int, int]:
 
 
 def _wide(extra: memoryview, size: int, packed: int, start: int) -> tuple[int, int, int]:
-    """Sizes beyond 32 bits, from the zip64 extra field."""
+    """Sizes and offset, of more than 32 bits from the zip64 extra field."""
     at = 0
     while at + 4 <= len(extra):
         kind, count = struct.unpack_from("<HH", extra, at)
@@ -96,27 +96,27 @@ def read_zip(data: memoryview, budget: Budget) -> Any:
     """The object in a torch zip file.
 
     Raises:
-        Refused: it is no torch file, is damaged, or asks for what is not allowed.
+        RefusedFile: it is not a torch file, is damaged, or asks for something that is not allowed.
     """
     files = entries(data)
     pickles = [name for name in files if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise RefusedFile("it is a zip, but no torch file")
+        raise RefusedFile("it is a zip, but not a torch file")
     root = pickles[0].removesuffix("data.pkl")
     if any(name.startswith(f"{root}code/") for name in files):
-        raise RefusedFile("it is a TorchScript program; only weights are read")
+        raise RefusedFile("it is a TorchScript program; only weights are supported")
     if bytes(files.get(f"{root}byteorder", memoryview(b"little"))) != b"little":
-        raise RefusedFile("its numbers are stored big-endian, which is not read")
+        raise RefusedFile("its numbers are big-endian, which is not supported")
     if len(files[pickles[0]]) > MAX_PICKLE_BYTES:
         raise RefusedFile("its pickle is larger than any network's")
     storages: dict[str, Storage] = {}
 
     def persistent(identity: Any) -> Storage:
         if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
-            raise RefusedFile("it refers to something that is no storage")
-        _, kind, key, _, numel = identity  # the location is a device, and is not looked at
+            raise RefusedFile("it refers to something that is not a storage")
+        _, kind, key, _, numel = identity  # the location (a device) is ignored
         if not isinstance(key, str) or type(numel) is not int or numel < 0:
-            raise RefusedFile("it holds a storage of unknown form")
+            raise RefusedFile("it contains a storage of unknown form")
         if key not in storages:
             dtype = storage_dtype(kind)
             raw = files.get(f"{root}data/{key}")

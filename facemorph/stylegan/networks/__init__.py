@@ -1,1 +1,1 @@
-"""The networks of StyleGAN 1 and 2: an architecture, and modules that run it."""
+"""The networks of StyleGAN and StyleGAN2: the architecture, and the modules that run it."""

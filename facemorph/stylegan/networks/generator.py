@@ -1,4 +1,4 @@
-"""A StyleGAN generator of either generation: z -> w -> truncated latents -> images."""
+"""A StyleGAN or StyleGAN2 generator: z -> w -> truncated latents -> images."""
 
 import contextlib
 import itertools
@@ -15,8 +15,8 @@ from facemorph.stylegan.networks.ops import Noise, normalize
 from facemorph.stylegan.networks.stylegan1 import Synthesis1
 from facemorph.stylegan.networks.stylegan2 import Synthesis2
 
-OWN = "own"  # the truncation that the file's authors apply where nothing is said
-STATISTICS_SEED, STATISTICS_SAMPLES = 123, 10_000  # as stylegan2-ada's projector draws them
+OWN = "own"  # the default truncation of the network's authors
+STATISTICS_SEED, STATISTICS_SAMPLES = 123, 10_000  # as in stylegan2-ada's projector
 
 
 class Mapping(nn.Module):
@@ -38,7 +38,7 @@ class Mapping(nn.Module):
         parts = [z] if self.architecture.latent_size else []
         if self.label is not None and label is not None:
             parts.append(self.label(label))
-        if kind == "embed":  # each by itself; a label always
+        if kind == "embed":  # z and label are normalised separately, the label always
             parts = [*(normalize(part) if normalized else part for part in parts[:-1]), normalize(parts[-1])]
             x = torch.cat(parts, 1)
         else:
@@ -50,7 +50,7 @@ class Mapping(nn.Module):
 
 
 def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """float32 as it says: CUDA's convolutions would round to 10 bits (TF32) where they may."""
+    """float32 without TF32, in which CUDA's convolutions round the mantissa to 10 bits."""
     if device.type != "cuda":
         return contextlib.nullcontext()
     cudnn = torch.backends.cudnn
@@ -75,23 +75,23 @@ class Generator(nn.Module):
         """z [N, latent_size], label [N, label_size] if the network has one -> w [N, w_size], not truncated.
 
         Raises:
-            InputError: z or the label is of another size than the network's, or the label is missing.
+            InputError: z or the label has the wrong size, or the label is missing.
         """
         a = self.architecture
         if z.ndim != 2 or z.shape[1] != a.latent_size:
             raise InputError(f"z is of shape {tuple(z.shape)}; [N, {a.latent_size}] was expected.")
         if a.label_size and (label is None or label.shape != (len(z), a.label_size)):
-            found = "none" if label is None else str(tuple(label.shape))
+            given = "none" if label is None else str(tuple(label.shape))
             raise InputError(
-                f"This network wants a label of shape [{len(z)}, {a.label_size}]; {found} was given.",
+                f"This network is conditional: a label of shape [{len(z)}, {a.label_size}] was expected, not {given}.",
                 "A label is a row of zeros with a 1 at the class.",
             )
         return self.mapping(z, label if a.label_size else None)
 
     def truncate(self, w: torch.Tensor, psi: float | str | None = OWN, cutoff: int | str | None = OWN) -> torch.Tensor:
-        """w [N, w_size] -> latents [N, num_layers, w_size], the first `cutoff` of them pulled to the average.
+        """w [N, w_size] -> latents [N, num_layers, w_size], the first `cutoff` layers truncated towards w_avg.
 
-        psi 1 or None is no truncation. A cutoff of None is none at all in generation 1, all layers in 2.
+        A psi of 1 or None is no truncation. A cutoff of None means no layer in generation 1, all layers in 2.
         Source: Karras et al. 2019, appendix B.
         """
         a = self.architecture
@@ -105,22 +105,22 @@ class Generator(nn.Module):
         return latents
 
     def synthesize(self, latents: torch.Tensor, noise: Noise | str = "const") -> torch.Tensor:
-        """latents [N, num_layers, w_size], as they are -> images [N, channels, R, R], float32, about -1..1.
+        """latents [N, num_layers, w_size] -> images [N, channels, R, R], float32, about -1..1.
 
         Raises:
-            InputError: the latents are of another shape than the network's.
+            InputError: the latents have the wrong shape.
         """
         a = self.architecture
         if latents.ndim != 3 or latents.shape[1:] != (a.num_layers, a.w_size):
             raise InputError(
                 f"Latents are of shape {tuple(latents.shape)}; [N, {a.num_layers}, {a.w_size}] was expected.",
-                "Latents belong to the kind of network that they were made with.",
+                "Latents are valid only for the network that they were made with.",
             )
         with _exact(latents.device):
             return self.synthesis(latents, Noise(noise) if isinstance(noise, str) else noise)
 
     def compile_synthesis(self) -> None:
-        """Have torch compile the synthesis network at its first use: a minute or two, once for each batch size.
+        """Compile the synthesis network (torch.compile) at its first use: 1 to 2 minutes for each batch size.
 
         On CUDA with CUDA graphs.
         """
@@ -128,13 +128,13 @@ class Generator(nn.Module):
         self.synthesis.compile(mode="reduce-overhead" if on_cuda else None)
 
     def use_half(self) -> None:
-        """float16 in the upper layers: for GPUs. The image stays within one grey level of float32's.
+        """float16 in the upper layers, for GPUs. Images differ by at most one grey level from float32.
 
         Raises:
-            InputError: the network is a StyleGAN, whose normalisation makes more of the error than that.
+            InputError: the network is a StyleGAN, whose normalisation amplifies the error.
         """
         if isinstance(self.synthesis, Synthesis1):
-            raise InputError("float16 is for StyleGAN2; in StyleGAN it is off by more than a grey level.")
+            raise InputError("float16 is for StyleGAN2; in StyleGAN images would differ by more than one grey level.")
         self.synthesis.use_half()
 
     def forward(
@@ -150,13 +150,16 @@ class Generator(nn.Module):
         return self.synthesize(self.truncate(self.map(z, label), psi, cutoff), noise)
 
     def z_from_seeds(self, seeds: Sequence[int]) -> torch.Tensor:
-        """The z that NVIDIA's tools draw for each seed: [N, latent_size]."""
+        """The z of each seed, as in NVIDIA's tools: [N, latent_size]."""
         rows = [np.random.RandomState(seed).randn(self.architecture.latent_size) for seed in seeds]
         return torch.from_numpy(np.array(rows, np.float32)).to(self.w_avg.device)
 
     @torch.inference_mode()
     def latent_statistics(self) -> tuple[torch.Tensor, float]:
-        """Mean [w_size] and spread of w over 10,000 seeded z, as in stylegan2-ada's projector."""
+        """Mean [w_size] and std of w over 10,000 seeded z, as in stylegan2-ada's projector.
+
+        The std is the RMS distance from the mean (not per number).
+        """
         random = np.random.RandomState(STATISTICS_SEED)
         z = random.randn(STATISTICS_SAMPLES, self.architecture.latent_size).astype(np.float32)
         w = self.map(torch.from_numpy(z).to(self.w_avg.device))

@@ -1,9 +1,9 @@
-"""The operations of both generations, on channels-last images, without compiled extensions.
+"""The operations of both generations on channels-last tensors, without compiled extensions.
 
 Filters follow NVIDIA's convention: they are convolved, not correlated, so an asymmetric one acts mirrored.
 
-What is in place here is memory, not style: at 1024 px every new image of activations costs a pass of page faults,
-several times the arithmetic.
+Operations are in place where possible: at 1024 px, allocating a new tensor of activations takes several times as long
+as the arithmetic, because of page faults.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def kernel_2d(taps: torch.Tensor) -> torch.Tensor:
 def depthwise(
     x: torch.Tensor, kernel: torch.Tensor, pads: tuple[int, int], bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Convolve every channel with one filter [h, w], zero-padded by `pads` before and after in both axes."""
+    """Convolve every channel with a filter [h, w], zero-padded by `pads` before and after on both axes."""
     channels = x.shape[1]
     weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape).contiguous()
     if pads[0] != pads[1]:
@@ -39,12 +39,12 @@ def depthwise(
 def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Zeros between the pixels, then the filter [n, n] with gain 4: [N, C, H, W] -> [N, C, 2H, 2W].
 
-    In one step: a transposed convolution of each channel.
+    As one depthwise transposed convolution.
     """
     channels, height, width = x.shape[1:]
     taps = kernel.shape[-1]
     weight = (4 * kernel).to(x.dtype).expand(channels, 1, taps, taps)
-    begin, end = taps - 1 - (taps + 1) // 2, (taps + 1) // 2 - 1  # how much sticks out before and after
+    begin, end = taps - 1 - (taps + 1) // 2, (taps + 1) // 2 - 1  # extra pixels before and after
     crop = min(begin, end)
     y = F.conv_transpose2d(x, weight, stride=2, padding=crop, groups=channels)  # [N, C, 2H + ., 2W + .]
     return y[:, :, begin - crop : begin - crop + 2 * height, begin - crop : begin - crop + 2 * width]
@@ -57,7 +57,7 @@ def up_convolve(
 
     Args:
         x: [N, in, H, W].
-        weight: [out, in, 3, 3], as StyleGAN2-ADA stores it (mirrored against up-sample, then convolve).
+        weight: [out, in, 3, 3], as stored by StyleGAN2-ADA (mirrored, compared with up-sampling and convolving).
         kernel: [n, n], sum 1.
 
     Returns: [N, out, 2H, 2W].
@@ -70,7 +70,7 @@ def up_convolve(
 def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
     """StyleGAN's "nearest neighbour, then convolve 3x3" as one transposed convolution of stride 2, padding 1.
 
-    Each pixel becomes 2x2 equal ones, so its footprint is the mirrored kernel summed over four shifts.
+    Each pixel becomes 2x2 equal ones, so the kernel is the mirrored one summed over four shifts.
     weight: [out, in, 3, 3] -> [in, out, 4, 4].
     """
     padded = F.pad(weight.flip(2, 3), (1, 1, 1, 1))  # [out, in, 5, 5]
@@ -79,8 +79,8 @@ def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
 
 
 def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Every channel of every image to mean 0 and deviation 1, then `scale` and `shift` [N, C] ("AdaIN")."""
-    if len(x) == 1:  # of one image, batch norm is the same thing in half the passes
+    """Instance norm (mean 0 and std 1 in each channel of each image), then `scale` and `shift` [N, C] ("AdaIN")."""
+    if len(x) == 1:  # batch norm of a single image is the same, in half the passes over memory
         return F.batch_norm(x, None, None, scale[0], shift[0], training=True, eps=EPSILON)
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)  # [N, C]
     scale = scale * (variance + EPSILON).rsqrt()
@@ -88,7 +88,7 @@ def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tens
 
 
 def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """x * scale + shift, both [N or 1, C]; in the memory of x where no gradient needs it."""
+    """x * scale + shift, both [N or 1, C]; in place without gradients."""
     scale, shift = scale[:, :, None, None].to(x.dtype), shift[:, :, None, None].to(x.dtype)
     return torch.addcmul(shift, x, scale) if torch.is_grad_enabled() else torch.addcmul(shift, x, scale, out=x)
 
@@ -100,7 +100,7 @@ def clamp(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
 
 
 def image_by_image(x: torch.Tensor) -> bool:
-    """Is it cheaper to take the images of a batch one after the other? On a CPU, from where they fill its caches."""
+    """Whether a batch is processed faster image by image: on a CPU, once an image fills its caches."""
     return len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0].numel() >= 1 << 20
 
 
@@ -109,17 +109,17 @@ MODES = ("const", "none", "random")
 
 @dataclass(frozen=True)
 class Noise:
-    """`mode`: "const", the file's own; "none"; "random", anew for every image, from `random` if given."""
+    """`mode`: "const", the noise in the file; "none"; "random", new for every image, from `random` if given."""
 
     mode: str = "const"
     random: torch.Generator | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"noise mode {self.mode!r}; {', '.join(MODES)} are known")
+            raise ValueError(f"unknown noise mode {self.mode!r}; choose from {', '.join(MODES)}")
 
     def plane(self, stored: torch.Tensor, num_images: int) -> torch.Tensor | None:
-        """The noise of one layer: [H, W], or [N, 1, H, W] where random; None for none."""
+        """The noise of one layer: [H, W], or [N, 1, H, W] if random; None for none."""
         if self.mode == "none":
             return None
         if self.mode == "const":

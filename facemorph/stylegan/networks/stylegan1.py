@@ -35,7 +35,7 @@ class Layer(nn.Module):
         self.register_buffer("doubled", None, persistent=False)
 
     def prepare(self) -> None:
-        """Compute from the weights what stays the same from image to image."""
+        """Precompute what depends on the weights alone."""
         if self.up and self.weight is not None:
             self.doubled = doubling_kernel(self.weight.detach()).contiguous(memory_format=torch.channels_last)
         elif self.weight is not None:
@@ -70,7 +70,7 @@ class Layer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """1x1 convolution to colours, in raw network range."""
+    """1x1 convolution to RGB."""
 
     def __init__(self, wide: int, image_channels: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ToRGB(nn.Module):
 
 
 class Synthesis1(nn.Module):
-    """A learned constant of 4x4 px, then two layers a resolution."""
+    """A learned constant of 4x4 px, then two layers per resolution."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -100,15 +100,15 @@ class Synthesis1(nn.Module):
         )
 
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """latents [N, num_layers, w_size] -> images [N, channels, R, R] in raw network range."""
+        """latents [N, num_layers, w_size] -> images [N, channels, R, R], about -1..1."""
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._from(0, x, latents, noise)
 
     def _from(self, first: int, x: torch.Tensor, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """The image that layer `first` and those after it make of x, its input."""
+        """The image from the input x of layer `first` on."""
         whole, part = int(self.architecture.lod), self.architecture.lod % 1
         last = self.architecture.num_layers - 2 * whole - 1
-        before = x  # what the last but one resolution made
+        before = x  # output of the resolution before the last
         for index in range(first, last + 1):
             if index % 2 == 0:
                 before = x
@@ -117,7 +117,7 @@ class Synthesis1(nn.Module):
                     return torch.cat([self._from(index, *one, noise) for one in each])
             x = self.layers[index](x, latents[:, index], noise)
         image = self.to_rgb[str(whole)](x)
-        if part:  # progressive growing was under way: part of the image comes from the resolution below
+        if part:  # during progressive growing the image is blended with that of the resolution below
             coarse = self.to_rgb[str(whole + 1)](before)
             image = torch.lerp(image, _nearest(coarse, 2), part)
         return _nearest(image, 1 << whole)

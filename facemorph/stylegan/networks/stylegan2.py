@@ -11,7 +11,7 @@ from facemorph.stylegan.networks.architecture import Architecture
 from facemorph.stylegan.networks.ops import EPSILON, Noise, clamp, image_by_image, scale_shift, up_convolve, upsample
 
 HALF_FROM_PX = 64
-SQRT2 = math.sqrt(2)  # the gain of the activation; in biases and noise strengths it is multiplied in already
+SQRT2 = math.sqrt(2)  # gain of the activation; already folded into biases and noise strengths
 
 
 class Layer(nn.Module):
@@ -23,7 +23,7 @@ class Layer(nn.Module):
     def __init__(self, architecture: Architecture, wide: int, out: int, resolution: int, up: bool) -> None:
         super().__init__()
         self.architecture, self.resolution, self.up = architecture, resolution, up
-        self.dtype = torch.float32  # of the image and its convolution
+        self.dtype = torch.float32  # of activations and convolution
         self.weight = nn.Parameter(torch.empty(out, wide, 3, 3))
         self.bias = nn.Parameter(torch.empty(out))
         self.affine = nn.Linear(architecture.w_size, wide)
@@ -32,9 +32,9 @@ class Layer(nn.Module):
         self.register_buffer("energy", None, persistent=False)
 
     def prepare(self) -> None:
-        """Compute from the weights what stays the same from image to image."""
+        """Precompute what depends on the weights alone."""
         self.energy = self.weight.detach().square().sum((2, 3))  # [out, in]
-        weight = self.weight.detach().transpose(0, 1) if self.up else self.weight.detach()  # as it is convolved
+        weight = self.weight.detach().transpose(0, 1) if self.up else self.weight.detach()  # axes of the convolution
         weight = weight.contiguous(memory_format=torch.channels_last)
         self.weight.data = weight.transpose(0, 1) if self.up else weight
 
@@ -45,11 +45,11 @@ class Layer(nn.Module):
             energy = self.weight.square().sum((2, 3))
         demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
         x = x.to(self.dtype)
-        if len(x) == 1 and self.weight.numel() < x.numel():  # modulate whichever is smaller
+        if len(x) == 1 and self.weight.numel() < x.numel():  # modulate the weight or the image, whichever is smaller
             weight = self.weight * (demodulation.T * style)[:, :, None, None]
             x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
         else:
-            if x.dtype == torch.float16:  # whose largest number is 65,504
+            if x.dtype == torch.float16:  # avoids overflow above 65,504
                 peak = style.abs().amax(1, keepdim=True)
                 style, demodulation = style / peak, demodulation * peak
             x = x * style[:, :, None, None].to(x.dtype)
@@ -67,7 +67,7 @@ class Layer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to colours, without demodulation, in raw network range."""
+    """Modulated 1x1 convolution to RGB, without demodulation."""
 
     def __init__(self, architecture: Architecture, wide: int) -> None:
         super().__init__()
@@ -79,12 +79,12 @@ class ToRGB(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         weight = self.weight[:, :, 0, 0] * self.affine(w)[:, None]  # [N, 3, C]
         pixels = x.float().permute(0, 2, 3, 1).flatten(1, 2)  # [N, H * W, C]
-        colours = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))  # [N, H * W, 3]
-        return clamp(colours.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), self.architecture.clamp)
+        rgb = torch.baddbmm(self.bias, pixels, weight.transpose(1, 2))  # [N, H * W, 3]
+        return clamp(rgb.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), self.architecture.clamp)
 
 
 class Pointwise(nn.Module):
-    """The 1x1 convolution beside a block of the "resnet" design."""
+    """The 1x1 convolution in the skip of a block of the "resnet" design."""
 
     def __init__(self, wide: int, out: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Pointwise(nn.Module):
 
 
 class Block(nn.Module):
-    """One resolution: an up-sampling layer (none at 4 px), a layer, and the way out to colours."""
+    """One resolution: an up-sampling layer (none at 4 px), a layer, and ToRGB."""
 
     def __init__(self, architecture: Architecture, level: int) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class Block(nn.Module):
         noise: Noise,
         kernel: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """latents [N, 3, w], or [N, 2, w] at 4 px: the last one makes the colours."""
+        """latents [N, 3, w], or [N, 2, w] at 4 px, the last one for ToRGB -> activations and the image so far."""
         entry = x
         if self.conv0 is not None:
             x = self.conv0(x, latents[:, 0], noise, kernel)
@@ -125,13 +125,13 @@ class Block(nn.Module):
         if image is not None:
             image = upsample(image, kernel)
         if self.to_rgb is not None:
-            colours = self.to_rgb(x, latents[:, -1])
-            image = colours if image is None else image + colours
+            rgb = self.to_rgb(x, latents[:, -1])
+            image = rgb if image is None else image + rgb
         return x, image
 
 
 class Synthesis2(nn.Module):
-    """A learned constant of 4x4 px, then a block a resolution; neighbouring blocks share a latent."""
+    """A learned constant of 4x4 px, then a block per resolution; adjacent blocks share a latent."""
 
     filter: torch.Tensor
 
@@ -142,14 +142,14 @@ class Synthesis2(nn.Module):
         self.blocks = nn.ModuleList(Block(architecture, level) for level in range(len(architecture.channels)))
 
     def forward(self, latents: torch.Tensor, noise: Noise) -> torch.Tensor:
-        """latents [N, num_layers, w_size] -> images [N, channels, R, R] in raw network range."""
+        """latents [N, num_layers, w_size] -> images [N, channels, R, R], about -1..1."""
         x = self.const.expand(len(latents), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._from(0, x, None, latents, noise)
 
     def _from(
         self, first: int, x: torch.Tensor, image: torch.Tensor | None, latents: torch.Tensor, noise: Noise
     ) -> torch.Tensor:
-        """The image that block `first` and those after it make of x and the image so far, its input."""
+        """The image from the inputs of block `first` on: activations x, and the image so far."""
         for level in range(first, len(self.blocks)):
             if image_by_image(x):
                 images = [None] * len(x) if image is None else image.split(1)
@@ -157,7 +157,7 @@ class Synthesis2(nn.Module):
                 return torch.cat([self._from(level, *one, noise) for one in each])
             part = latents[:, max(2 * level - 1, 0) : 2 * level + 2]
             x, image = self.blocks[level](x, image, part, noise, self.filter)
-        assert image is not None  # the last block always makes one
+        assert image is not None  # the last block always has a ToRGB
         return image
 
     def layers(self) -> Iterator[Layer]:
@@ -168,7 +168,7 @@ class Synthesis2(nn.Module):
             layer.prepare()
 
     def use_half(self) -> None:
-        """float16 from `HALF_FROM_PX` on: on GPUs for speed; the image stays within a grey level."""
+        """float16 from `HALF_FROM_PX` on, for speed on GPUs; images differ by at most one grey level."""
         for layer in self.layers():
             if layer.resolution >= HALF_FROM_PX:
                 layer.dtype = torch.float16
