@@ -208,13 +208,13 @@ def test_collapse_and_a_d_that_wins_are_said_while_they_happen(
 ) -> None:
     """Steps that are far too large do both; which comes first is up to the seed."""
     seen: set[str] = set()
-    for seed in range(6):
+    for seed in range(1, 9):
         caplog.clear()
         with caplog.at_level(logging.WARNING, "facemorph"):
-            train(tiny(faces, every=25, steps=700, learning_rate=5e-2, seed=seed), tmp_path / str(seed))
+            train(tiny(faces, every=15, steps=310, learning_rate=0.2, seed=seed), tmp_path / str(seed))
         for record in caplog.records:
             text = record.getMessage()
-            assert int(text.split()[1].strip(":")) <= 700
+            assert int(text.split()[1].strip(":")) <= 310
             seen |= {word for word in ("D has been certain", "nearly one image") if word in text}
         if len(seen) == 2:
             return
