@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS
 from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
+from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS
 
 
 @click.command(short_help="Find portraits in a StyleGAN's latent space.")
@@ -31,9 +31,9 @@ def project(
 ) -> None:  # fmt: skip
     """Find each of IMAGES in the latent space of a StyleGAN, so that it can be mixed and changed there.
 
-    The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images side by
-    side, and a report. Running it again goes on with what is not done yet. Several processes share the images where
-    RANK and WORLD_SIZE are set, as torchrun sets them.
+    The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images
+    side by side, and a report. Running it again goes on with what is not done yet. Several processes share the images
+    where RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph project a.jpg b.jpg

@@ -10,7 +10,6 @@ import click
 
 from facemorph.cli.options import PATH
 
-
 PRESETS = ["instant", "fast", "balanced", "best"]
 LOSSES = ["auto", "vgg16", "imagenet", "pixel", "perceptual"]
 LOSS_HELP = (

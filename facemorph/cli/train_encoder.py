@@ -34,7 +34,9 @@ def train_encoder(
     settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
     from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = train(chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress)
+    path, marks = train(
+        chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress
+    )
     click.echo(
         f"{path}: on images it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
         f"what the generator makes of its guesses has {marks['psnr_db']} dB."

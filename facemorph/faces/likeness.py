@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from facemorph.faces.descriptor_network import load_resnet
 from facemorph.faces.descriptors import CHIP_SIZE_PX, face_chip
 
+
 class Likeness(torch.nn.Module):
     """Descriptors of faces that lie at known places: `grid` [N or 1, 150, 150, 2], as shares from -1 to 1."""
 

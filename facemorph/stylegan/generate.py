@@ -79,6 +79,8 @@ def write_grid(
     how: Sampling,
     *,
     columns: int | None = None,
+    size_px: int | None = None,
+    least_px: int = 0,
     overwrite: bool = False,
     progress: bool = False,
 ) -> None:
@@ -98,7 +100,9 @@ def write_grid(
     side = size_px or max(resolution, least_px)
     if len(seeds) * max(side, resolution) ** 2 > MAX_GRID_PIXELS:
         most = MAX_GRID_PIXELS // max(side, resolution) ** 2
-        raise InputError(f"{len(seeds)} images of {max(side, resolution)} px are too many for one grid; at most {most}.")
+        raise InputError(
+            f"{len(seeds)} images of {max(side, resolution)} px are too many for one grid; at most {most}."
+        )
     if how.half:
         generator.use_half()
     if how.compiled:

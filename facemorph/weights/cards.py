@@ -85,13 +85,13 @@ NEEDS = {
     "project": Need((FFHQ_NETWORK, *_PERCEPTUAL), "portraits found at 1024 px, compared by LPIPS"),
     "morph": Need((FFHQ_NETWORK, *_PERCEPTUAL), "morphs at 1024 px"),
     "child": Need((FFHQ_NETWORK, *_PERCEPTUAL, *_DIRECTIONS), "children at 1024 px, by age and gender"),
-    "evaluate morph": Need(_PERCEPTUAL, "morphs measured by LPIPS"),
+    "evaluate": Need(_PERCEPTUAL, "morphs measured by LPIPS"),
 }
 
 
 def need(command: str) -> Need:
     """Raises:
-    WeightsError: no such command needs weights.
+    WeightsError: no such command needs published weights.
     """
     if command not in NEEDS:
         raise WeightsError(f"No weights are needed for {command!r}.", f"Known are: {', '.join(NEEDS)}.")

@@ -8,6 +8,7 @@ from typing import Any
 from facemorph.errors import RefusedFile
 
 CROPS = ("ffhq", "eyes")  # as `facemorph.faces.crop` makes them
+FIELDS = ("name", "eye_height", "eye_spacing", "chip")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,12 @@ def from_plain(value: Any) -> Alignment:
     Raises:
         RefusedFile: it is no alignment.
     """
-    if not isinstance(value, dict) or not {"name", "chip"} <= set(value) <= {"name", "chip", "eye_height", "eye_spacing"}:
+    if not isinstance(value, dict) or not {"name", "chip"} <= set(value) <= {
+        "name",
+        "chip",
+        "eye_height",
+        "eye_spacing",
+    }:
         raise RefusedFile("its alignment is not described as this version knows it")
     alignment = Alignment(
         value["name"], value.get("eye_height"), value.get("eye_spacing"), tuple(value["chip"])
