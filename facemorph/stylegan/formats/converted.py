@@ -46,13 +46,15 @@ def write_converted(path: Path, description: GeneratorWeights, overwrite: bool =
     for existing in (path, json_beside(path)):
         check_free(existing, overwrite)
     with replacing(path) as temporary:
-        save_file(_halved(description.arrays) if half else description.arrays, temporary)
+        save_file(_stored(description.arrays, half), temporary)
     weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     write_text(json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights}))
 
 
-def _halved(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array.astype(np.float16) if array.size > SMALL else array for name, array in arrays.items()}
+def _stored(arrays: dict[str, np.ndarray], half: bool) -> dict[str, np.ndarray]:
+    """As safetensors wants them: in the order of their axes, whatever the layout in memory."""
+    kinds = {name: np.float16 if half and array.size > SMALL else np.float32 for name, array in arrays.items()}
+    return {name: np.asarray(array, kinds[name], order="C") for name, array in arrays.items()}
 
 
 def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
