@@ -123,7 +123,8 @@ def main() -> None:
     write_converted(path, read_generator(given.network / "generator.npz"), overwrite=True, half=True)
     generator = load_generator(path)
     saved = torch.load(given.network / "encoder.pt", weights_only=True)
-    encoder = Encoder(EncoderShape(*saved["shape"], saved.get("hidden", 1024))).eval()
+    size_px, num_layers, w_size, width = saved["shape"]
+    encoder = Encoder(EncoderShape(size_px, num_layers, w_size, width, saved.get("hidden", 1024))).eval()
     encoder.load_state_dict(
         {name: one.float() if one.is_floating_point() else one for name, one in saved["state"].items()}
     )

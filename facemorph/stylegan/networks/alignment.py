@@ -34,7 +34,7 @@ class Alignment:
             raise RefusedFile(f"its alignment {str(self.name)[:40]!r} is none of {', '.join(CROPS)}")
         eyes = (self.eye_height, self.eye_spacing)
         if self.name == "eyes":
-            holds = all(_number(value) and 0.05 <= value <= 0.95 for value in eyes)
+            holds = all(value is not None and _number(value) and 0.05 <= value <= 0.95 for value in eyes)
         else:
             holds = eyes == (None, None)
         holds = holds and type(self.chip) is tuple and len(self.chip) == 3 and all(map(_number, self.chip))
