@@ -1,12 +1,12 @@
 """The ways to morph one face into another, by name. To add one: a function here that returns a `Morph`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from facemorph.animation import Morph
 from facemorph.errors import InputError
-from facemorph.stylegan.projection.config import ProjectionConfig
+from facemorph.stylegan.projection.config import ProjectionConfig, load_projection_config
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class MorphOptions:
     Attributes:
         steps, frames: of the stills and of the film, noted in the manifest.
         size_px, face_only, detector: landmarks: side of the images; change the inner face alone; "cnn", "hog", ...
-        network, projection, latents, aligned, device: stylegan: which network, how portraits are projected into it,
-            the folder that keeps the latents, whether the portraits are aligned already, and where it runs.
+        network, projection, latents, aligned, device: stylegan: which network (empty: the best on this machine), how
+            portraits are projected into it (None: the preset "balanced"), the folder that keeps the latents, whether
+            the portraits are aligned already, and where it runs.
         interpolation: stylegan, dcgan: "lerp" straight, or "slerp" around the average.
         layers: stylegan: which of coarse, middle and fine change; empty: all.
         run, seed: dcgan: the folder of a trained run, and the seed of the search's starts.
@@ -29,7 +30,7 @@ class MorphOptions:
     face_only: bool = False
     detector: str = "cnn"
     network: str | Path = ""
-    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+    projection: ProjectionConfig | None = None
     latents: Path = Path("projected")
     aligned: bool = False
     device: str | None = None
@@ -51,11 +52,14 @@ def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: boo
 def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Through a generator's latent space. Raises as `facemorph.stylegan.editing.morph.latent_morph`."""
     from facemorph.stylegan.editing.morph import LatentMorphSettings, latent_morph
+    from facemorph.stylegan.load import default_network
 
     o = options
     settings = LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers)
+    network = o.network or default_network()
+    projection = o.projection or load_projection_config("balanced", network=network)
     return latent_morph(
-        first, second, o.network, settings, o.projection,
+        first, second, network, settings, projection,
         latents=o.latents, aligned=o.aligned, device=o.device, progress=progress,
     )  # fmt: skip
 

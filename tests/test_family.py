@@ -96,21 +96,21 @@ def test_a_run_gives_back_its_own_pictures_and_walks_between_them(home: Path) ->
     assert missing.exit_code == 2 and "--run" in missing.output
 
 
-def test_without_a_network_the_plain_line_morphs_by_landmarks_and_says_so(home: Path) -> None:
+def test_options_of_the_landmark_morph_choose_it(home: Path) -> None:
     astronaut = data.astronaut()[:300, 60:400]
     write_image(home / "a.png", astronaut)
     write_image(home / "b.png", np.ascontiguousarray(astronaut[:, ::-1]))
     result = CliRunner().invoke(main, ["morph", "a.png", "b.png", "--size", "64", "--steps", "2", "--frames", "2"])
     assert result.exit_code == 0, result.output
-    assert "By landmarks: the network stylegan1-ffhq-1024 is not on this machine" in result.output
     assert read_jsonl(home / "morphs" / "a-b" / "manifest.jsonl")[0]["method"] == "landmarks"
 
 
 def test_a_named_network_that_is_not_here_is_explained(home: Path) -> None:
     for command in (("morph", "--method", "stylegan"), ("child",)):
-        result = run(command[0], "ann.safetensors", "bob.safetensors", *command[1:])
+        named = (*command[1:], "--network", "stylegan1-ffhq-1024")
+        result = run(command[0], "ann.safetensors", "bob.safetensors", *named)
         assert result.exit_code == 1
-        for text in ("not here yet", "weights fetch", "It belongs to", "--method landmarks"):
+        for text in ("not here yet", "weights fetch", "It belongs to", "--network faces-128"):
             assert text in result.output, result.output
 
 

@@ -199,11 +199,11 @@ def test_a_network_without_finite_pictures_is_told(small: Generator) -> None:
 
 
 def test_presets_load_and_wrong_settings_are_told() -> None:
-    assert [load_projection_config(name).schedule.steps for name in PRESETS] == [100, 300, 450]
+    assert [load_projection_config(name).schedule.steps for name in PRESETS] == [0, 100, 300, 450]
     assert load_projection_config("best").tuning.steps and load_projection_config("fast").search.size_px == 128
     for override, text in (
         ("search.space=z", "search.space should be one of w, w\\+"),
-        ("schedule.steps=0", "schedule.steps should be from 1"),
+        ("schedule.steps=-1", "schedule.steps should be from 0"),
         ("terms.lpip=1", "Did you mean terms.lpips"),
         ("search.noise_maps=3", "search.noise_maps should be true or false"),
     ):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
 from facemorph.cli.projection_options import name_of, projecting
 
 
@@ -29,7 +29,7 @@ from facemorph.cli.projection_options import name_of, projecting
 @output_option(None, "Folder for the results; by default children/<mother>-<father>.")
 @verbosity
 def child(
-    mother: Path, father: Path, network: str, ages: tuple[float, ...], folder: Path | None, output: Path | None,
+    mother: Path, father: Path, network: str | None, ages: tuple[float, ...], folder: Path | None, output: Path | None,
     overwrite: bool, progress: bool, search: Any, **how: Any,
 ) -> None:  # fmt: skip
     """Children of MOTHER and FATHER, two portraits or latents of `facemorph project`: a sheet, images, latents.
@@ -49,8 +49,9 @@ def child(
     target = output or Path("children", f"{name_of(mother)}-{name_of(father)}")
     check_free(target, overwrite)
     family = ChildrenConfig(ages=ages, **how)
+    name = chosen_network(network)
     generator, latents = resolve_latents(
-        [mother, father], network, search.settings, progress=progress, **search.where,
+        [mother, father], name, search.settings(name), progress=progress, **search.where,
         check=lambda generator: check_directions(family, find_directions(folder, generator)),
     )  # fmt: skip
     parents = list(zip(map(name_of, (mother, father)), latents, strict=True))

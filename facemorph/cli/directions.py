@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
@@ -26,7 +26,7 @@ from facemorph.cli.options import PATH, network_option, output_option, seed_opti
 @click.option("--overwrite", is_flag=True, help="Replace directions of the same name in the folder.")
 @verbosity
 def directions(
-    network: str, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
+    network: str | None, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
     progress: bool, **how: Any,
 ) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
@@ -57,7 +57,7 @@ def directions(
         for name in discovery.names:
             check_free(library.direction_path(output, name), overwrite)
     shown_on = read_latent(latent) if latent else None
-    generator = load_generator(find_face_network(network), pick_device(device))
+    generator = load_generator(find_face_network(chosen_network(network)), pick_device(device))
     if shown_on is not None:
         check_network(shown_on, generator, str(latent))
     if existing:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from facemorph.cli.options import NETWORK, PATH, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
 from facemorph.cli.projection_options import name_of, projecting
 
 METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morphs, which loads more
@@ -19,9 +20,9 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morph
     type=click.Choice(METHODS),
     default="auto",
     show_default=True,
-    help="landmarks: both faces are warped to the shape between and dissolved; stylegan: through a network's latent "
-    "space; dcgan: through a trained run's. auto: dcgan with --run, stylegan with --network or where the default "
-    "network is on this machine, otherwise landmarks.",
+    help="stylegan: through a network's latent space; landmarks: both faces are warped to the shape between and "
+    "dissolved; dcgan: through a trained run's latent space. auto: dcgan with --run, landmarks with --size, "
+    "--face-only or --detector, otherwise stylegan.",
 )
 @output_option(None, "Folder for the results; by default morphs/<first>-<second>.")
 @click.option("--steps", type=click.IntRange(2, 100), default=9, show_default=True, help="Stills, both ends included.")
@@ -36,7 +37,7 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morph
     show_default=True,
     help="landmarks: cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
 )
-@click.option("--network", help="stylegan: a network file or a card's name.")
+@network_option
 @click.option("--interpolation", type=click.Choice(["lerp", "slerp"]), default="lerp", show_default=True,
               help="stylegan, dcgan: straight, or around the average.")  # fmt: skip
 @click.option("--layers", type=click.Choice(["coarse", "middle", "fine"]), multiple=True,
@@ -57,12 +58,13 @@ def morph(
 
     \b
     facemorph morph ann.jpg bob.jpg
+    facemorph morph ann.jpg bob.jpg --method landmarks
     facemorph morph ann.jpg bob.jpg --face-only --size 1024 -o morphs/ann-as-bob
     facemorph morph ann.jpg bob.jpg --network stylegan1-ffhq-1024 --interpolation slerp
     facemorph morph ann.jpg bob.jpg --run run/
     """
     folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
-    method = choose(method, network, run) if method == "auto" else method
+    method = choose(run) if method == "auto" else method
     from facemorph.animation import write_morph
     from facemorph.files import check_free
     from facemorph.morphs import METHODS, MorphOptions
@@ -70,9 +72,11 @@ def morph(
     if method == "dcgan" and run is None:
         raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
     check_free(folder, overwrite)
+    if method == "stylegan":
+        network = chosen_network(network)
     where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
     options = MorphOptions(
-        steps, frames, size_px, face_only, detector, network or NETWORK, search.settings,
+        steps, frames, size_px, face_only, detector, network or "", search.settings(network),
         interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
     )  # fmt: skip
     made = METHODS[method](first, second, options, progress)
@@ -82,16 +86,10 @@ def morph(
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} images step_*.jpg")
 
 
-def choose(method: str, network: str | None, run: Path | None) -> str:
+def choose(run: Path | None) -> str:
     """What "auto" stands for."""
     if run is not None:
         return "dcgan"
-    if network is not None:
-        return "stylegan"
-    from facemorph.weights.cache import state
-    from facemorph.weights.cards import card
-
-    if state(card(NETWORK)) == "ready" and state(card("vgg16")) == "ready":
-        return "stylegan"
-    click.echo(f"By landmarks: the network {NETWORK} is not on this machine (see facemorph weights list).", err=True)
-    return "landmarks"
+    context = click.get_current_context()
+    given = (context.get_parameter_source(name) for name in ("size_px", "face_only", "detector"))
+    return "landmarks" if any(source is ParameterSource.COMMANDLINE for source in given) else "stylegan"

@@ -16,7 +16,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 MAX_SEEDS = 10_000
-NETWORK = "stylegan1-ffhq-1024"  # a card's name; the published directions belong to it
 
 
 class _Console(logging.Handler):
@@ -77,9 +76,21 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what 
 
 
 def network_option(command: Command) -> Command:
-    """Adds --network, by default the card that the published directions belong to."""
-    text = "A network file (.pkl, .pt, .safetensors) or a card's name."
-    return click.option("--network", default=NETWORK, show_default=True, help=text)(command)
+    """Adds --network: a name, a path, or None, for which the command takes `chosen_network`."""
+    text = (
+        "A network file (.pkl, .pt, .safetensors) or a card's name. Default: a published FFHQ network, if it and its "
+        "perceptual loss are here; otherwise faces-128, inside the package."
+    )
+    return click.option("--network", help=text)(command)
+
+
+def chosen_network(network: str | None) -> str:
+    """The network where none was named: the best that is ready on this machine; a line of the log tells which."""
+    if network is not None:
+        return network
+    from facemorph.stylegan.load import default_network
+
+    return default_network()
 
 
 def list_settings_option(place: str) -> Callable[[Command], Command]:

@@ -4,55 +4,67 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, list_settings_option, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    chosen_network,
+    list_settings_option,
+    network_option,
+    output_option,
+    seed_option,
+    verbosity,
+)
+from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS
 
 
 @click.command(short_help="Find portraits in a StyleGAN's latent space.")
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @network_option
-@click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-              help="best also tunes the generator to each image.")  # fmt: skip
+@click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
+              help="instant: the encoder's guess; best also tunes the generator to each image.")  # fmt: skip
 @click.option("--config", "name", metavar="FILE", help="A YAML file in place of a preset.")
 @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best. Default: the preset's.")
-@click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16. Default: the preset's.")
+@click.option("--loss", type=click.Choice(LOSSES), help=LOSS_HELP)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
 @list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
-@click.option("--aligned", is_flag=True, help="The images are FFHQ-aligned already.")
+@click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @seed_option("Of the noise maps, where a config optimises them.")
 @click.option("--overwrite", is_flag=True, help="Do again what is done already.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
 def project(
-    images: tuple[Path, ...], network: str, preset: str, name: str | None, space: str | None, loss: str | None,
+    images: tuple[Path, ...], network: str | None, preset: str, name: str | None, space: str | None, loss: str | None,
     overrides: tuple[str, ...], encoder: Path | None, aligned: bool, device: str | None, seed: int, overwrite: bool,
     output: Path, progress: bool,
 ) -> None:  # fmt: skip
     """Find each of IMAGES in the latent space of a StyleGAN, so that it can be mixed and changed there.
 
-    The largest face is aligned first as FFHQ's are. Written are the latent, the reconstruction, both images side by
-    side, and a report. Running it again goes on with what is not done yet. Several processes share the images where
-    RANK and WORLD_SIZE are set, as torchrun sets them.
+    The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images
+    side by side, and a report. Running it again goes on with what is not done yet. Several processes share the images
+    where RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph project a.jpg b.jpg
-    facemorph project a.jpg --loss pixel --preset fast
-    facemorph project faces/*.png --aligned --space w --set schedule.steps=500 -o latents
+    facemorph project a.jpg --preset instant
+    facemorph project faces/man/*.png --aligned
+    facemorph project faces/*.png --aligned --space w --loss pixel --set schedule.steps=500 -o latents
     """
     from facemorph.stylegan.projection.config import load_projection_config
 
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
-    settings = load_projection_config(name or preset, [*chosen, *overrides])  # before torch is loaded
+    known = chosen_network(network)
+    settings = load_projection_config(name or preset, [*chosen, *overrides], known)
     from facemorph.distributed import shard_from_environment
     from facemorph.stylegan.projection.project_images import project_files
+    from facemorph.stylegan.projection.report import summary
 
     share = shard_from_environment()
     latents = project_files(
-        images, output, network, settings, aligned=aligned, overwrite=overwrite, progress=progress and share.rank == 0,
+        images, output, known, settings, aligned=aligned, overwrite=overwrite, progress=progress and share.rank == 0,
         device=device, encoder=encoder, seed=seed, share=share,
     )  # fmt: skip
     mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
     click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} found.")
     for latent in latents:
-        click.echo(f"  {latent.parent / 'side_by_side.png'}")
+        click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")

@@ -10,37 +10,49 @@ import click
 
 from facemorph.cli.options import PATH
 
+PRESETS = ["instant", "fast", "balanced", "best"]
+LOSSES = ["auto", "vgg16", "imagenet", "pixel", "perceptual"]
+LOSS_HELP = (
+    "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0, which pip brings; pixel: neither; auto (or perceptual): "
+    "vgg16 where its weights are here, otherwise imagenet. Default: the preset's."
+)
+ALIGNED_HELP = "The images are aligned already, as the network wants them (`facemorph align` for faces-128)."
+
 
 @dataclass(frozen=True)
 class ProjectionOptions:
-    """`settings` (a Projection), and `where`: the arguments of `resolve_latents` that say where and on what."""
+    """What was asked for, and `where`: the arguments of `resolve_latents` that say where and on what."""
 
-    settings: Any
+    preset: str
+    overrides: tuple[str, ...]
     where: dict[str, Any]
+
+    def settings(self, network: str | None) -> Any:
+        """The ProjectionConfig of a network, which may have presets of its own."""
+        from facemorph.stylegan.projection.config import load_projection_config
+
+        return load_projection_config(self.preset, self.overrides, network or "")
 
 
 def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command receives them as `search`."""
 
-    @click.option("--preset", type=click.Choice(["fast", "balanced", "best"]), default="balanced", show_default=True,
-                  help="How images are searched for in the network.")  # fmt: skip
+    @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
+                  help="How images are searched for in the network; instant: the encoder's guess.")  # fmt: skip
     @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best.")
-    @click.option("--loss", type=click.Choice(["perceptual", "pixel"]), help="pixel needs no VGG16.")
+    @click.option("--loss", type=click.Choice(LOSSES), help=LOSS_HELP)
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps what was searched for.")
-    @click.option("--aligned", is_flag=True, help="The images are FFHQ-aligned already.")
+    @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
     @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
     @functools.wraps(command)
     def wrapped(
         *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
         aligned: bool, device: str | None, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        from facemorph.stylegan.projection.config import load_projection_config
-
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
-        settings = load_projection_config(preset, [*chosen, *overrides])
         where = {"folder": latents, "aligned": aligned, "device": device}
-        return command(*args, search=ProjectionOptions(settings, where), **kwargs)
+        return command(*args, search=ProjectionOptions(preset, (*chosen, *overrides), where), **kwargs)
 
     return wrapped
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import list_settings_option, network_option, output_option, verbosity
+from facemorph.cli.options import chosen_network, list_settings_option, network_option, output_option, verbosity
 
 
 @click.command(short_help="Teach an encoder, from which project starts nearer.")
@@ -18,7 +18,7 @@ from facemorph.cli.options import list_settings_option, network_option, output_o
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")
 @verbosity
 def train_encoder(
-    network: str, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
+    network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
     output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
     """Teach a network to guess the latents of an image at one look, on the generator's own images.
@@ -35,7 +35,9 @@ def train_encoder(
     settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
     from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = train(network, settings, output, device=device, overwrite=overwrite, progress=progress)
+    path, marks = train(
+        chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress
+    )
     click.echo(
         f"{path}: on images it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
         f"what the generator makes of its guesses has {marks['psnr_db']} dB."

@@ -24,39 +24,57 @@ def weights() -> None:
 @weights.command("list")
 @verbosity
 def list_(progress: bool) -> None:
-    """The known weights: what they are, what is here, under which licence.
+    """The known weights: what each command needs, what is inside the package, what is here, what is missing.
 
     \b
     Example:
       facemorph weights list
     """
     from facemorph.weights.cache import cache_folder, state
-    from facemorph.weights.cards import cards
+    from facemorph.weights.cards import NEEDS, cards
 
-    for card in cards().values():
-        size = f", {max(card.size_bytes / 1e6, 0.1):,.{int(card.size_bytes < 1e6)}f} MB" if card.size_bytes else ""
-        click.echo(f"{card.name}  [{state(card)}]\n    {card.title}{size}; {card.licence}\n    For {card.use}.")
+    known = cards()
+    for one in known.values():
+        size = f", {one.size_text}" if one.size_text else ""
+        here = "inside the package" if one.embedded else state(one)
+        click.echo(f"{one.name}  [{here}]\n    {one.title}{size}; {one.licence}\n    For {one.use}.")
+    inside = [one.name for one in known.values() if one.embedded]
+    for command, need in NEEDS.items():
+        if not set(need.cards) <= set(known):
+            continue
+        missing = [known[name] for name in need.cards if state(known[name]) != "ready"]
+        now = f"works now with {inside[0]}; " if inside and command != "evaluate" else ""
+        if missing:
+            listed = ", ".join(f"{one.name} ({one.size_text})" if one.size_text else one.name for one in missing)
+            more = f"for {need.what}, missing: {listed}\n    facemorph weights fetch --for {command}"
+        else:
+            more = f"{need.what}: all is here"
+        click.echo(f"{command}: {now}{more}")
     click.echo(f"Cache: {cache_folder() / 'weights'}")
 
 
 @weights.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--for", "command", metavar="COMMAND", help="All that this command needs for a published network.")
 @verbosity
-def fetch(name: str, progress: bool) -> None:
-    """Download the weights NAME, check them, convert them for quick loading.
+def fetch(name: str | None, command: str | None, progress: bool) -> None:
+    """Download the weights NAME, or all --for a command, check them, convert them for quick loading.
 
     \b
-    Example:
+    Examples:
       facemorph weights fetch stylegan1-ffhq-1024
+      facemorph weights fetch --for child
 
     An interrupted download goes on where it stopped.
     """
     from facemorph.stylegan.load import fetch_ready
-    from facemorph.weights.cards import card
+    from facemorph.weights.cards import card, need
 
-    chosen = card(name)
-    path = fetch_ready(chosen, progress)
-    click.echo(f"{path}\nLicence: {chosen.licence}")
+    if (name is None) == (command is None):
+        raise click.UsageError("Give either a NAME, or --for and a command.")
+    for one in [card(name)] if name else [card(each) for each in need(command or "").cards]:
+        path = fetch_ready(one, progress)
+        click.echo(f"{path}\nLicence: {one.licence}")
 
 
 @weights.command()
@@ -103,9 +121,11 @@ def verify(names: tuple[str, ...], progress: bool) -> None:
 @weights.command()
 @click.argument("file", type=PATH)
 @click.option("-o", "--output", type=PATH, help="Default: FILE with the suffix .safetensors, in this folder.")
+@click.option("--alignment", type=click.Choice(["ffhq", "eyes"]), default="ffhq", show_default=True,
+              help="How the faces lie that it was trained on, as in `facemorph align --crop`.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @verbosity
-def convert(file: Path, output: Path | None, overwrite: bool, progress: bool) -> None:
+def convert(file: Path, output: Path | None, alignment: str, overwrite: bool, progress: bool) -> None:
     """Write a published network FILE (.pkl, .pt) as .safetensors and .json, which load in a second.
 
     \b
@@ -115,5 +135,5 @@ def convert(file: Path, output: Path | None, overwrite: bool, progress: bool) ->
     from facemorph.stylegan.load import convert
 
     output = output or Path(file.stem + ".safetensors")
-    convert(file, output, overwrite)
+    convert(file, output, overwrite, alignment)
     click.echo(f"{output} and {output.with_suffix('.json')}")

@@ -26,12 +26,12 @@ def paper_quad(points: np.ndarray, side_px: float = 0) -> np.ndarray:
     return _quad(points.mean(0), np.array([side_px / 2, 0.0]))
 
 
-def eyes_quad(points: np.ndarray) -> np.ndarray:
-    """The square in which both eyes lie in fixed places: level, and a fixed distance apart."""
+def eyes_quad(points: np.ndarray, height: float = EYE_HEIGHT, spacing: float = EYE_SPACING) -> np.ndarray:
+    """The square in which both eyes lie in fixed places, as fractions of its side: level, and `spacing` apart."""
     left, right = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)
-    x = (right - left) / EYE_SPACING / 2  # half a side
+    x = (right - left) / spacing / 2  # half a side
     y = np.array([-x[1], x[0]])
-    return _quad((left + right) / 2 + y * (1 - 2 * EYE_HEIGHT), x)
+    return _quad((left + right) / 2 + y * (1 - 2 * height), x)
 
 
 def ffhq_quad(points: np.ndarray) -> np.ndarray:

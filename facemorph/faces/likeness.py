@@ -9,10 +9,6 @@ import torch.nn.functional as F
 from facemorph.faces.descriptor_network import load_resnet
 from facemorph.faces.descriptors import CHIP_SIZE_PX, face_chip
 
-# Where dlib's chip lies in an FFHQ-aligned image, as shares from -1 to 1: centre and half its side. Means over 24
-# people; single ones stray by 0.02.
-FFHQ_CHIP = (0.01, 0.2, 0.68)
-
 
 class Likeness(torch.nn.Module):
     """Descriptors of faces that lie at known places: `grid` [N or 1, 150, 150, 2], as shares from -1 to 1."""
@@ -36,9 +32,12 @@ def likeness_at(points: Sequence[np.ndarray], side_px: int) -> Likeness:
     return Likeness(np.stack([chip_places(one, side_px) for one in points]))
 
 
-def likeness_of_aligned() -> Likeness:
-    """For any number of FFHQ-aligned images, whose faces all lie in about the same place."""
-    x, y, half = FFHQ_CHIP
+def likeness_of_aligned(chip: tuple[float, float, float]) -> Likeness:
+    """For any number of aligned images, whose faces all lie in about the same place.
+
+    `chip`: where dlib's chip lies in them, as shares from -1 to 1: centre x, centre y, half its side.
+    """
+    x, y, half = chip
     line = half * ((np.arange(CHIP_SIZE_PX) + 0.5) / CHIP_SIZE_PX * 2 - 1)
     return Likeness(np.stack(np.meshgrid(x + line, y + line), 2)[None])
 

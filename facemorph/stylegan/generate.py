@@ -11,7 +11,7 @@ import torch
 from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.files import check_free
-from facemorph.images import grid, to_uint8, write_image
+from facemorph.images import grid, resize, to_uint8, write_image
 from facemorph.progress import progress_bar
 from facemorph.stylegan.load import find_network, load_generator
 from facemorph.stylegan.networks.generator import OWN, Generator
@@ -79,10 +79,15 @@ def write_grid(
     how: Sampling,
     *,
     columns: int | None = None,
+    size_px: int | None = None,
+    least_px: int = 0,
     overwrite: bool = False,
     progress: bool = False,
 ) -> None:
     """Draw one image a seed with a card's network or a file's, and write them as one grid.
+
+    Args:
+        size_px: side of each image in the grid; None is the network's, but at least `least_px`.
 
     Raises:
         WeightsError: there is no such network, or it cannot be read.
@@ -92,15 +97,19 @@ def write_grid(
     check_free(output, overwrite)
     generator = load_generator(find_network(network), pick_device(how.device))
     resolution = generator.architecture.resolution
-    if len(seeds) * resolution**2 > MAX_GRID_PIXELS:
-        most = MAX_GRID_PIXELS // resolution**2
-        raise InputError(f"{len(seeds)} images of {resolution} px are too many for one grid; at most {most}.")
+    side = size_px or max(resolution, least_px)
+    if len(seeds) * max(side, resolution) ** 2 > MAX_GRID_PIXELS:
+        most = MAX_GRID_PIXELS // max(side, resolution) ** 2
+        raise InputError(
+            f"{len(seeds)} images of {max(side, resolution)} px are too many for one grid; at most {most}."
+        )
     if how.half:
         generator.use_half()
     if how.compiled:
         log.info("Compiling; this takes a minute or two.")
         generator.compile_synthesis()
-    write_image(output, grid(generate_images(generator, seeds, how, progress), columns))
+    images = generate_images(generator, seeds, how, progress)
+    write_image(output, grid([resize(image, side) for image in images], columns))
 
 
 def _label_row(generator: Generator, label: int | None) -> torch.Tensor | None:

@@ -1,15 +1,19 @@
 """From a name or a file, published or converted, to a generator that runs."""
 
+import dataclasses
 import logging
 from os import PathLike
 from pathlib import Path
 
 import torch
 
+from facemorph.embedded import FACES_128
 from facemorph.errors import WeightsError
 from facemorph.files import sha256
+from facemorph.metrics.lpips import is_here
 from facemorph.stylegan.formats.converted import is_converted, read_converted, read_json, write_converted
 from facemorph.stylegan.formats.published import read_published
+from facemorph.stylegan.networks.alignment import ALIGNMENTS
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.weights.cache import (
@@ -60,14 +64,19 @@ def build_description(description: GeneratorWeights, device: str | torch.device 
     return build(description.architecture, tensors, device)
 
 
-def convert(source: Path, target: Path, overwrite: bool = False, **origin: str) -> None:
+def convert(source: Path, target: Path, overwrite: bool = False, alignment: str = "ffhq", **origin: str) -> None:
     """Write a published file as `target` (.safetensors) and its .json. `origin` is noted in the JSON.
+
+    Args:
+        alignment: how the faces lie that it was trained on, by name (`ALIGNMENTS`).
 
     Raises:
         WeightsError: the source is no published generator.
         OutputError: the target exists and may not be overwritten, or cannot be written.
     """
     description = read_published(source)
+    architecture = dataclasses.replace(description.architecture, alignment=ALIGNMENTS[alignment])
+    description = dataclasses.replace(description, architecture=architecture)
     description.origin.update(origin)
     write_converted(target, description, overwrite)
 
@@ -119,6 +128,23 @@ def verify_weights(chosen: Card) -> list[Finding]:
     return findings + verify(chosen, noted.get("sha256"))
 
 
+def default_network() -> str:
+    """The name of the best face network that can be used on this machine at once, told in a line of the log.
+
+    A published FFHQ network, where it and the weights of its perceptual loss are here; otherwise the embedded one.
+    """
+    if is_here():
+        for one in cards().values():
+            if one.kind == "generator" and one.alignment == "ffhq" and state(one) in ("ready", "downloaded"):
+                log.info("Network: %s (%s).", one.name, one.title)
+                return one.name
+    log.info(
+        "Network: %s, inside the package (128 px; research only). A larger one: facemorph weights fetch --for morph",
+        FACES_128,
+    )
+    return FACES_128
+
+
 def find_network(name_or_path: str | PathLike[str]) -> Path:
     """The file to load for a card's name or a path. What was downloaded but not converted is converted now.
 
@@ -147,5 +173,5 @@ def find_face_network(network: str | PathLike[str]) -> Path:
     except WeightsError as error:
         known = cards().get(str(network))
         place = f"It belongs to {published_path(known)}.\n" if known else ""
-        now = "Without any network, this works now: facemorph morph a.jpg b.jpg --method landmarks"
+        now = f"Without it, this works now: --network {FACES_128}"
         raise WeightsError(error.problem, f"{error.hint}\n{place}{now}") from None

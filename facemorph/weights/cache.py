@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from facemorph.embedded import embedded_path
 from facemorph.errors import OutputError, WeightsError
 from facemorph.files import replacing, sha256
 from facemorph.weights.cards import Card, card, cards
@@ -37,6 +38,8 @@ def published_path(card: Card) -> Path:
 
 
 def converted_path(card: Card) -> Path:
+    if card.embedded:
+        return embedded_path(card.name)
     return cache_folder() / "weights" / f"{card.name}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""What is known of each published file: where it comes from, its hash, its licence, what it is for."""
+"""What is known of each weights file: where it comes from, its hash, its licence, what it is for, who needs it."""
 
 import difflib
 import functools
@@ -25,6 +25,9 @@ class Card:
         sha256, size_bytes: None where nobody has published them.
         resolution: side of the images in px; None for what makes none.
         use: what it is for.
+        alignment: of a generator's faces, by name: ffhq or eyes.
+        about_bytes: the size to tell where `size_bytes` is not known for certain.
+        embedded: it is inside the package, and needs no download.
     """
 
     name: str
@@ -38,13 +41,61 @@ class Card:
     licence: str
     resolution: int | None
     use: str
+    alignment: str | None = None
+    about_bytes: int | None = None
+    embedded: bool = False
+
+    @property
+    def size_text(self) -> str:
+        """Such as "325 MB"; empty where it is not known."""
+        size = self.size_bytes or self.about_bytes
+        if not size:
+            return ""
+        about = "" if self.size_bytes else "about "
+        return f"{about}{size / 1e6:,.0f} MB" if size >= 1e6 else f"{about}{max(size / 1e6, 0.01):.2f} MB"
 
     @property
     def by_hand(self) -> str:
+        if self.embedded:
+            return "It comes with the package: install facemorph-toolkit anew."
         return (
             f"By hand: open {self.page} in a browser, download {self.file}, "
             f"then: facemorph weights add {self.file} --name {self.name}"
         )
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a command needs for published networks, beyond what the package brings.
+
+    Attributes:
+        cards: names, the network first.
+        what: what becomes possible.
+    """
+
+    cards: tuple[str, ...]
+    what: str
+
+
+FFHQ_NETWORK = "stylegan1-ffhq-1024"  # the one that published directions belong to
+_PERCEPTUAL = ("vgg16", "lpips-vgg")
+_DIRECTIONS = ("stylegan1-ffhq-direction-age", "stylegan1-ffhq-direction-gender")
+NEEDS = {
+    "generate": Need((FFHQ_NETWORK,), "faces of 1024 px"),
+    "project": Need((FFHQ_NETWORK, *_PERCEPTUAL), "portraits found at 1024 px, compared by LPIPS"),
+    "morph": Need((FFHQ_NETWORK, *_PERCEPTUAL), "morphs at 1024 px"),
+    "child": Need((FFHQ_NETWORK, *_PERCEPTUAL, *_DIRECTIONS), "children at 1024 px, by age and gender"),
+    "evaluate": Need(_PERCEPTUAL, "morphs measured by LPIPS"),
+}
+
+
+def need(command: str) -> Need:
+    """Raises:
+    WeightsError: no such command needs published weights.
+    """
+    if command not in NEEDS:
+        raise WeightsError(f"No weights are needed for {command!r}.", f"Known are: {', '.join(NEEDS)}.")
+    return NEEDS[command]
 
 
 @functools.cache

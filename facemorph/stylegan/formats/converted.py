@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from safetensors.numpy import save_file
@@ -16,6 +17,7 @@ from facemorph.files import check_free, replacing, sha256, write_text
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights, check_shapes, from_json, to_json
 
 MAX_JSON_BYTES = 1 << 20
+SMALL = 4096  # numbers in an array that stays float32 in a file of half precision: averages, biases, styles
 AGAIN = "Convert the published file anew: facemorph weights convert FILE"
 
 
@@ -31,8 +33,10 @@ def is_converted(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def write_converted(path: Path, description: GeneratorWeights, overwrite: bool = False) -> None:
+def write_converted(path: Path, description: GeneratorWeights, overwrite: bool = False, half: bool = False) -> None:
     """Write `path` (.safetensors) and the JSON beside it; each whole or not at all, the JSON last.
+
+    With `half`, arrays of more than `SMALL` numbers are stored as float16: half the size, and a little less exact.
 
     Raises:
         OutputError: it exists and may not be overwritten, is not called .safetensors, or cannot be written.
@@ -42,9 +46,15 @@ def write_converted(path: Path, description: GeneratorWeights, overwrite: bool =
     for existing in (path, json_beside(path)):
         check_free(existing, overwrite)
     with replacing(path) as temporary:
-        save_file(description.arrays, temporary)
+        save_file(_stored(description.arrays, half), temporary)
     weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     write_text(json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights}))
+
+
+def _stored(arrays: dict[str, np.ndarray], half: bool) -> dict[str, np.ndarray]:
+    """As safetensors wants them: in the order of their axes, whatever the layout in memory."""
+    kinds = {name: np.float16 if half and array.size > SMALL else np.float32 for name, array in arrays.items()}
+    return {name: np.asarray(array, kinds[name], order="C") for name, array in arrays.items()}
 
 
 def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
@@ -65,7 +75,7 @@ def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
 
 
 def read_converted(path: Path) -> tuple[Architecture, dict[str, torch.Tensor]]:
-    """The architecture and the tensors, which stay on the disk until they are used.
+    """The architecture and the tensors, float32; what is stored so stays on the disk until it is used.
 
     Raises:
         WeightsError: a file is missing or damaged, or the two do not belong together.
@@ -76,8 +86,8 @@ def read_converted(path: Path) -> tuple[Architecture, dict[str, torch.Tensor]]:
             names = list(file.keys())
             check_shapes(architecture, {name: tuple(file.get_slice(name).get_shape()) for name in names})
             kinds = {file.get_slice(name).get_dtype() for name in names}
-            if kinds != {"F32"}:
-                raise RefusedFile(f"its numbers are {', '.join(sorted(kinds))}; F32 was expected")
-            return architecture, {name: file.get_tensor(name) for name in names}
+            if not kinds <= {"F32", "F16"}:
+                raise RefusedFile(f"its numbers are {', '.join(sorted(kinds))}; F32 or F16 was expected")
+            return architecture, {name: file.get_tensor(name).float() for name in names}
     except (RefusedFile, safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path} is refused: {error}.", AGAIN) from error

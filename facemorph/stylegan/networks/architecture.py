@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from facemorph.errors import RefusedFile
+from facemorph.stylegan.networks.alignment import FFHQ, Alignment, from_plain, to_plain
 
 FORMAT = "facemorph StyleGAN generator"
 FORMAT_VERSION = 1
@@ -56,6 +57,7 @@ class Architecture:
         design: generation 2: "skip", "orig" or "resnet" (Karras et al. 2020, figure 7).
         clamp: generation 2: bound of every layer's output; None for none.
         filter_shape: generation 2: of the up-sampling filter.
+        alignment: how faces lie in its images; published networks have FFHQ's.
     """
 
     generation: int
@@ -82,6 +84,7 @@ class Architecture:
     design: str = "skip"
     clamp: float | None = None
     filter_shape: tuple[int, int] = (4, 4)
+    alignment: Alignment = FFHQ
 
     @property
     def num_layers(self) -> int:
@@ -123,6 +126,7 @@ class Architecture:
         if self.generation == 1:
             needed = {math.floor(self.lod), math.ceil(self.lod)}
             self._require("level of detail", needed <= set(self.to_rgb_lods) <= set(range(levels)))
+        self.alignment.check()
 
     def _require(self, name: str, holds: bool) -> None:
         if not holds:
@@ -220,8 +224,13 @@ def check_shapes(architecture: Architecture, found: dict[str, tuple[int, ...]]) 
 
 
 def to_json(architecture: Architecture, origin: dict[str, Any]) -> str:
+    """FFHQ's alignment is left out: so it was before there was another, and so files without it are read."""
+    fields = dataclasses.asdict(architecture)
+    del fields["alignment"]
+    if architecture.alignment != FFHQ:
+        fields["alignment"] = to_plain(architecture.alignment)
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    return json.dumps({**head, "architecture": dataclasses.asdict(architecture), "origin": origin}, indent=2) + "\n"
+    return json.dumps({**head, "architecture": fields, "origin": origin}, indent=2) + "\n"
 
 
 def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
@@ -235,6 +244,8 @@ def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
         fields: dict[str, Any] = {
             key: tuple(item) if isinstance(item, list) else item for key, item in value["architecture"].items()
         }
+        if "alignment" in fields:
+            fields["alignment"] = from_plain(fields["alignment"])
         architecture = Architecture(**fields)
         architecture.check()
         return architecture, dict(value["origin"])

@@ -8,7 +8,9 @@ from facemorph import config
 from facemorph.config import check_settings, setting
 from facemorph.errors import ConfigError
 
-PRESETS = ("fast", "balanced", "best")
+PRESETS = ("instant", "fast", "balanced", "best")
+LOSSES = ("auto", "vgg16", "imagenet", "pixel")
+OLD_LOSSES = {"perceptual": "auto"}  # names that files of before may hold
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,10 @@ class SearchConfig:
         choices=("w", "w+"),
     )
     loss: str = setting(
-        "perceptual", "pixel leaves LPIPS out, and needs no weights of VGG16", choices=("perceptual", "pixel")
+        "auto",
+        "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0; pixel: neither; auto: vgg16 where its weights are "
+        "here, otherwise imagenet",
+        choices=LOSSES,
     )
     start: str = setting(
         "auto", "an encoder's guess, the nearest of some samples, or the mean; auto: encoder if there is one",
@@ -35,6 +40,8 @@ class SearchConfig:
     batch_size: int = setting(0, "images at a time; 0: 1 on a CPU, on CUDA what fits into 8 GiB", low=0, high=256)
 
     def __post_init__(self) -> None:
+        if self.loss in OLD_LOSSES:
+            object.__setattr__(self, "loss", OLD_LOSSES[self.loss])
         check_settings(self, "search")
 
 
@@ -43,6 +50,7 @@ class ProjectionTerms:
     """The weight of each term of the loss; 0 leaves it out."""
 
     lpips: float = setting(1.0, "LPIPS with VGG16", low=0, high=1e9)
+    features: float = setting(1.0, "distance of ImageNet features, where they stand in for LPIPS", low=0, high=1e9)
     pixels: float = setting(1.0, "log-cosh of pixel differences, mean over a pyramid of sizes", low=0, high=1e9)
     ms_ssim: float = setting(0.1, "1 - structural similarity over several scales", low=0, high=1e9)
     prior: float = setting(0.002, "squared distance of the latent from the mean, 1 for a usual latent", low=0, high=1e9)
@@ -61,7 +69,7 @@ class ProjectionTerms:
 class ScheduleConfig:
     """How the optimisation goes on."""
 
-    steps: int = setting(300, "steps of Adam", low=1, high=100_000)
+    steps: int = setting(300, "steps of Adam; 0: the start as it is", low=0, high=100_000)
     learning_rate: float = setting(0.3, "at its height, as a fraction of the std of one number of w", low=1e-6, high=10)
     from_encoder: float = setting(
         0.33, "times that, where an encoder's guess is the start: it is near already", low=1e-6, high=1
@@ -101,13 +109,21 @@ class ProjectionConfig:
     tuning: TuningConfig = field(default_factory=TuningConfig)
 
 
-def load_projection_config(name: str | Path = "balanced", overrides: Sequence[str] = ()) -> ProjectionConfig:
+def load_projection_config(
+    name: str | Path = "balanced", overrides: Sequence[str] = (), network: str | Path = ""
+) -> ProjectionConfig:
     """A preset by name, or a YAML file; `overrides` are `section.key=value`.
+
+    A preset that was measured on the card `network` (project-NAME-NETWORK.yaml) goes before the one for any network.
 
     Raises:
         ConfigError: as `facemorph.config.load`.
     """
-    return config.load(f"project-{name}" if name in PRESETS else name, overrides, ProjectionConfig)
+    if name in PRESETS:
+        name = f"project-{name}"
+        own = f"{name}-{network}"
+        name = own if (config.SHIPPED / f"{own}.yaml").is_file() else name
+    return config.load(name, overrides, ProjectionConfig)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
+from facemorph import embedded
 from facemorph.errors import InputError
 from facemorph.files import check_free, write_atomically
+from facemorph.stylegan.formats.converted import SMALL
 from facemorph.stylegan.latents import belongs_to, fingerprint, fingerprint_1
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.weights.cache import cache_folder
@@ -25,7 +27,7 @@ from facemorph.weights.cache import cache_folder
 KIND = "facemorph encoder"
 LARGEST_PX = 256  # of the images that it looks at
 POOLED_PX = 4  # side of the feature maps that the heads see
-NECK, HIDDEN = 64, 1024
+NECK = 64
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class EncoderShape:
         size_px: side of the images; larger ones are reduced.
         num_layers, w_size: of the latents.
         width: channels of the first features; each halving of the side doubles them, up to 8 times as many.
+        hidden: numbers that all heads share.
     """
 
     size_px: int
     num_layers: int
     w_size: int
     width: int = 32
+    hidden: int = 1024
 
 
 class Block(nn.Module):
@@ -80,8 +84,9 @@ class Encoder(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1), nn.PReLU(widths[0]))
         self.blocks = nn.ModuleList(Block(*pair) for pair in itertools.pairwise(widths))
         self.necks = nn.ModuleList(nn.Conv2d(width, NECK, 1) for width in widths[-3:])
-        self.hidden = nn.Sequential(nn.Linear(len(self.necks) * NECK * POOLED_PX**2, HIDDEN), nn.PReLU(HIDDEN))
-        self.heads = nn.ModuleList(nn.Linear(HIDDEN, shape.w_size) for _ in range(shape.num_layers))
+        seen = len(self.necks) * NECK * POOLED_PX**2
+        self.hidden = nn.Sequential(nn.Linear(seen, shape.hidden), nn.PReLU(shape.hidden))
+        self.heads = nn.ModuleList(nn.Linear(shape.hidden, shape.w_size) for _ in range(shape.num_layers))
         self.register_buffer("mean", torch.zeros(shape.w_size))
         self.register_buffer("deviation", torch.ones(()))
 
@@ -95,7 +100,7 @@ class Encoder(nn.Module):
             F.adaptive_avg_pool2d(neck(one), POOLED_PX)
             for neck, one in zip(self.necks, features[-len(self.necks) :], strict=True)
         ]
-        hidden = self.hidden(torch.cat(pooled, 1).flatten(1))  # [N, HIDDEN]
+        hidden = self.hidden(torch.cat(pooled, 1).flatten(1))  # [N, hidden]
         offsets = torch.stack([head(hidden) for head in self.heads], 1)  # [N, num_layers, w_size]
         return self.mean + self.deviation * offsets
 
@@ -120,13 +125,29 @@ def encoder_path(network: str) -> Path:
 
 
 def find_encoder(generator: Generator) -> Path:
-    """Where the encoder of a generator lies, also one that was trained before fingerprints had a version."""
-    now, before = encoder_path(fingerprint(generator)), encoder_path(fingerprint_1(generator))
-    return before if before.exists() and not now.exists() else now
+    """Where the encoder of a generator lies: in the cache, also one that was trained before fingerprints had a
+    version, or inside the package. Where there is none: where a trained one would be looked for."""
+    network = fingerprint(generator)
+    now, inside = encoder_path(network), embedded.find(network, "encoder")
+    if now.exists():
+        return now
+    if inside is not None:
+        return inside
+    before = encoder_path(fingerprint_1(generator))
+    return before if before.exists() else now
 
 
-def write_encoder(path: Path, encoder: Encoder, network: str, about: dict[str, Any], overwrite: bool = False) -> None:
+def write_encoder(
+    path: Path,
+    encoder: Encoder,
+    network: str,
+    about: dict[str, Any],
+    overwrite: bool = False,
+    half: bool = False,
+) -> None:
     """Write `path` (.safetensors), whole or not at all; `network` is the generator's fingerprint.
+
+    With `half`, arrays of more than `SMALL` numbers are stored as float16.
 
     Raises:
         OutputError: it exists and may not be overwritten, or cannot be written.
@@ -136,6 +157,8 @@ def write_encoder(path: Path, encoder: Encoder, network: str, about: dict[str, A
         "kind": KIND, "network": network, "shape": json.dumps(asdict(encoder.shape)), "about": json.dumps(about)
     }  # fmt: skip
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    if half:
+        state = {name: tensor.half() if tensor.numel() > SMALL else tensor for name, tensor in state.items()}
     write_atomically(path, lambda file: file.write(save(state, metadata=header)))
 
 
@@ -154,11 +177,13 @@ def read_encoder(path: Path, generator: Generator) -> Encoder:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         if header.get("kind") != KIND:
             raise ValueError("it is something else")
+        state = {name: one.float() if one.is_floating_point() else one for name, one in state.items()}
         shape = EncoderShape(**json.loads(header["shape"]))
         if not belongs_to(header["network"], generator):
             raise InputError(f"{path} was taught on another network.", again)
-        encoder = Encoder(shape)
-        encoder.load_state_dict(state)
+        with torch.device("meta"):  # no time for random numbers that are replaced at once
+            encoder = Encoder(shape)
+        encoder.load_state_dict(state, assign=True)
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is no encoder: {str(error)[:200]}", again) from error
     encoder.eval().requires_grad_(False)

@@ -48,7 +48,7 @@ class EncoderTrainer:
         self.lpips = _lpips(settings, device)
         self.likeness: Likeness | None = None
         if settings.terms.identity and generator.architecture.resolution >= SMALLEST_FACE_PX:
-            self.likeness = likeness_of_aligned().to(device)
+            self.likeness = likeness_of_aligned(generator.architecture.alignment.chip).to(device)
 
     @torch.no_grad()
     def samples(self, count: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from facemorph.faces.likeness import Likeness
 from facemorph.metrics.image_quality import ms_ssim
+from facemorph.metrics.imagenet_features import FeatureDistance
 from facemorph.metrics.lpips import Lpips
 from facemorph.stylegan.projection.config import ProjectionTerms
 
@@ -24,7 +25,7 @@ class ProjectionLoss:
         terms: weights.
         size_px: images are compared at this side at most.
         masks: float [N, 1, R, R] in [0, 1], or None for all ones.
-        lpips: None leaves the perceptual term out.
+        perceptual: LPIPS, or the ImageNet features that stand in for it; None leaves that term out.
         likeness: at the targets' faces; None leaves the identity term out.
     """
 
@@ -34,15 +35,17 @@ class ProjectionLoss:
         terms: ProjectionTerms,
         size_px: int,
         masks: torch.Tensor | None = None,
-        lpips: Lpips | None = None,
+        perceptual: Lpips | FeatureDistance | None = None,
         likeness: Likeness | None = None,
     ) -> None:
-        self.terms, self.lpips, self.likeness = terms, lpips, likeness
+        self.terms, self.likeness = terms, likeness
+        self.perceptual_name = "lpips" if isinstance(perceptual, Lpips) else "features"  # of the term
+        self.perceptual = perceptual if getattr(terms, self.perceptual_name) else None
         self.factor = max(1, targets.shape[2] // size_px)
         self.targets = self.reduce(targets)
         self.masks = None if masks is None else self.reduce(masks)
         with torch.no_grad():
-            self.features = lpips.embed(self.targets) if lpips is not None and terms.lpips else None
+            self.features = None if self.perceptual is None else self.perceptual.embed(self.targets)
             self.descriptors = likeness(self.targets) if likeness is not None and terms.identity else None
             self.pyramid = pyramid(self.targets)
 
@@ -54,8 +57,9 @@ class ProjectionLoss:
         """Weighted terms by name, [N] each, of images [N, 3, R, R]; what weighs nothing is left out."""
         x = self._masked(self.reduce(images), slice(None))
         found = self._cheap_terms(x, slice(None))
-        if self.features is not None and self.lpips is not None:
-            found["lpips"] = self.terms.lpips * self.lpips.between(self.lpips.embed(x), self.features)
+        if self.features is not None and self.perceptual is not None:
+            weight = getattr(self.terms, self.perceptual_name)
+            found[self.perceptual_name] = weight * self.perceptual.between(self.perceptual.embed(x), self.features)
         if self.descriptors is not None and self.likeness is not None:
             found["identity"] = self.terms.identity * (self.likeness(x) - self.descriptors).square().sum(1)
         return found

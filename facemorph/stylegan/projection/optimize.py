@@ -110,6 +110,8 @@ def optimize_latents(
     if generator.architecture.image_channels != 3:
         raise InputError(f"The network makes images of {generator.architecture.image_channels} channels, not RGB.")
     schedule, w_plus = settings.schedule, settings.search.space == "w+"
+    if not schedule.steps:
+        return _as_it_is(generator, objective, start, w_plus)
     mean, spread = generator.latent_statistics()
     mean = mean.clone()  # out of inference mode
     w_size = generator.architecture.w_size
@@ -172,6 +174,14 @@ def optimize_latents(
         raise InputError("The network's images are not finite.", "Try --set search.precision=float32.")
     history = {name: torch.stack(values).float().cpu().numpy() for name, values in rows.items()}  # [steps, N]
     return ProjectionResult(best_w, best, history, best_noise)
+
+
+@torch.no_grad()
+def _as_it_is(generator: Generator, objective: ProjectionLoss, start: torch.Tensor, w_plus: bool) -> ProjectionResult:
+    """The start in place of a search; in space "w" the mean over its layers."""
+    latents = start if w_plus else start.mean(1, keepdim=True).expand_as(start).contiguous()
+    loss = torch.stack(list(objective.weighted_terms(generator.synthesize(latents)).values())).sum(0)  # [N]
+    return ProjectionResult(latents, loss, {"loss": np.zeros((0, len(start)), np.float32)})
 
 
 def synthesize(generator: Generator, latents: torch.Tensor, noise: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -79,14 +79,14 @@ def project_files(
             portraits = []
             for path in chunk:
                 try:
-                    size_px = projector.generator.architecture.resolution
-                    portraits.append(read_portrait(path, size_px, aligned))
+                    a = projector.generator.architecture
+                    portraits.append(read_portrait(path, a.resolution, aligned, a.alignment))
                 except FacemorphError as error:
                     log.warning("%s", error)
                     failures[path] = error.problem
             if portraits:
                 with _enough_memory():
-                    if first == 0 and projector.generator.w_avg.device.type == "cpu":
+                    if first == 0 and _may_take_long(projector):
                         _tell_estimate(projector, portraits, len(todo))
                     _project_chunk(projector, portraits, targets, key, seed, bar)
             bar.update(steps * (first + len(chunk)) - bar.n)
@@ -123,7 +123,10 @@ def _project_chunk(
             "source": portrait.path.name,
             "source_sha256": portrait.sha256,
             **key,
-            **figures(portrait.image, image, portrait.points, projector.lpips),
+            **figures(portrait.image, image, portrait.points, projector.lpips, portrait.chip),
+            "identity_optimised": "identity" in one.history and one.steps > 0,
+            "loss_used": projector.loss_name,
+            "alignment": generator.architecture.alignment.name,
             "start": projector.start_name,
             "loss": float(one.loss[0]),
             "steps": one.steps,
@@ -201,6 +204,13 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
             "Choose another -o, or replace it with --overwrite.",
         )
     return True
+
+
+def _may_take_long(projector: Projector) -> bool:
+    """On a CPU, and more than a hundred steps at 256 px are: long enough to time a few of them first."""
+    steps = projector.settings.schedule.steps + projector.settings.tuning.steps
+    resolution = projector.generator.architecture.resolution
+    return projector.generator.w_avg.device.type == "cpu" and steps * resolution**2 > 100 * 256**2
 
 
 def _tell_estimate(projector: Projector, portraits: list[Portrait], count: int) -> None:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.faces.likeness import likeness_at
-from facemorph.metrics.lpips import Lpips, load_lpips
+from facemorph.metrics.imagenet_features import FeatureDistance, load_feature_distance
+from facemorph.metrics.lpips import Lpips, is_here, load_lpips
 from facemorph.stylegan.load import find_face_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
@@ -30,19 +31,21 @@ from facemorph.stylegan.projection.portrait import face_mask
 
 log = logging.getLogger("facemorph")
 
-BATCH_PIXELS = 1 << 20  # of a CUDA batch's images: one of 1024 px, or four of 512
+# Of a batch's images, on a CPU and on CUDA (one of 1024 px, or four of 512). On a CPU only small ones gain by company:
+# four of 128 px.
+BATCH_PIXELS = (1 << 16, 1 << 20)
 
 
 @dataclass
 class Projector:
     """A network and how images are searched for in it.
 
-    `lpips` is None where the loss does without; with an `encoder` the search starts from its guess.
+    `perceptual` is None where the loss does without; with an `encoder` the search starts from its guess.
     """
 
     generator: Generator
     settings: ProjectionConfig
-    lpips: Lpips | None = None
+    perceptual: Lpips | FeatureDistance | None = None
     encoder: Encoder | None = None
     samples: InitialCandidates | None = field(default=None, repr=False)
 
@@ -56,8 +59,19 @@ class Projector:
     def batch_size(self) -> int:
         if self.settings.search.batch_size:
             return self.settings.search.batch_size
-        on_cuda = self.generator.w_avg.device.type == "cuda"
-        return max(1, BATCH_PIXELS // self.generator.architecture.resolution**2) if on_cuda else 1
+        pixels = BATCH_PIXELS[self.generator.w_avg.device.type == "cuda"]
+        return max(1, pixels // self.generator.architecture.resolution**2)
+
+    @property
+    def loss_name(self) -> str:
+        """What of `search.loss` was meant: vgg16, imagenet or pixel."""
+        if self.perceptual is None:
+            return "pixel"
+        return "vgg16" if isinstance(self.perceptual, Lpips) else "imagenet"
+
+    @property
+    def lpips(self) -> Lpips | None:
+        return self.perceptual if isinstance(self.perceptual, Lpips) else None
 
     def objective(self, targets: torch.Tensor, points: Sequence[np.ndarray | None] | None = None) -> ProjectionLoss:
         """The loss against targets [N, 3, R, R] in [-1, 1]; landmarks [68, 2] of each, where known, mask them."""
@@ -75,7 +89,7 @@ class Projector:
             log.warning("The identity term is left out: in %d of %d images no face is known.",
                         len(targets) - len(known), len(targets))  # fmt: skip
         mask = mask_tensor(masks, targets.device)
-        return ProjectionLoss(targets, terms, search_config.size_px, mask, self.lpips, likeness)
+        return ProjectionLoss(targets, terms, search_config.size_px, mask, self.perceptual, likeness)
 
     def start(self, targets: torch.Tensor, objective: ProjectionLoss) -> torch.Tensor:
         """Where the search for targets [N, 3, R, R] begins: latents [N, num_layers, w_size]."""
@@ -113,25 +127,33 @@ def make_projector(
     """The projector of a card's network or a file's; with `encoder`, or the one in the cache, as the settings say.
 
     Raises:
-        WeightsError: the network, or with the perceptual loss VGG16, is not here; the message says how to get it.
+        WeightsError: the network, or with the loss vgg16 its weights, is not here; the message says how to get it.
         InputError: there is no such device, or the network makes no RGB images or wants a label.
     """
     path = find_face_network(network)
     chosen = pick_device(device)
-    lpips = None
-    if settings.search.loss == "perceptual" and settings.terms.lpips:
-        lpips = load_lpips(device=chosen)
-        if settings.search.precision == "bfloat16" or (settings.search.precision == "auto" and chosen.type == "cuda"):
-            lpips.use_bfloat16()
+    perceptual = _load_perceptual(settings, chosen)
     generator = load_generator(path, chosen)
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
         raise InputError(f"{path} makes no RGB images without a label; only such networks can be projected into.")
-    return Projector(generator, settings, lpips, _find_encoder(generator, settings, encoder))
+    return Projector(generator, settings, perceptual, _find_encoder(generator, settings, encoder))
+
+
+def _load_perceptual(settings: ProjectionConfig, device: torch.device) -> Lpips | FeatureDistance | None:
+    loss, precision = settings.search.loss, settings.search.precision
+    if loss == "auto":
+        loss = "vgg16" if is_here() else "imagenet"
+    if loss == "vgg16" and settings.terms.lpips:
+        lpips = load_lpips(device=device)
+        if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
+            lpips.use_bfloat16()
+        return lpips
+    return load_feature_distance(device) if loss == "imagenet" and settings.terms.features else None
 
 
 def _find_encoder(generator: Generator, settings: ProjectionConfig, chosen: Path | None) -> Encoder | None:
     path = chosen or find_encoder(generator)
     if chosen or settings.search.start == "encoder" or (settings.search.start == "auto" and path.exists()):
-        log.info("Starting from the encoder %s.", path)
+        log.debug("Starting from the encoder %s.", path)
         return read_encoder(path, generator)
     return None
