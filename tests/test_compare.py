@@ -43,7 +43,7 @@ def test_one_person_turned_and_compressed_is_one_person(images: Path) -> None:
     assert "below 0.6" in result.output and "not below" not in result.output
 
 
-def test_a_image_is_at_no_distance_from_itself(images: Path) -> None:
+def test_an_image_is_at_no_distance_from_itself(images: Path) -> None:
     assert compare(images / "one.png", images / "one.png").distance == 0
 
 

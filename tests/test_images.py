@@ -129,7 +129,7 @@ def test_a_grid_holds_every_image(image: np.ndarray) -> None:
     assert (sheet[44:84, 126:] == 255).all()
 
 
-def test_a_image_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarray) -> None:
+def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarray) -> None:
     write_image(tmp_path / "a.png", image)
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises((ValueError, TypeError, KeyError)):

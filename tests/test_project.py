@@ -115,6 +115,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
 
 
+@pytest.mark.slow
 def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) -> None:
     network = shared / "fixtures" / "stylegan" / "stylegan1-256-random.pkl"
     folder = shared / "data" / "portraits" / "london"
@@ -131,7 +132,7 @@ def test_nothing_is_projected_where_no_picture_can_be(network: Path, tmp_path: P
     write_image(tmp_path / "sky.png", np.full((200, 200, 3), 90, np.uint8))
     result = run(tmp_path / "sky.png", tmp_path / "none.jpg", *quick(network, tmp_path / "out"))
     assert result.exit_code == 1 and "None of the images could be projected" in result.output
-    assert "No face was found" in result.output and "No such image" in result.output
+    assert "No face was detected" in result.output and "No such image" in result.output
 
 
 def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(people: Path, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network
     generator, image = load_generator(network), tmp_path / "nonsense.png"
     with torch.no_grad():
         write_image(image, to_uint8(generator(generator.z_from_seeds([3])))[0])
-    with pytest.raises(FaceError, match="No face was found"):
+    with pytest.raises(FaceError, match="No face was detected"):
         read_portrait(image, 64)
     (latent,) = project_files([image], tmp_path / "out", network, QUICK, aligned=True)
     report = json.loads((latent.parent / "report.json").read_text())
