@@ -220,7 +220,7 @@ def test_bfloat16_finds_the_same_face_with_nearly_the_same_score(ours: Detector)
     assert np.abs(np.subtract(mine.box, rough.box)).max() <= 0.2 * mine.width_px
 
 
-@pytest.mark.parametrize("person", ["man_franck", "woman_nicole"])
+@pytest.mark.parametrize("person", ["man_franck", pytest.param("woman_nicole", marks=pytest.mark.slow)])
 def test_following_a_face_finds_what_the_whole_frame_gives_for_less_work(
     shared: Path, ours: Detector, person: str
 ) -> None:

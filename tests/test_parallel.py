@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from PIL import Image
 from skimage import data
 from tiny_runs import log_without_time, make_faces, tiny
 
+from facemorph.cli import main
 from facemorph.config import to_yaml
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.run import Run
@@ -99,7 +102,9 @@ def test_ranks_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
             shard_from_environment()
 
 
-def test_two_processes_align_a_folder_as_one_does(tmp_path: Path) -> None:
+@pytest.fixture
+def someone(tmp_path: Path) -> Path:
+    """Three faces, an image without one, and one that cannot be read."""
     source = tmp_path / "someone"
     source.mkdir()
     face = Image.fromarray(data.astronaut()[:240, 100:340])
@@ -107,17 +112,48 @@ def test_two_processes_align_a_folder_as_one_does(tmp_path: Path) -> None:
         face.rotate(5 * number, fillcolor="gray").save(source / f"{number}.png")
     Image.new("RGB", (128, 128)).save(source / "none.png")
     (source / "torn.png").write_bytes(b"no image")
-    words = ("align", "-q", str(source), "--jobs", "1", "-o")
-    one = subprocess.run([sys.executable, "-m", "facemorph", *words, str(tmp_path / "one")], capture_output=True)
-    two = torchrun(*words, str(tmp_path / "two"))
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
-    rows = [read_jsonl(tmp_path / name / "someone" / "manifest.jsonl") for name in ("one", "two")]
+    return source
+
+
+def align_one_and_two(someone: Path, two: Callable[..., str]) -> None:
+    """What two processes write is what one writes; `two` runs the command in two and returns what they said."""
+    folders = [someone.parent / name for name in ("one", "two")]
+    words = ("align", "-q", str(someone), "--jobs", "1", "-o")
+    done = CliRunner().invoke(main, [*words, str(folders[0])])
+    assert done.exit_code == 0, done.output
+    said = two(*words, str(folders[1]))
+    rows = [read_jsonl(folder / "someone" / "manifest.jsonl") for folder in folders]
     assert rows[0] == rows[1]
     assert len(rows[0]) == 1 + 3 + 2
-    names = [{p.name for p in (tmp_path / name).rglob("*")} for name in ("one", "two")]
+    names = [{p.name for p in folder.rglob("*")} for folder in folders]
     assert names[0] == names[1]
     assert not any(name.startswith(".manifest") for name in names[1])
-    assert "someone: " in two.stdout and " of 5 faces accepted" in two.stdout
+    assert "someone: " in said and " of 5 faces accepted" in said
+
+
+def test_two_shards_of_a_folder_are_aligned_as_one_is(someone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_after_the_other(*words: str) -> str:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        said = []
+        for rank in "01":
+            monkeypatch.setenv("RANK", rank)
+            done = CliRunner().invoke(main, words)
+            assert done.exit_code == 0, done.output
+            said.append(done.output)
+        assert "shard 1 of 2 done, 3 images" in said[0]
+        return said[1]
+
+    align_one_and_two(someone, one_after_the_other)
+
+
+@pytest.mark.slow
+def test_two_processes_align_a_folder_as_one_does(someone: Path) -> None:
+    def at_once(*words: str) -> str:
+        done = torchrun(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    align_one_and_two(someone, at_once)
 
 
 def test_shares_that_were_killed_are_completed_by_one(tmp_path: Path) -> None:
