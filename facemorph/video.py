@@ -20,20 +20,7 @@ from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
-VIDEO_SUFFIXES = {
-    ".3gp",
-    ".avi",
-    ".flv",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".ts",
-    ".webm",
-    ".wmv",
-}
+VIDEO_SUFFIXES = {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
 WAITING = 16  # images that may wait for them, which bounds the memory
 JPEG_QUALITY = 95

@@ -1,4 +1,4 @@
-"""The `facemorph` command: one file per subcommand, imported only when it is called or listed.
+"""The `facemorph` command: one file per subcommand, imported when it is called or listed.
 
 The subcommand files import nothing heavy at their top, so that `facemorph --help` loads no torch.
 """
@@ -50,14 +50,14 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            told = f"{error.message} Did you mean {near[0]!r}?" if near else error.message
-            raise click.UsageError(told, ctx) from None
+            message = f"{error.message} Did you mean {near[0]!r}?" if near else error.message
+            raise click.UsageError(message, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FacemorphError as error:
-            raise click.ClickException(str(error)) from error  # told on standard error; exit code 1
+            raise click.ClickException(str(error)) from error  # on standard error, with exit code 1
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
@@ -72,7 +72,8 @@ def main() -> None:
     facemorph extract man.mp4 woman.mp4      clips -> frames/
     facemorph align frames/*                 frames -> faces/
     facemorph train --config mixed.yaml      faces -> run/
-    facemorph plot-loss run/                 is the run healthy?
+    facemorph plot-loss run/                 the losses, with a verdict
+    facemorph evaluate run/                  how good are the samples?
     facemorph walk run/ --from-person man --to-person woman
 
     Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage, 130 interrupted.

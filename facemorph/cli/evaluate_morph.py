@@ -22,20 +22,20 @@ def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
     facemorph evaluate morph morphs/ann-bob
     facemorph evaluate morph children/ann-bob
     """
-    from facemorph import plots as figures
+    from facemorph import plots
     from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
     from facemorph.files import write_json
     from facemorph.stylegan.load import find_network
 
     if (folder / "family.json").exists():
         found = evaluate_family(folder, progress=progress)
-        figure = figures.plot_family(found)
+        figure = plots.plot_family(found)
         for child in found["children"]:
             click.echo(f"{child['picture']}: {child['to_mother']} to the mother, {child['to_father']} to the father")
         click.echo(f"parents {found['parents_apart']} apart; unrelated people {found['unrelated']['nearest']} at least")
     else:
         found = evaluate_morph(folder, find_network(network) if network else None, progress=progress)
-        figure = figures.plot_morph(found)
+        figure = plots.plot_morph(found)
         verdict = "is" if found["middle_convinces"] else "is not"
         click.echo(
             f"The middle {verdict} near both ends: distance {found['middle_to_farther_end']} to the farther one "
@@ -44,5 +44,5 @@ def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
             f"Faces detected in {found['faces_seen']} of {found['steps']} steps."
         )
     write_json(folder / "evaluation.json", found)
-    figures.save(figure, folder / "evaluation.png")
+    plots.save(figure, folder / "evaluation.png")
     click.echo(f"Written: {folder / 'evaluation.json'}, {folder / 'evaluation.png'}")

@@ -72,7 +72,7 @@ def output_option(default: str | None, help: str) -> Callable[[Command], Command
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what -o names.")
-"""For commands that write into the run folder, where their output is made anew, unless -o says where to."""
+"""For commands that write into the run folder and replace their own files there, unless -o names another place."""
 
 
 def network_option(command: Command) -> Command:

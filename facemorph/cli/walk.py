@@ -56,8 +56,7 @@ def walk(
     _check(from_person, to_person, from_seed, to_seed, diagonal, components, measure)
     import numpy as np
 
-    from facemorph import animation, files
-    from facemorph import plots as figures
+    from facemorph import animation, files, plots
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
 
@@ -97,7 +96,7 @@ def walk(
     written = animation.write_walk(stem, strips, films)
     if measure and people:
         measures = library.measure(people, np.stack(films[0]), progress=progress)
-        figures.save(figures.plot_walk(measures), curve)
+        plots.save(plots.plot_walk(measures), curve)
         files.write_json(table, {label: values.round(4).tolist() for label, values in measures.items()})
         written += [curve, table]
     for path in written:

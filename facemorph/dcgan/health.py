@@ -67,7 +67,7 @@ def judge(d_loss: np.ndarray, g_loss: np.ndarray, real_label: float = 1.0) -> He
     half = slice(steps // 2, None)
     d, g = (d_loss[half], g_loss[half]) if finite and steps else (np.full(1, np.nan),) * 2
     d_above_floor = d - floor
-    figures: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "steps": steps,
         "d_loss": float(np.median(d)),
         "d_floor": floor,
@@ -79,8 +79,8 @@ def judge(d_loss: np.ndarray, g_loss: np.ndarray, real_label: float = 1.0) -> He
         "d_amplitude": float((d - smooth(d)).std()),
         "g_amplitude": float((g - smooth(g)).std()),
     }
-    verdict, reason = _verdict(finite, steps, figures["d_loss"] - floor, figures)
-    return Health(verdict, reason, **figures)
+    verdict, reason = _verdict(finite, steps, numbers["d_loss"] - floor, numbers)
+    return Health(verdict, reason, **numbers)
 
 
 def _rise(g: np.ndarray) -> float:
@@ -91,12 +91,12 @@ def _rise(g: np.ndarray) -> float:
     return float(slope / max(abs(float(np.mean(g))), EQUILIBRIUM_G))
 
 
-def _verdict(finite: bool, steps: int, d: float, figures: dict[str, Any]) -> tuple[str, str]:
+def _verdict(finite: bool, steps: int, d: float, numbers: dict[str, Any]) -> tuple[str, str]:
     if not finite:
         return "failed", "the losses are not finite"
     if steps < MIN_STEPS:
         return "undecided", f"{steps} steps are too few to tell; {MIN_STEPS} are needed"
-    rising = figures["g_rise"] > RISE and figures["g_loss"] > 2 * EQUILIBRIUM_G
+    rising = numbers["g_rise"] > RISE and numbers["g_loss"] > 2 * EQUILIBRIUM_G
     if d < NEAR_ZERO:
         return "failed", "d-loss has gone to 0: D recognises every generated image, and G gets no useful gradient"
     if d < BAND[0] and rising:

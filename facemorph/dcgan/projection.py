@@ -1,4 +1,4 @@
-"""Photographs found in a trained run's latent space, and the walk between them."""
+"""Projection of photographs into a trained run's latent space, and the walk between them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,12 +19,12 @@ from facemorph.files import read_jsonl, sha256, write_json
 from facemorph.images import read_image, to_tensor, write_image
 from facemorph.progress import progress_bar
 
-LIMIT = 2.5  # of a normal z; uniform ones have limits of their own
+LIMIT = 2.5  # of a normal z, either side of 0
 
 
 @dataclass(frozen=True)
 class RunMorphSettings:
-    """`steps` stills and `frames` of a film; the search takes `search_steps` of Adam from each of `starts` random z."""
+    """`steps` stills and `frames` of a film; `search_steps` of Adam for the projection, from `starts` random z each."""
 
     steps: int = 9
     frames: int = 30
@@ -38,55 +38,55 @@ class RunMorphSettings:
 def invert(
     trained: TrainedGenerator, targets: np.ndarray, settings: RunMorphSettings, progress: bool = False
 ) -> tuple[Tensor, np.ndarray]:
-    """The z [N, z_dim] whose images are nearest to `targets` (uint8 [N, H, H, 3]), and their distances [N].
+    """Project `targets` (uint8 [N, H, H, 3]): the z [N, z_dim] whose images are nearest, and descriptor distances [N].
 
-    From several random starts, by the difference of pixels at three sizes; z stays where training drew it. Of the best
-    half by pixels, the one that dlib's descriptor finds nearest is taken, and that distance returned.
+    Minimises the difference of pixels at three sizes from several random starts; z stays within its training range. Of
+    the better half by pixels, the one nearest by dlib's descriptor is returned, with that distance.
     """
     count, starts = len(targets), settings.starts
-    wanted = to_tensor(targets).repeat_interleave(starts, 0)  # [N * starts, 3, H, H]
+    target = to_tensor(targets).repeat_interleave(starts, 0)  # [N * starts, 3, H, H]
     low, high = {"uniform": (-1.0, 1.0), "uniform01": (0.0, 1.0)}.get(trained.config.z, (-LIMIT, LIMIT))
     z = trained.draw(count * starts, settings.seed).requires_grad_()
     optimizer = torch.optim.Adam([z], settings.learning_rate)
-    with progress_bar(progress, total=settings.search_steps, unit=" steps", description="search") as bar:
+    with progress_bar(progress, total=settings.search_steps, unit=" steps", description="project") as bar:
         for step in range(settings.search_steps):
-            for group in optimizer.param_groups:  # down to 0 along a cosine
+            for group in optimizer.param_groups:  # cosine decay to 0
                 group["lr"] = settings.learning_rate * (1 + np.cos(np.pi * step / settings.search_steps)) / 2
             optimizer.zero_grad()
-            _difference(trained.network(z), wanted).sum().backward()
+            _difference(trained.network(z), target).sum().backward()
             optimizer.step()
             with torch.no_grad():
                 z.clamp_(low, high)
             bar.update()
-    found = z.detach()
+    projected = z.detach()
     with torch.no_grad():
-        difference = _difference(trained.network(found), wanted).view(count, starts)
+        difference = _difference(trained.network(projected), target).view(count, starts)
     chosen, distances = [], []
-    aims = features_of_aligned(targets).descriptors
+    target_descriptors = features_of_aligned(targets).descriptors
     for index in range(count):
         best = difference[index].argsort()[: max(1, starts // 2)] + index * starts
-        descriptors = features_of_aligned(trained.images(found[best])).descriptors
-        apart = np.linalg.norm(descriptors - aims[index], axis=1)
-        chosen.append(found[best[int(apart.argmin())]])
+        descriptors = features_of_aligned(trained.images(projected[best])).descriptors
+        apart = np.linalg.norm(descriptors - target_descriptors[index], axis=1)
+        chosen.append(projected[best[int(apart.argmin())]])
         distances.append(float(apart.min()))
     return torch.stack(chosen), np.array(distances)
 
 
-def _difference(images: Tensor, wanted: Tensor) -> Tensor:
-    """Mean square of the difference at full, half and quarter size, summed: [N]."""
+def _difference(images: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference at full, half and quarter size, summed: [N]."""
     total = torch.zeros(len(images))
     for level in range(3):
         if level:
-            images, wanted = F.avg_pool2d(images, 2), F.avg_pool2d(wanted, 2)
-        total = total + (images - wanted).square().mean((1, 2, 3))
+            images, target = F.avg_pool2d(images, 2), F.avg_pool2d(target, 2)
+        total = total + (images - target).square().mean((1, 2, 3))
     return total
 
 
 def align_as(run: Run, path: Path) -> np.ndarray:
-    """The face in a photograph, cut as the run's own faces were: uint8 [H, H, 3].
+    """The face in a photograph, aligned as the run's training faces: uint8 [H, H, 3].
 
-    How they were is read from the manifest of `facemorph align` where the run's faces still lie; otherwise its default
-    is taken.
+    The crop is read from the manifest of `facemorph align` if the run's faces are still there; otherwise it is the
+    default one.
 
     Raises:
         ImageError, FaceError: no image, or no face in it.

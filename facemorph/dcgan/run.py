@@ -88,7 +88,7 @@ class Run:
         try:
             return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'run.json'} cannot be read: {error}.", "Train the run anew.") from None
+            raise RunError(f"{self.path / 'run.json'} cannot be read: {error}.", "Train the run again.") from None
 
     def _log_lines(self) -> list[str]:
         """The lines of the log, its header first; without an incomplete last one, as a kill leaves it."""
@@ -177,7 +177,7 @@ class Run:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read: {error}.", "Train the run anew.") from None
+            raise RunError(f"{path} cannot be read: {error}.", "Train the run again.") from None
 
 
 def describe_run(run: Run) -> str:

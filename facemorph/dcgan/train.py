@@ -166,7 +166,7 @@ def train_step(
 
 
 def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
-    """The indices of this step's batch [size]: every face once an epoch, each epoch shuffled anew."""
+    """The indices of this step's batch [size]: every face once an epoch, in a new order each epoch."""
     epoch, place = divmod(step, count // size)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return torch.from_numpy(order[place * size : (place + 1) * size])

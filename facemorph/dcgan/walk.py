@@ -1,4 +1,4 @@
-"""Walks through the latent space of a trained generator (2018 paper, figures 12 and 13), and new faces from it."""
+"""A trained generator: random images, and walks through its latent space (2018 paper, figures 12 and 13)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def load_generator(run: Run) -> TrainedGenerator:
     try:
         network.load_state_dict(safetensors.torch.load_file(run.generator))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run anew.") from None
+        raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run again.") from None
     return TrainedGenerator(network.eval(), config, persons)
 
 

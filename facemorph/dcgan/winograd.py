@@ -6,7 +6,7 @@ neighbouring outputs of 2 taps take 5 products instead of 8 (Winograd 1980; Lavi
     y = A^T [(G w) * (B^T x)]        x of 5 pairs, w of 2 taps, y of 4 outputs
 
 and in two dimensions 25 products instead of 64, summed over channels by 25 matrix products. Its three adjoints give the
-gradients and the transposed convolution. The result differs from the direct way by rounding: 3e-6 of its norm.
+gradients and the transposed convolution. The result differs from the direct convolution by rounding: 3e-6 of its norm.
 
 Names of the sides: `wide` [N, C, 2h, 2w] is what D's convolution reads and G's transposed one writes, `narrow`
 [N, O, h, w] the other; weights are [O, C, 4, 4] for both. A tile is 4 x 4 pixels of the narrow side, and there are T.
@@ -43,7 +43,7 @@ A, B, G = _transforms()
 
 
 class WinogradConv2d(nn.Conv2d):
-    """4 px, stride 2, padding 1; by Winograd's way where `winograd` is set and it pays."""
+    """4 px, stride 2, padding 1; by Winograd's method if `winograd` is set and it is faster."""
 
     winograd = False
 

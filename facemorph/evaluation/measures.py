@@ -102,7 +102,7 @@ def expression_coverage(real: FaceFeatures, fake: FaceFeatures, seed: int) -> di
     """How much of the real faces' expressions the samples have, and as many other real faces.
 
     `coverage`: averaged over random halvings of the real faces, the fraction of one half that the samples cover (see
-    `metrics.neighbours.coverage`), and for comparison, `coverage_real`, the fraction that as many faces of the other
+    `metrics.distributions.coverage`), and for comparison, `coverage_real`, the fraction that as many faces of the other
     half cover. `range`: for each expression, the fraction of the real range (5th to 95th percentile) that the samples
     have. Only detected faces count; each expression is divided by its std over the real faces.
     """
