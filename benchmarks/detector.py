@@ -1,10 +1,10 @@
-"""Our CNN face detector against dlib's own, image by image in turn, and against the arithmetic it cannot avoid.
+"""Our CNN face detector against dlib's own, taking turns, and against the arithmetic that it needs at least.
 
     python benchmarks/detector.py frames/*.png
     python benchmarks/detector.py                 # scikit-image's portrait, at three sizes
 
-Wall time is what a user waits for; CPU time says the same on a busy machine. The floor is the multiply-adds of
-the seven convolutions over the tiled pyramid at the speed that a large matrix product reaches in the same run.
+Wall time is what a user waits for; CPU time is comparable on a busy machine as well. The floor is the multiply-adds of
+the seven convolutions over the tiled pyramid, at the speed of a large matrix product in the same run.
 """
 
 import argparse
@@ -29,7 +29,7 @@ MATRIX = 1536
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path)
-    parser.add_argument("--rounds", type=int, default=3, help="times that each image is measured; the median counts")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each image, of which the median is used")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves the default")
     parser.add_argument("--min-face", type=int, default=0)
     options = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
         multiply_adds = count_multiply_adds(ours, image)
         runs: dict[str, list[tuple[float, float]]] = {}
         reference: list[Detection] = []
-        found: list[Detection] = []
+        detected: list[Detection] = []
         for _ in range(options.rounds):
             (reference,), took = timed(dlibs, [image])
             runs.setdefault("dlib", []).append(took)
@@ -59,38 +59,38 @@ def main() -> None:
                 detector([image])  # the first call at a size prepares the convolutions
                 result, took = timed(detector, [image])
                 runs.setdefault(name, []).append(took)
-                found = result[0] if name == "ours" else found
+                detected = result[0] if name == "ours" else detected
             _, took = timed(torch.mm, matrix, matrix)
             runs.setdefault("matrix", []).append(took)
         for name, some in runs.items():
             wall.setdefault(name, []).append(statistics.median(w for w, _ in some))
             busy.setdefault(name, []).append(statistics.median(b for _, b in some))
         floors.append(multiply_adds * wall["matrix"][-1] / MATRIX**3)
-        agree = [one.box for one in found] == [one.box for one in reference]
+        agree = [one.box for one in detected] == [one.box for one in reference]
         same += agree
         boxes += len(reference)
         if agree:
-            errors = [abs(a.score - b.score) for a, b in zip(found, reference, strict=True)]
+            errors = [abs(a.score - b.score) for a, b in zip(detected, reference, strict=True)]
             largest_error = max([largest_error, *errors])
 
     print(f"{len(images)} images, {options.rounds} rounds, {torch.get_num_threads()} torch threads")
     print(f"same boxes in {same} of {len(images)} ({boxes} faces); largest difference of a score {largest_error:.1e}")
-    print(f"{'':28}{'ms an image':>14}{'x dlib':>9}{'CPU ms':>14}{'x dlib':>9}{'x floor':>9}")
+    print(f"{'':28}{'ms per image':>14}{'x dlib':>9}{'CPU ms':>14}{'x dlib':>9}{'x floor':>9}")
     for name in ["dlib", *others]:
         ms, cpu_ms = 1000 * statistics.fmean(wall[name]), 1000 * statistics.fmean(busy[name])
         ratio = sum(wall["dlib"]) / sum(wall[name])
         cpu_ratio = sum(busy["dlib"]) / sum(busy[name])
-        near = sum(wall[name]) / sum(floors)
-        print(f"{name:28}{ms:14.1f}{ratio:9.1f}{cpu_ms:14.1f}{cpu_ratio:9.1f}{near:9.1f}")
+        to_floor = sum(wall[name]) / sum(floors)
+        print(f"{name:28}{ms:14.1f}{ratio:9.1f}{cpu_ms:14.1f}{cpu_ratio:9.1f}{to_floor:9.1f}")
     gigas = [count_multiply_adds(ours, image) / 1e9 for image in images]
     speed = MATRIX**3 / statistics.median(wall["matrix"]) / 1e9
-    print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds an image at {speed:.0f} G/s")
+    print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds per image at {speed:.0f} G/s")
     if options.images and len({image.shape for image in images}) == 1:
         follow(ours, images)
 
 
 def follow(detector: MmodDetector, frames: list[np.ndarray]) -> None:
-    """Frames of one clip in their order: followed faces against whole searches, frame by frame in turn."""
+    """Frames of one clip in order: tracking against detection in the whole frame, taking turns."""
     tracker = Tracker(detector)
     whole_s, follow_s, same = 0.0, 0.0, 0
     for frame in frames:
@@ -100,13 +100,13 @@ def follow(detector: MmodDetector, frames: list[np.ndarray]) -> None:
         follow_s += took
         same += [one.box for one in whole] == [one.box for one in followed]
     print(
-        f"following: {1000 * follow_s / len(frames):.1f} ms a frame, {whole_s / follow_s:.2f} x whole searches, "
-        f"same boxes in {same} of {len(frames)}, {tracker.whole_searches} whole searches"
+        f"tracking: {1000 * follow_s / len(frames):.1f} ms per frame, {whole_s / follow_s:.2f} x as fast as whole "
+        f"frames, same boxes in {same} of {len(frames)}, {tracker.whole_searches} whole frames"
     )
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[float, float]]:
-    """What `call` gives, and its wall and CPU seconds."""
+    """The result of `call`, and its wall and CPU seconds."""
     wall, busy = time.perf_counter(), time.process_time()
     result = call(*arguments)
     return result, (time.perf_counter() - wall, time.process_time() - busy)

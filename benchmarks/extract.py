@@ -1,9 +1,9 @@
-"""`extract` against a bare PyAV decode of the same clip, interleaved in one run.
+"""`extract` against decoding the same clip with PyAV alone, taking turns.
 
     python benchmarks/extract.py CLIP [--rounds 5]
 
-The floor is the decode itself: every frame has to be decoded once to reach the chosen ones. The bare decode runs with
-the same decoder threads and does nothing with the frames.
+Decoding is the floor: every frame must be decoded once to reach the chosen ones. It has the same number of decoder
+threads, and nothing is done with the frames.
 """
 
 import statistics
@@ -29,7 +29,7 @@ def bare_decode(clip: Path) -> int:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True)
 def main(clip: Path, rounds: int, format: str) -> None:
-    """Print the ratio of `extract`'s time to a bare decode's."""
+    """Print the ratio of the time of `extract` to that of decoding alone."""
     ratios = []
     frames = bare_decode(clip)  # warm the file cache
     for _ in range(rounds):

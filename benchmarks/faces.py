@@ -1,9 +1,9 @@
-"""Where the time of a face goes: reading, detecting, landmarks, cropping, writing, describing, one after the other.
+"""The time of each stage for a face: reading, detection, landmarks, crop, writing, descriptor.
 
     python benchmarks/faces.py frames/*.png
     python benchmarks/faces.py                  # scikit-image's portrait at 400 px
 
-Every stage runs on every image in turn, one process, one thread; milliseconds an image, CPU time.
+Every stage runs on every image in turn, in one process with one thread; CPU time in milliseconds per image.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dlib", action="store_true", help="time dlib's own CNN detector too, seconds an image")
+    parser.add_argument("--dlib", action="store_true", help="also time dlib's own CNN detector, seconds per image")
     options = parser.parse_args()
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {}
@@ -47,12 +47,12 @@ def main() -> None:
         detectors = {"detect, cnn": make_detector("cnn"), "detect, hog": make_detector("hog")}
         if options.dlib:
             detectors["detect, dlib-cnn"] = make_detector("dlib-cnn")
-        for path in [paths[0], *paths * options.rounds]:  # the first only loads the models
+        for path in [paths[0], *paths * options.rounds]:  # the first image only loads the models
             image = timed("read", read_image, path)
-            found = {name: timed(name, detector, [image])[0] for name, detector in detectors.items()}
-            if not found["detect, cnn"]:
-                raise SystemExit(f"No face in {path}.")
-            points = timed("landmarks", landmarks, image, found["detect, cnn"][0].box)
+            detected = {name: timed(name, detector, [image])[0] for name, detector in detectors.items()}
+            if not detected["detect, cnn"]:
+                raise SystemExit(f"No face was detected in {path}.")
+            points = timed("landmarks", landmarks, image, detected["detect, cnn"][0].box)
             cut = timed("crop, eyes 64", crop.cut, image, crop.eyes_quad(points), 64, 256)
             timed("crop, ffhq 256", crop.cut, image, crop.ffhq_quad(points), 256, 4096)
             timed("write", write_image, Path(scratch) / "face.png", cut)
@@ -60,10 +60,10 @@ def main() -> None:
             timed("describe", describe, [chip])
             timed("describe, 8 at once: each", lambda chip=chip: describe([chip] * 8))
 
-    print(f"{len(paths)} images, {options.rounds} rounds; median CPU ms an image, one thread")
+    print(f"{len(paths)} images, {options.rounds} rounds; median CPU ms per image, one thread")
     for stage, some in seconds.items():
-        share = 8 if "each" in stage else 1
-        print(f"{stage:28}{1000 * float(np.median(some[1:])) / share:9.2f}")
+        batch = 8 if "each" in stage else 1
+        print(f"{stage:28}{1000 * float(np.median(some[1:])) / batch:9.2f}")
 
 
 def portrait() -> Image.Image:

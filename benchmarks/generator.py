@@ -1,12 +1,12 @@
-"""A StyleGAN2 generator of ours against NVIDIA's with its reference operations, on the same random weights.
+"""Our StyleGAN2 generator against NVIDIA's with its reference operations, with the same random weights.
 
     python benchmarks/generator.py --reference ~/stylegan2-ada-pytorch
     python benchmarks/generator.py --reference ~/stylegan2-ada-pytorch --sizes 256 --batches 1 4 --device cuda
 
 The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Its
-network is made with random weights, pickled as its own code does, and read by us; the images are compared; then the
-two take turns. On a CPU the table shows CPU seconds (the clock would measure the neighbours as well), the best
-of the rounds and the median of the ratios of neighbouring turns; then the time and memory of loading ours, converted.
+network gets random weights, is pickled by its own code and read by ours; the images are compared; then the two take
+turns. On a CPU the table has CPU seconds, which other processes affect less than wall time: the best of the rounds, and
+the median ratio of consecutive turns; then time and memory of loading the converted network.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import torch
 
 from facemorph.stylegan.load import convert, load_generator
 
-CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # as the reference's training script chooses them
+CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # as in the reference's training script
 
 MEMORY = """
 import re, sys, time
@@ -40,7 +40,7 @@ generator = load_generator(Path(sys.argv[1]))
 took, waited, loaded = time.process_time() - start, time.perf_counter() - clock, mib()
 with torch.inference_mode():
     generator(generator.z_from_seeds([0]))
-print(f"loaded in {took:.2f} CPU s ({waited:.2f} s by the clock); peak memory {imported} MiB after the imports, "
+print(f"loaded in {took:.2f} CPU s ({waited:.2f} s wall time); peak memory {imported} MiB after the imports, "
       f"{loaded} after loading, {mib()} after one image")
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     make = reference_maker(options.reference)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
-    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds an image")
+    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds per image")
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         for size in options.sizes:
             theirs = make(size, options.half).to(options.device)
@@ -76,14 +76,14 @@ def main() -> None:
             if options.device == "cpu":
                 convert(path, path.with_suffix(".safetensors"))
                 child = [sys.executable, "-c", MEMORY, path.with_suffix(".safetensors"), str(options.threads)]
-                told = subprocess.run(child, capture_output=True, text=True, check=True).stdout
-                print(f"{size:>5} ours, converted: {told}")
+                report = subprocess.run(child, capture_output=True, text=True, check=True).stdout
+                print(f"{size:>5} ours, converted: {report}")
 
 
 def reference_maker(folder: Path) -> Callable[[int, bool], Any]:
     """NVIDIA's Generator of a size, with random weights that make images."""
     if not (folder / "training" / "networks.py").is_file():
-        raise SystemExit(f"{folder} is no checkout of stylegan2-ada-pytorch.")
+        raise SystemExit(f"{folder} is not a checkout of stylegan2-ada-pytorch.")
     sys.path.insert(0, str(folder))
     sys.modules.setdefault("requests", types.ModuleType("requests"))  # only its downloads need it
     from training.networks import Generator  # type: ignore[import-not-found]
@@ -105,10 +105,10 @@ def reference_maker(folder: Path) -> Callable[[int, bool], Any]:
 
 
 def compare(size: int, batch: int, theirs: Any, ours: Any, rounds: int, device: str) -> None:
-    """One line: both on the same latents, turn and turn about."""
+    """Print one line: both on the same latents, taking turns."""
     latents = torch.randn(batch, ours.architecture.num_layers, 512).to(device)
     on_gpu = {"impl": "ref"} if device == "cpu" else {}
-    assert not on_gpu or not torch.cuda.is_available()  # NVIDIA's code then takes its reference operations by itself
+    assert not on_gpu or not torch.cuda.is_available()  # without CUDA, NVIDIA's code uses its reference operations
     calls = (
         lambda: theirs.synthesis(latents, noise_mode="const"),
         lambda: ours.synthesize(latents),

@@ -1,13 +1,12 @@
-"""The landmark morph against the usual way to write one, and the whole command against its promise.
+"""The landmark morph against the usual implementation, and the time of the whole command.
 
     python benchmarks/morph.py
     python benchmarks/morph.py a.jpg b.jpg --size 1024 --frames 30
 
-The usual way is a loop over triangles: an affine warp of the triangle's bounding box, a polygon as mask, a paste. Here
-it is Pillow's, in C. Both make the same frames from the same meshes, turn by turn, on all cores; the ratio of the
-medians counts, since the machine may be busy. Then the whole of `facemorph morph` is timed once: both images read,
-both faces found, stills, strip, MP4, GIF. Without images: Grace Hopper (matplotlib) and Eileen Collins
-(scikit-image, needed for this).
+The usual implementation is a loop over triangles: an affine warp of the triangle's bounding box, a polygon as mask, a
+paste; here by Pillow, in C. Both make the same frames from the same meshes, taking turns, on all cores; the result is
+the ratio of medians, since the machine may be busy. Then all of `facemorph morph` is timed once: reading, detection,
+stills, strip, MP4, GIF. Without images: Grace Hopper (matplotlib) and Eileen Collins (scikit-image, needed for this).
 """
 
 import argparse
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("images", nargs="*", type=Path, help="two images")
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=7, help="frames that both ways make in turn")
+    parser.add_argument("--rounds", type=int, default=7, help="frames that both make in turn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         first, second = options.images or portraits(Path(scratch))
@@ -57,28 +56,28 @@ def main() -> None:
         morph = LandmarkMorph(*faces)
 
         seconds: dict[str, list[float]] = {"one map": [], "loop over triangles": []}
-        apart = []
+        differences = []
         morph.at(0.5)
-        for share in np.linspace(0.1, 0.9, options.rounds):
+        for fraction in np.linspace(0.1, 0.9, options.rounds):
             start = time.perf_counter()
-            ours = morph.at(float(share))
+            ours = morph.at(float(fraction))
             between = time.perf_counter()
-            theirs = by_triangles(morph, faces, float(share))
+            theirs = by_triangles(morph, faces, float(fraction))
             seconds["one map"].append(between - start)
             seconds["loop over triangles"].append(time.perf_counter() - between)
-            apart.append(np.abs(ours.astype(int) - theirs).mean())
+            differences.append(np.abs(ours.astype(int) - theirs).mean())
 
     print(f"{len(morph.triangles)} triangles, {options.size} px")
     for name, values in seconds.items():
-        print(f"{name:<20} {1000 * statistics.median(values):8.1f} ms a frame (median of {len(values)})")
+        print(f"{name:<20} {1000 * statistics.median(values):8.1f} ms per frame (median of {len(values)})")
     slow, fast = (statistics.median(seconds[name]) for name in ("loop over triangles", "one map"))
-    print(f"ratio                {slow / fast:8.1f}   mean difference {np.mean(apart):.2f} grey levels")
-    print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, models loaded on the way")
+    print(f"ratio                {slow / fast:8.1f}   mean difference {np.mean(differences):.2f} grey levels")
+    print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, with loading the models")
 
 
-def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], share: float) -> np.ndarray:
-    """The frame `share` of the way, triangle by triangle."""
-    shape = (1 - share) * morph.shapes[0] + share * morph.shapes[1]
+def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], fraction: float) -> np.ndarray:
+    """The frame at a fraction of the way, triangle by triangle."""
+    shape = (1 - fraction) * morph.shapes[0] + fraction * morph.shapes[1]
     warped = []
     for face, source in zip(faces, morph.sources, strict=True):
         image, source = Image.fromarray(face.image), (source + 0.5) * DETAIL
@@ -97,7 +96,7 @@ def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], share: float) -
             ImageDraw.Draw(mask).polygon([tuple(point) for point in box - 0.5], fill=1)
             canvas.paste(piece, (int(left), int(top)), mask)
         warped.append(canvas)
-    return np.asarray(Image.blend(warped[0], warped[1], share))
+    return np.asarray(Image.blend(warped[0], warped[1], fraction))
 
 
 def portraits(folder: Path) -> list[Path]:

@@ -4,10 +4,9 @@
     python benchmarks/project.py --reference ~/stylegan2-ada-pytorch --size 256 --device cuda --rounds 5
     python benchmarks/project.py --memory              # ours alone: peak memory at 1024 px, both generations
 
-The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Both see
-the same generator, the same VGG16 with LPIPS heads (random weights: only speed and the loss's fall are compared) and a
-image that the generator made. They take turns. On a CPU CPU seconds are told: the clock would measure the
-neighbours as well.
+The reference is a checkout of github.com/NVlabs/stylegan2-ada-pytorch, which is not part of this repository. Both have
+the same generator, the same VGG16 with LPIPS heads (random weights: only speed and convergence are compared) and a
+generated image. They take turns. On a CPU the times are CPU seconds, which other processes affect less.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from generator import reference_maker  # the neighbour in this folder
+from generator import reference_maker  # generator.py beside this file
 
 from facemorph.metrics.lpips import Lpips
 from facemorph.stylegan.load import build_description, load_generator
@@ -37,13 +36,13 @@ from facemorph.stylegan.projection.optimize import broadcast_w, optimize_latents
 from facemorph.stylegan.projection.projector import Projector
 from facemorph.stylegan.projection.report import peak_memory_mib
 
-SEED = 11  # of the image that is looked for
+SEED = 11  # of the image that is projected
 
 
 class Features(torch.nn.Module):
-    """What `project()` expects of a VGG16: features [N, F] whose squared distance is LPIPS, of images in 0..255.
+    """The VGG16 that `project()` expects: images in 0..255 to features [N, F] whose squared distance is LPIPS.
 
-    In plain layout, as a file of TorchScript gives them: `torch.jit.load` is what it calls.
+    In contiguous layout, as from the TorchScript file that `project()` loads.
     """
 
     def __init__(self, lpips: Lpips) -> None:
@@ -60,17 +59,17 @@ class Features(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, resize_images: bool = True, return_lpips: bool = False) -> torch.Tensor:
         x = (x / 127.5 - 1 - self.shift) / self.scale
-        found = []
+        features = []
         for stage, head in zip(self.stages, self.heads, strict=True):
             x = stage(x)
             unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
-            found.append((unit * (head / (x.shape[2] * x.shape[3])).sqrt()).flatten(1))
-        return torch.cat(found, 1)
+            features.append((unit * (head / (x.shape[2] * x.shape[3])).sqrt()).flatten(1))
+        return torch.cat(features, 1)
 
 
 @contextmanager
 def nothing_fetched(features: torch.nn.Module) -> Iterator[None]:
-    """While this lasts, what the reference fetches from the web and loads is `features`."""
+    """Let the reference use `features` instead of downloading a VGG16."""
     import dnnlib  # type: ignore[import-not-found]
 
     fetch, load = dnnlib.util.open_url, torch.jit.load
@@ -86,9 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help="a checkout of stylegan2-ada-pytorch")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=5, help="of a turn that is timed")
+    parser.add_argument("--steps", type=int, default=5, help="per timed turn")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--reach", type=int, default=0, help="steps of a whole search of each; 0 leaves it out")
+    parser.add_argument("--reach", type=int, default=0, help="steps of a whole projection by each; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--memory", action="store_true", help="peak memory of ours at 1024 px, nothing else")
@@ -109,7 +108,7 @@ def main() -> None:
 
 
 def race(options: argparse.Namespace, scratch: Path) -> None:
-    """Steps a second in turns, then how long whole searches take to the same LPIPS."""
+    """Steps per second, taking turns, then the time of whole projections to the same LPIPS."""
     theirs = reference_maker(options.reference)(options.size, False)
     path = scratch / "network.pkl"
     path.write_bytes(pickle.dumps({"G_ema": theirs}))
@@ -121,15 +120,15 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
             Features(random_lpips(options.device)).requires_grad_(False).to(memory_format=torch.contiguous_format)
         )  # type: ignore[call-overload]
         first, second = (features((x + 1) * 127.5) for x in images)
-        apart = float((first - second).square().sum()), float(lpips(*images))
-    print(f"LPIPS of two images: reference {apart[0]:.6f}, ours {apart[1]:.6f}")
-    alike = ProjectionConfig(
+        distances = float((first - second).square().sum()), float(lpips(*images))
+    print(f"LPIPS of two images: reference {distances[0]:.6f}, ours {distances[1]:.6f}")
+    same_terms = ProjectionConfig(
         search=SearchConfig(space="w", noise_maps=True, precision="float32"),
         terms=ProjectionTerms(pixels=1e-9, ms_ssim=0, prior=0),
     )
     runs = {
         "reference": Reference(theirs, features, images[0]),
-        "ours, the same terms": Ours(ours, lpips, images[0], alike),
+        "ours, the same terms": Ours(ours, lpips, images[0], same_terms),
         "ours, balanced": Ours(
             ours, lpips, images[0], load_projection_config("balanced", ["search.precision=float32"])
         ),
@@ -147,23 +146,23 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
         curves = {name: one(options.reach) for name, one in runs.items()}
         for name, (marks, setup) in curves.items():
             every = max(1, len(marks) // 8)
-            told = " ".join(f"{distance:.4f}" for _, distance in marks[::every])
+            curve = " ".join(f"{distance:.4f}" for _, distance in marks[::every])
             least = min(distance for _, distance in marks)
-            print(f"{name:22} LPIPS on the way: {told}, least {least:.4f}; {setup:.1f} s before the first step")
-        for share in (0.5, 0.25, 0.1):
-            goal = share * curves["reference"][0][0][1]
-            told = []
+            print(f"{name:22} LPIPS: {curve}, minimum {least:.4f}; {setup:.1f} s before the first step")
+        for fraction in (0.5, 0.25, 0.1):
+            goal = fraction * curves["reference"][0][0][1]
+            times = []
             for name, (marks, setup) in curves.items():
                 when = next((setup + mark[0] for mark in marks if mark[1] <= goal), None)
-                told.append(f"{name} {'never' if when is None else f'{when:.0f} s'}")
-            print(f"to LPIPS {goal:.4f}: {', '.join(told)}")
+                times.append(f"{name} {'never' if when is None else f'{when:.0f} s'}")
+            print(f"to LPIPS {goal:.4f}: {', '.join(times)}")
 
 
 Marks = list[tuple[float, float]]  # seconds since the first step began, LPIPS
 
 
 class Reference:
-    """NVIDIA's project(), in W with noise maps, as it is."""
+    """NVIDIA's project(), unchanged: in W, with noise maps."""
 
     def __init__(self, network: Any, features: torch.nn.Module, target: torch.Tensor) -> None:
         sys.modules.setdefault("imageio", types.ModuleType("imageio"))  # only its command writes clips
@@ -173,16 +172,16 @@ class Reference:
         self.target = ((target[0] + 1) * 127.5).clamp(0, 255)
 
     def __call__(self, steps: int) -> tuple[Marks, float]:
-        """What was reached when, and the seconds before the first step."""
-        listening = Listening(self.features, self.device)
+        """Times with distances, and the seconds before the first step."""
+        recording = RecordingFeatures(self.features, self.device)
         began = clock(self.device)
-        with nothing_fetched(listening):
+        with nothing_fetched(recording):
             self.project(self.network, self.target, num_steps=steps, device=self.device)
-        return listening.marks, listening.began - began
+        return recording.marks, recording.began - began
 
 
-class Listening(torch.nn.Module):
-    """Features that remember those of their first call, the target's, and how far each later one is from it."""
+class RecordingFeatures(torch.nn.Module):
+    """Features that record the distance of each call to the first one, which has the target."""
 
     def __init__(self, features: torch.nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -190,17 +189,17 @@ class Listening(torch.nn.Module):
         self.began = 0.0
 
     def forward(self, x: torch.Tensor, **how: Any) -> torch.Tensor:
-        found = self.features(x, **how)
+        features = self.features(x, **how)
         if not self.began:
-            self.wanted, self.began = found, clock(self.device)
+            self.target, self.began = features, clock(self.device)
         else:
-            distance = float((found.detach() - self.wanted).square().sum())
+            distance = float((features.detach() - self.target).square().sum())
             self.marks.append((clock(self.device) - self.began, distance))
-        return found
+        return features
 
 
-class ListeningLpips:
-    """Our LPIPS, with a note of every distance and when it was known."""
+class RecordingLpips:
+    """Our LPIPS, which records every distance with its time."""
 
     def __init__(self, lpips: Lpips, device: torch.device) -> None:
         self.lpips, self.device, self.embed = lpips, device, lpips.embed
@@ -208,13 +207,13 @@ class ListeningLpips:
         self.began = 0.0
 
     def between(self, first: list[torch.Tensor], second: list[torch.Tensor]) -> torch.Tensor:
-        found = self.lpips.between(first, second)
-        self.marks.append((clock(self.device) - self.began, float(found.detach())))
-        return found
+        distance = self.lpips.between(first, second)
+        self.marks.append((clock(self.device) - self.began, float(distance.detach())))
+        return distance
 
 
 class Ours:
-    """Our search with these settings."""
+    """Our projection with these settings."""
 
     def __init__(self, generator: Generator, lpips: Lpips, target: torch.Tensor, settings: ProjectionConfig) -> None:
         self.generator, self.lpips, self.target, self.settings = generator, lpips, target, settings
@@ -222,19 +221,19 @@ class Ours:
     def __call__(self, steps: int) -> tuple[Marks, float]:
         """What was reached when, and the seconds before the first step: choosing a start."""
         device = self.target.device
-        listening: Any = ListeningLpips(self.lpips, device)
+        recording: Any = RecordingLpips(self.lpips, device)
         schedule = replace(self.settings.schedule, steps=steps, patience=0)
         began = clock(device)
-        projector = Projector(self.generator, replace(self.settings, schedule=schedule), listening)
+        projector = Projector(self.generator, replace(self.settings, schedule=schedule), recording)
         objective = projector.objective(self.target)
         start = projector.start(self.target, objective)
-        listening.began = clock(device)
+        recording.began = clock(device)
         optimize_latents(self.generator, objective, start, projector.settings)
-        return listening.marks, listening.began - began
+        return recording.marks, recording.began - began
 
 
 def clock(device: torch.device) -> float:
-    """Processor seconds of this process, or on CUDA the clock's."""
+    """CPU seconds of this process, or on CUDA wall time."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
@@ -242,7 +241,7 @@ def clock(device: torch.device) -> float:
 
 
 def random_lpips(device: str) -> Lpips:
-    """LPIPS with random weights of a trained network's size."""
+    """LPIPS with random weights of realistic size."""
     torch.manual_seed(0)
     network = Lpips().requires_grad_(False)
     for convolution in network.convolutions:
@@ -268,7 +267,7 @@ def official(generation: int) -> GeneratorWeights:
 
 
 def peak_memory(generation: int, device: str) -> None:
-    """Of this process, after three steps at 1024 px with every network of the official size."""
+    """Print the peak memory of this process after three steps at 1024 px, with networks of the published size."""
     start = peak_memory_mib(torch.device(device))
     generator, lpips = build_description(official(generation), device), random_lpips(device)
     settings = load_projection_config("balanced", ["schedule.steps=3", "search.samples=1"])
@@ -276,7 +275,9 @@ def peak_memory(generation: int, device: str) -> None:
         target = generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds([SEED])), generator))
     Projector(generator, settings, lpips)(target)
     peak = peak_memory_mib(target.device)
-    print(f"StyleGAN {generation}, 1024 px, balanced, {device}: peak {peak} MiB, {start} MiB of them after the imports")
+    print(
+        f"StyleGAN {generation}, 1024 px, balanced, {device}: peak {peak} MiB, of which {start} MiB after the imports"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Does our loop learn what the plain one does? Loss curves of both on the same faces, some seeds each.
+"""Does our loop train like the plain one? Loss curves of both on the same faces, several seeds each.
 
-Prints how far the smoothed curves of the two loops lie apart, and how far those of two seeds of one loop; draws them.
-Both take z from a normal distribution and do not augment.
+Prints the mean distance of the smoothed curves between the two loops and between two seeds of one loop; plots them.
+Both sample z from a normal distribution, without augmentation.
 
     python benchmarks/same_learning.py FACES -o curves.png
 """
@@ -25,7 +25,7 @@ from facemorph.device import pick_device
 sys.path.insert(0, str(Path(__file__).parent))
 from train import plain_loop
 
-WINDOW = 50  # steps that a smoothed value averages
+WINDOW = 50  # steps of the moving average
 LOSSES = ("d_loss", "g_loss")
 
 
@@ -33,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("same-learning.png"))
-    parser.add_argument("--runs", type=Path, default=Path("same-learning"), help="folder for our runs; they can go on")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("same-learning"), help="folder for our runs, which can be resumed"
+    )
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--channels", type=int, default=32)

@@ -1,25 +1,25 @@
-"""Our training loop against the plain DCGAN loop, turn and turn about, with the same network, batch and faces.
+"""Our training loop against the plain DCGAN loop, taking turns, with the same network, batch and faces.
 
 The plain loop is written here from the public description of PyTorch's DCGAN example: float32, NCHW, a DataLoader that
-decodes images in worker processes, three backward passes a step, Adam, and losses read with .item() at every step.
-Neither augments; what ours costs with augmentation is told too.
+decodes images in worker processes, three backward passes per step, Adam, and losses read with .item() at every step.
+Neither augments; ours is also timed with augmentation.
 
-Multiplications and additions of the 64-px network, an image and step, in GFLOP (2 for each product and sum; counted
-by hand in `flop`, checked with torch.utils.flop_counter at every run):
+GFLOP of the 64-px network per image and step (a multiply-add counts as 2; computed in `flop`, checked with
+torch.utils.flop_counter in every run):
 
-    G forward 0.2093, D forward 0.2076; a backward pass costs as much for weights and as much for inputs
+    G forward 0.2093, D forward 0.2076; a backward pass costs the same for weights, and the same for inputs
     G forward and backward, no gradient for z               3 G - first layer       0.6261
     D on real and on fake, no gradient for the images     2 (3 D - first layer)   1.2332
     D in G's step, no gradient for D's weights              2 D                     0.4153
     a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
 
-On CPUs ours does the inner convolutions by Winograd's way, which takes 1.0434; "ours, direct" does not
+On CPUs ours computes the inner convolutions by Winograd's algorithm, which takes 1.0434; "ours, direct" does not
 (`training.precision=float32`).
 
-The floor is that work at the speed of a large matrix product in the same run. bfloat16 is no way below it on CPUs
-without AMX tiles: there its matrix products are slower than those of float32, as the last lines show.
+The floor is this number at the speed of a large matrix product in the same run. bfloat16 does not lower it on CPUs
+without AMX: their matrix products are slower in bfloat16 than in float32, as the last lines show.
 
-    python benchmarks/train.py FACES              (a folder of persons' folders, as `facemorph align` makes it)
+    python benchmarks/train.py FACES              (a folder for each person, as from `facemorph align`)
 """
 
 import argparse
@@ -47,15 +47,15 @@ from facemorph.dcgan.run import Run
 from facemorph.device import pick_device
 from facemorph.images import read_image, resize
 
-PEAK_PX = 2048  # side of the matrices that measure the machine
+MATRIX = 2048  # side of the matrices that measure the machine
 
 
 def flop(network: Network) -> dict[str, float]:
-    """FLOP an image: a forward pass of `g` and `d`, a step of `ours` and of the `plain` loop (kernel 4, conv ends)."""
+    """FLOP per image: forward passes of `g` and `d`, a step of `ours` and of the `plain` loop (kernel 4, conv ends)."""
     doublings = stages(network.size_px)
     widths = [network.channels * 2**i for i in range(doublings)]
     taps = network.kernel_px**2
-    # Transposed convolutions multiply each of their inputs, convolutions give each of their outputs, with all taps.
+    # Transposed convolutions use all taps for each input, convolutions for each output.
     inner = sum(
         2 * (network.size_px >> (i + 2)) ** 2 * taps * a * b for i, (a, b) in enumerate(itertools.pairwise(widths))
     )
@@ -67,7 +67,7 @@ def flop(network: Network) -> dict[str, float]:
     return {"g": g, "d": d, "ours": g_step + d_step + 2 * d, "plain": g_step + d_step + 3 * d}
 
 
-class Pictures(Dataset[Any]):
+class ImageFiles(Dataset[Any]):
     """Decodes one image at a time."""
 
     def __init__(self, data: Data, size_px: int) -> None:
@@ -83,41 +83,43 @@ class Pictures(Dataset[Any]):
 
 
 def plain_loop(config: Config, device: torch.device, workers: int) -> Iterator[tuple[float, float]]:
-    """The plain loop; each `next` is a step, and gives d-loss and g-loss."""
+    """The plain loop; each `next` is a step and returns d-loss and g-loss."""
     torch.manual_seed(config.training.seed)
     g, d = Generator(config.network).to(device), Discriminator(config.network).to(device)
     rate = config.training.learning_rate
     optimize_d = torch.optim.Adam(d.parameters(), rate, (0.5, 0.999))
     optimize_g = torch.optim.Adam(g.parameters(), rate, (0.5, 0.999))
-    judge = nn.BCELoss()
+    bce = nn.BCELoss()
     size = config.training.batch_size
-    loader = DataLoader(Pictures(config.data, config.network.size_px), size, True, num_workers=workers, drop_last=True)
+    loader = DataLoader(
+        ImageFiles(config.data, config.network.size_px), size, True, num_workers=workers, drop_last=True
+    )
     while True:
         for real in loader:
             real = real.to(device)
             ones, zeros = torch.ones(size, device=device), torch.zeros(size, device=device)
             d.zero_grad()
             out = d(real).sigmoid()
-            loss_real = judge(out, ones)
+            loss_real = bce(out, ones)
             loss_real.backward()
-            of_real = out.mean().item()
+            mean_real = out.mean().item()
             fake = g(torch.randn(size, config.network.z_dim, device=device))
             out = d(fake.detach()).sigmoid()
-            loss_fake = judge(out, zeros)
+            loss_fake = bce(out, zeros)
             loss_fake.backward()
-            of_fake = out.mean().item()
+            mean_fake = out.mean().item()
             optimize_d.step()
             g.zero_grad()
             out = d(fake).sigmoid()
-            loss_g = judge(out, ones)
+            loss_g = bce(out, ones)
             loss_g.backward()
             optimize_g.step()
-            _ = of_real, of_fake, out.mean().item()
+            _ = mean_real, mean_fake, out.mean().item()
             yield (loss_real + loss_fake).item(), loss_g.item()
 
 
 def our_loop(config: Config, device: torch.device, compiled: bool = False) -> Iterator[State]:
-    """Our loop without its files; each `next` is a step. `compiled`: both networks by torch.compile."""
+    """Our loop without its files; each `next` is a step. `compiled`: both networks with torch.compile."""
     faces = load_faces(config.data, config.network.size_px, 0)
     state = State(config, device, len(faces.persons))
     if compiled:
@@ -143,7 +145,7 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def count(config: Config, device: torch.device) -> float:
-    """FLOP of an image and step, as torch counts them."""
+    """FLOP per image and step, counted by torch."""
     ours = our_loop(config, device)
     next(ours)
     with FlopCounterMode(display=False) as counter:
@@ -152,13 +154,13 @@ def count(config: Config, device: torch.device) -> float:
 
 
 def peak(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
-    """A call that multiplies two large matrices and gives FLOP a second."""
-    a, b = torch.randn(2, PEAK_PX, PEAK_PX, device=device).to(dtype)
-    return lambda: 2 * PEAK_PX**3 / seconds(lambda: a @ b, device)
+    """A call that multiplies two large matrices and returns FLOP per second."""
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(dtype)
+    return lambda: 2 * MATRIX**3 / seconds(lambda: a @ b, device)
 
 
 def files_cost(config: Config, device: torch.device, step_seconds: float) -> None:
-    """Print the share of time that log, samples and checkpoints take, each measured by itself."""
+    """Print the fraction of time that log, samples and checkpoints take, measured separately."""
     state = next(our_loop(config, device))
     fixed_z = torch.randn(training.GRID, config.network.z_dim, device=device)
     values = np.random.default_rng(0).random((training.FLUSH_EVERY, 6))
@@ -169,12 +171,12 @@ def files_cost(config: Config, device: torch.device, step_seconds: float) -> Non
             "samples": (lambda: training._write_samples(run, state, config, fixed_z), config.output.sample_every),
             "checkpoint": (lambda: save(state, run, config), config.output.checkpoint_every),
         }
-        shares = {
+        fractions = {
             name: statistics.median(seconds(call, device) for _ in range(5)) / every / step_seconds
             for name, (call, every) in calls.items()
         }
-    told = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
-    print(f"files, as a share of the steps' time: {told}; together {sum(shares.values()):.2%}")
+    parts = ", ".join(f"{name} {fraction:.2%}" for name, fraction in fractions.items())
+    print(f"files, as a fraction of the steps' time: {parts}; together {sum(fractions.values()):.2%}")
 
 
 def main() -> None:
@@ -183,13 +185,13 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=3, help="of each loop in a round")
+    parser.add_argument("--steps", type=int, default=3, help="of each loop per round")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--workers", type=int, default=2, help="the plain loop's processes that decode images")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the plain loop that decode images")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true", help="also the direct one compiled; takes a C++ compiler")
+    parser.add_argument("--compile", action="store_true", help="also compile the direct one; needs a C++ compiler")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
@@ -208,7 +210,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device}, {options.threads} threads, batch {options.batch}, {dtype}")
     by_hand = flop(config.network)
     counted, direct = count(config, device), count(configured(precision="float32"), device)
-    print(f"GFLOP an image: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; direct step "
+    print(f"GFLOP per image: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; direct step "
           f"{by_hand['ours'] / 1e9:.4f} (torch counts {direct / 1e9:.4f}), plain {by_hand['plain'] / 1e9:.4f}; "
           f"ours {counted / 1e9:.4f}")  # fmt: skip
     if abs(direct / by_hand["ours"] - 1) > 1e-6:
