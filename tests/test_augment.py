@@ -58,16 +58,16 @@ def test_augmentation_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["color", "shift", "flip", "cutout"])
-def test_strength_is_the_share_of_pictures_that_are_changed(name: str) -> None:
+def test_strength_is_the_fraction_of_images_that_are_changed(name: str) -> None:
     images = torch.rand(400, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.allclose(changed_by(images, 1, name, strength=0.0), images, atol=1e-6)
     assert torch.equal(changed_by(images, 1, strength=1.0), images)
 
-    def share(strength: float) -> float:
+    def fraction(strength: float) -> float:
         same = torch.isclose(changed_by(images, 1, name, strength=strength), images, atol=1e-6).all((1, 2, 3))
         return 1 - same.float().mean().item()
 
-    assert share(0.3) == pytest.approx(0.3 * share(1.0), abs=0.06)
+    assert fraction(0.3) == pytest.approx(0.3 * fraction(1.0), abs=0.06)
 
 
 def test_a_part_of_a_batch_is_changed_as_within_the_whole() -> None:

@@ -1,4 +1,4 @@
-"""`facemorph evaluate`: on a small run that really learnt from the embedded sample, and on faces made to fail it."""
+"""`facemorph evaluate`: on a small run really trained on the embedded sample, and on faces made to fail it."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ def faces(sample: Any, puppets: dict[str, Any], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def trained(faces: Path) -> Path:
-    """A run that has learnt for 60 steps, beside the faces that its configuration names relatively."""
+    """A run trained for 60 steps, beside the faces that its configuration names relatively."""
     config = config_from_dict(
         {
             "data": {"faces": [str(faces)]},
@@ -94,7 +94,7 @@ def trained(faces: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same for all tests of a session, so that real faces are studied once; never the user's."""
+    """The same for all tests of a session, so that features of real faces are computed once; never the user's."""
     folder = tmp_path_factory.getbasetemp() / "evaluate-cache"
     monkeypatch.setenv("FACEMORPH_CACHE", str(folder))
     return folder
@@ -143,7 +143,7 @@ def test_a_run_is_evaluated_end_to_end(trained: Path, evaluated: tuple[Any, dict
     assert len(list((trained / "studied").iterdir())) == 3  # samples by two networks, walks
 
 
-def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_collapsed(
+def test_runs_are_compared_and_one_that_always_generates_one_image_is_called_collapsed(
     trained: Path, evaluated: tuple[Any, dict[str, Any]], tmp_path: Path
 ) -> None:
     """The dead run also lies far from the faces that it learnt from, and takes those it kept."""
@@ -170,7 +170,7 @@ def test_runs_are_compared_and_one_that_always_draws_one_picture_is_called_colla
     assert again == {**report, "against": None}  # the same seed, the same figures
 
 
-def test_where_no_face_is_detected_the_picture_says_so(trained: Path, evaluated: tuple[Any, dict[str, Any]]) -> None:
+def test_where_no_face_is_detected_the_plot_says_so(trained: Path, evaluated: tuple[Any, dict[str, Any]]) -> None:
     report = json.loads(json.dumps(evaluated[1]))
     with np.load(trained / "evaluation.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
@@ -197,7 +197,7 @@ def test_a_walk_between_persons_names_the_real_cause_where_it_cannot_be(trained:
     assert "samples show no face yet: none is detected in 256 random ones" in result.output
 
 
-def test_faces_that_changed_are_not_taken_for_those_that_were_learnt(trained: Path, tmp_path: Path) -> None:
+def test_faces_that_changed_are_not_taken_for_the_training_faces(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(trained.parent / "faces", tmp_path / "faces")
     assert training_faces(Run.open(tmp_path / "run")).complete
@@ -205,7 +205,7 @@ def test_faces_that_changed_are_not_taken_for_those_that_were_learnt(trained: Pa
     assert not training_faces(Run.open(tmp_path / "run")).complete
 
 
-def test_samples_that_are_training_pictures_are_called_memorised(real: Faces, known: FaceFeatures) -> None:
+def test_samples_that_are_training_images_are_called_memorised(real: Faces, known: FaceFeatures) -> None:
     report, arrays = evaluate_run.compare_faces(real, real.rgb, known, known, seed=0)
     assert report["distances"]["descriptors"]["frechet"]["value"] < 1e-6
     assert report["distances"]["descriptors"]["kernel"]["value"] < 0
@@ -233,9 +233,7 @@ def test_other_faces_of_the_same_persons_are_neither_memorised_nor_collapsed(
     assert min(covered["range"].values()) > 0.6
 
 
-def test_faces_that_are_the_wrong_way_round_are_called_mirrored(
-    real: Faces, known: FaceFeatures, own_cache: Path
-) -> None:
+def test_mirrored_faces_are_called_mirrored(real: Faces, known: FaceFeatures, own_cache: Path) -> None:
     turned = np.ascontiguousarray(real.rgb[:, :, ::-1])
     drawn = face_features(turned, own_cache / "studies")
     report, _ = evaluate_run.compare_faces(real, turned, known, drawn, seed=0)
@@ -263,7 +261,7 @@ def test_faces_between_two_persons_are_counted_as_such() -> None:
     assert not measures.between_persons(PersonCentroids.of(own, np.zeros(40, int), ("a",)), mixed).any()
 
 
-def test_an_even_walk_is_told_from_one_that_jumps() -> None:
+def test_an_even_walk_is_distinguished_from_one_that_jumps() -> None:
     even = np.linspace(0, 1, 9)[:, None] * np.eye(128)[:1]
     jump = np.where(np.arange(9) < 4, 0.0, 1.0)[:, None] * np.eye(128)[:1]
     for walk, largest in ((even, 1), (jump, 8)):
@@ -319,7 +317,7 @@ def test_expressions_do_not_depend_on_place_size_or_tilt_and_yaw_has_a_side(pupp
     assert np.isfinite(expressions(np.zeros((1, 68, 2)))).all()
 
 
-def test_what_was_kept_is_made_anew_where_it_is_damaged(tmp_path: Path) -> None:
+def test_damaged_caches_are_computed_again(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     first = face_features(images, tmp_path)
     (path,) = tmp_path.iterdir()
@@ -333,7 +331,7 @@ def test_what_was_kept_is_made_anew_where_it_is_damaged(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_bad_input_is_told_with_numbers(
+def test_bad_input_is_refused_with_numbers(
     trained: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*words: object) -> str:

@@ -133,7 +133,7 @@ def seeded() -> torch.Generator:
 
 
 @pytest.mark.parametrize(("logits", "rises"), [([3.0, 1.0, 2.0, 4.0], True), ([3.0, -1.0, 2.0, -4.0], False)])
-def test_strength_rises_while_d_knows_the_real_pictures(logits: list[float], rises: bool) -> None:
+def test_strength_rises_while_d_recognises_the_real_images(logits: list[float], rises: bool) -> None:
     cfg = Training(augment=("flip",), adaptive=0.6, adaptive_images=100)
     strength = torch.tensor(0.5)
     adapt(strength, torch.tensor(logits), cfg, lambda value: value, count=4)
@@ -156,7 +156,7 @@ def test_the_strength_of_each_step_is_in_the_log(faces: Path, tmp_path: Path) ->
         Run.open(tmp_path).losses()
 
 
-def test_d_is_told_the_person_by_projection() -> None:
+def test_d_is_conditional_by_projection() -> None:
     torch.manual_seed(0)
     for first_layer in ("conv", "dense"):
         d = Discriminator(Network(size_px=16, channels=4, first_layer=first_layer), 3).eval()
@@ -182,7 +182,7 @@ def test_the_label_is_the_last_part_of_a_latent() -> None:
     assert Generator(Network(size_px=16, channels=4, z_dim=8), 3)(latents).shape == (2, 3, 16, 16)
 
 
-def test_a_conditional_run_draws_whom_it_is_told(faces: Path, tmp_path: Path) -> None:
+def test_a_conditional_run_generates_the_person_of_the_label(faces: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     network = {"conditional": True, "channels": 16}
     config = small(faces, network, steps=250, learning_rate=1e-3, augment=["shift"], batch_size=24)
@@ -210,7 +210,7 @@ def test_a_conditional_run_draws_whom_it_is_told(faces: Path, tmp_path: Path) ->
     assert (blue - red)[:, -16:].mean() > (blue - red)[:, :16].mean()  # more of ben to the right
 
 
-def test_a_run_without_labels_cannot_be_told(faces: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_not_conditional_takes_no_label(faces: Path, tmp_path: Path) -> None:
     training.train(small(faces, steps=2), tmp_path)
     result = CliRunner().invoke(main, ["sample", str(tmp_path), "--person", "ben"])
     assert result.exit_code == 1
