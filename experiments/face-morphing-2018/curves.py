@@ -1,4 +1,4 @@
-"""The curves of figures 7, 10, 15, 16 and 17, all seeds: reproduce.py calls it, and it may be called alone.
+"""Loss curves of figures 7, 10, 15, 16 and 17, all seeds; called by reproduce.py, or alone.
 
 python experiments/face-morphing-2018/curves.py work curves.png
 """
@@ -14,7 +14,7 @@ from facemorph.dcgan.health import BAND, smooth
 from facemorph.dcgan.run import Run
 
 PERSONS = ("man", "woman")
-PANELS = {  # title: the runs that are laid over each other; a long one begins as the short one
+PANELS = {  # title: runs in one panel; a long run starts as the short one
     "6, 7: drones": ("noise-paper", "noise-paper-long"),
     "8-10: rectangle": [f"{person}-rectangle-paper{long}" for person in PERSONS for long in ("", "-long")],
     "11, 12: aligned": ("man-aligned-paper", "woman-aligned-paper", "woman-aligned-paper-long"),
@@ -24,21 +24,21 @@ PANELS = {  # title: the runs that are laid over each other; a long one begins a
     "17: 100 images": ("woman-100-paper",),
     "16, 17: our recipe": ("woman-500-ours", "woman-100-ours"),
 }
-WINDOW = 20  # steps that a point averages
+WINDOW = 20  # steps of the moving average
 
 
 def draw(work: Path, output: Path, scale: str = "small") -> bool:
-    """Write the image; False where none of its runs is there."""
-    found = {}
+    """Write the figure; False if none of its runs exists."""
+    panels = {}
     for title, names in PANELS.items():
         runs = [path for name in names for path in sorted((work / "runs" / scale).glob(f"{name}-[0-9]"))]
-        found[title] = [path for path in runs if (path / "log.csv").exists()]
-    found = {title: runs for title, runs in found.items() if runs}
-    if not found:
+        panels[title] = [path for path in runs if (path / "log.csv").exists()]
+    panels = {title: runs for title, runs in panels.items() if runs}
+    if not panels:
         return False
-    figure = Figure(figsize=(2.2 * len(found), 4.2), layout="constrained")
-    axes = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
-    for column, (title, runs) in enumerate(found.items()):
+    figure = Figure(figsize=(2.2 * len(panels), 4.2), layout="constrained")
+    axes = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
+    for column, (title, runs) in enumerate(panels.items()):
         top, bottom = axes[0][column], axes[1][column]
         top.set_title(title, fontsize=9)
         top.axhspan(*BAND, color="tab:green", alpha=0.15, linewidth=0)
@@ -67,7 +67,7 @@ def _curves(run: Path, top: Axes, bottom: Axes) -> None:
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--scale", default="small", show_default=True)
 def main(work: Path, output: Path, scale: str) -> None:
-    """Draw the losses of the runs in WORK."""
+    """Plot the losses of the runs in WORK."""
     if not draw(work, output, scale):
         raise click.UsageError(f"No runs of the scale {scale} in {work}.")
     click.echo(f"Written: {output}")

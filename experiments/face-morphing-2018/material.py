@@ -1,6 +1,6 @@
-"""What the runs learn from: aligned faces, and the ways of spoiling them that the 2018 paper tells of.
+"""Training images of the runs: aligned faces, and the degraded versions that the 2018 paper describes.
 
-Every function writes a folder of images once; a folder that is complete is left as it is.
+Every function writes a folder of images once; a complete folder is kept.
 """
 
 import json
@@ -15,7 +15,7 @@ from facemorph.files import read_jsonl
 from facemorph.images import IMAGE_SUFFIXES, read_image, resize, write_image
 
 SIZE_PX = 64
-# Of the jitter at strength 1: shift as a share of the crop's side, turn in degrees, scale as a factor and its inverse.
+# Limits of the jitter at strength 1: shift as a fraction of the crop's side, rotation in degrees, scale factor.
 SHIFT, DEGREES, SCALE = 0.5, 30.0, 1.5
 
 
@@ -38,9 +38,9 @@ def _once(folder: Path, images: Callable[[], Iterator[tuple[str, np.ndarray]]]) 
 
 
 def rectangle(frames: Path, faces: Path, folder: Path) -> Path:
-    """Figures 8 to 10: the same rectangle of every frame, placed once, on the first frame's face, and left there.
+    """Figures 8 to 10: the same rectangle of every frame, placed on the face in the first one.
 
-    Its side is 1.5 times the extent of that face's landmarks. Where clips differ in size, each clip has its own.
+    Its side is 1.5 times the extent of that face's landmarks. Clips of different sizes have a rectangle each.
     """
 
     def images() -> Iterator[tuple[str, np.ndarray]]:
@@ -58,7 +58,7 @@ def rectangle(frames: Path, faces: Path, folder: Path) -> Path:
 
 
 def jittered(frames: Path, faces: Path, folder: Path, strength: float) -> Path:
-    """The aligned faces, each shifted, turned and scaled at random, uniformly up to `strength` of the limits."""
+    """The aligned faces with random shift, rotation and scale, uniform up to `strength` times the limits."""
 
     def images() -> Iterator[tuple[str, np.ndarray]]:
         random = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def jittered(frames: Path, faces: Path, folder: Path, strength: float) -> Path:
 
 
 def squares(source: Path, folder: Path) -> Path:
-    """Images of anything, the middle square of each."""
+    """The central square of every image."""
 
     def images() -> Iterator[tuple[str, np.ndarray]]:
         for path in sorted(source.iterdir()):
@@ -90,27 +90,27 @@ def squares(source: Path, folder: Path) -> Path:
 
 
 def spread(frames: Path, faces: Path) -> dict[str, float]:
-    """How much the eyes move about, before and after alignment, in distances between the eyes.
+    """The std of the position of the eyes before and after alignment, in distances between the eyes.
 
-    `before`: standard deviation of the middle of the eyes in the frame, both axes together, about its mean in frames of
-    one size. `after`: the same in the crop, from landmarks found anew in it.
+    `before`: std of the midpoint of the eyes in the frame, over both axes, from its mean over frames of the same size.
+    `after`: the same in the crop, from landmarks detected in it.
     """
     from facemorph.faces.features import features_of_aligned
 
-    found: dict[tuple[int, ...], list[np.ndarray]] = {}
+    by_size: dict[tuple[int, ...], list[np.ndarray]] = {}
     for name, points in accepted(faces):
         left, right = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0)
-        found.setdefault(read_image(frames / name).shape, []).append(np.array([*(left + right) / 2, *(right - left)]))
+        by_size.setdefault(read_image(frames / name).shape, []).append(np.array([*(left + right) / 2, *(right - left)]))
     deviations = []
-    for rows in found.values():
+    for rows in by_size.values():
         table = np.array(rows)
         unit = np.hypot(table[:, 2], table[:, 3]).mean()
         deviations.append((table[:, :2] - table[:, :2].mean(0)) / unit)
     before = float(np.sqrt((np.concatenate(deviations) ** 2).sum(1).mean()))
     images = np.stack([read_image(path) for path in sorted(faces.glob("*.png"))])
     features = features_of_aligned(images)
-    points, seen = features.points, features.detected
-    eyes = np.stack([points[seen][:, LEFT_EYE].mean(1), points[seen][:, RIGHT_EYE].mean(1)])  # [2, N, 2]
+    points = features.points[features.detected]
+    eyes = np.stack([points[:, LEFT_EYE].mean(1), points[:, RIGHT_EYE].mean(1)])  # [2, N, 2]
     middle, between = eyes.mean(0), np.hypot(*(eyes[1] - eyes[0]).T).mean()
     after = float(np.sqrt((((middle - middle.mean(0)) / between) ** 2).sum(1).mean()))
     return {"before": before, "after": after}

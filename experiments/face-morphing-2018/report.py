@@ -1,4 +1,4 @@
-"""The tables of results: for each run its verdicts, losses and distances over the seeds, from lowest to highest."""
+"""Tables of results: verdicts, losses and distances of each run over its seeds, from lowest to highest."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,25 +10,25 @@ Columns = dict[str, tuple[Callable[[Row], float | None], int]]  # heading: value
 
 
 def distance_of(row: Row, space: str, kind: str = "frechet") -> float:
-    """Over "descriptors" or "imagenet"; to all faces of the person where the run learnt from a share of them."""
+    """Of "descriptors" or "imagenet" features; to all faces of the person if the run was trained on some of them."""
     judged = row["evaluation"]
     return (judged["against"] or judged)["distances"][space][kind]["value"]
 
 
 def diversity_of(row: Row, space: str) -> float:
-    """Over "descriptors" or "pixels", in percent of the data's."""
+    """Of "descriptors" or "pixels", in percent of the data's."""
     return 100 * row["evaluation"]["diversity"][space]["ratio"]
 
 
 def expressions_of(row: Row, kind: str) -> float | None:
-    """Share in percent of the data's expressions that the samples cover; None where no face was seen."""
+    """Percentage of the data's expressions that the samples cover; None if no face was detected."""
     judged = row["evaluation"]
-    found = (judged["against"] or {}).get(kind) or judged.get(kind)
-    return 100 * found["coverage"] if found and found["compared"] else None
+    covered = (judged["against"] or {}).get(kind) or judged.get(kind)
+    return 100 * covered["coverage"] if covered and covered["compared"] else None
 
 
 def mirrored_of(row: Row) -> float | None:
-    """Share in percent of the samples that show people the wrong way round; None where no face was seen."""
+    """Percentage of mirrored samples; None if no face was detected."""
     judged = row["evaluation"]
     return 100 * judged["mirrored"]["samples"] if judged["samples_show"]["seen"] else None
 
@@ -37,15 +37,15 @@ COLUMNS: Columns = {
     "d-loss": (lambda row: row["d_loss"], 2),
     "% in 0.3-1": (lambda row: 100 * row["d_in_band"], 0),
     "g-loss": (lambda row: row["g_loss"], 1),
-    "g-loss, wide": (lambda row: row["g_amplitude"], 2),
+    "g-loss, amplitude": (lambda row: row["g_amplitude"], 2),
     "g-loss, change over the second half, %": (lambda row: 100 * row["g_rise"], 0),
     "Frechet": (lambda row: distance_of(row, "descriptors"), 2),
-    "over ImageNet": (lambda row: distance_of(row, "imagenet"), 0),
-    "% a face is seen": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
+    "Frechet, ImageNet": (lambda row: distance_of(row, "imagenet"), 0),
+    "faces detected, %": (lambda row: 100 * row["evaluation"]["samples_show"]["seen"], 0),
     "diversity, % of the data's": (lambda row: diversity_of(row, "descriptors"), 0),
     "mirrored, %": (mirrored_of, 0),
     "expressions covered, %": (lambda row: expressions_of(row, "expressions"), 0),
-    "by those between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
+    "by samples between the persons, %": (lambda row: expressions_of(row, "expressions_between_persons"), 0),
     "minutes": (lambda row: row["seconds"] / 60, 0),
 }
 FEW_COLUMNS: Columns = {
@@ -59,22 +59,22 @@ FEW_COLUMNS: Columns = {
     "mirrored, %": (mirrored_of, 0),
     "copied, %": (lambda row: 100 * row["evaluation"]["memory"]["descriptors"]["nearer_share"], 0),
 }
-FEW = {  # run on 100 faces: its recipe, in the order of the table
+FEW = {  # runs on 100 faces, in the order of the table
     "woman-100-paper": "the paper's recipe",
-    "few-ema": "+ averaged G",
-    "few-spectral-hinge": "spectral norm, hinge, averaged G",
-    "few-r1": "R1, averaged G",
-    "woman-100-ours": "color, shift, averaged G (mixed.yaml)",
+    "few-ema": "+ EMA of G",
+    "few-spectral-hinge": "spectral norm, hinge, EMA",
+    "few-r1": "R1, EMA",
+    "woman-100-ours": "color, shift, EMA (mixed.yaml)",
     "few-cutout": "+ cutout",
-    "few-adaptive": "their share follows D (ADA)",
+    "few-adaptive": "+ adaptive strength (ADA)",
     "few-flipped": "mixed.yaml + flips of a quarter",
     "few-half-flipped": "mixed.yaml + flips of half",
 }
 
 
 def spread_of(rows: list[Row], value: Callable[[Row], float | None], digits: int = 2) -> str:
-    """ "low to high" over the rows, or one number where they agree or there is but one."""
-    values = sorted(found for row in rows if (found := value(row)) is not None)
+    """ "low to high" over the rows, or one number if both are equal."""
+    values = sorted(number for row in rows if (number := value(row)) is not None)
     if not values:
         return ""
     low, high = f"{values[0]:.{digits}f}", f"{values[-1]:.{digits}f}"
@@ -90,13 +90,13 @@ def verdicts_of(rows: list[Row]) -> str:
 
 
 def back_of(row: Row) -> str:
-    """After which step d-loss was back for good, in words."""
+    """The step after which d-loss stays above 0, in words."""
     return "not" if row["back_after"] is None else f"{row['back_after']:,}"
 
 
 def write_tables(rows: list[Row], folder: Path) -> None:
-    """Markdown, a line a run, its seeds together: table.md, all runs; few.md, the recipes for 100 faces; back.md, of
-    the runs whose d-loss went to 0, when it came back."""
+    """Markdown, one line per run with all its seeds: table.md, all runs; few.md, the recipes for 100 faces; back.md,
+    the runs whose d-loss fell to 0, and when it recovered."""
     seeds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         seeds.setdefault((row["name"], row["scale"]), []).append(row)
@@ -112,7 +112,7 @@ def write_tables(rows: list[Row], folder: Path) -> None:
             few.append([recipe, verdicts_of(own), *spreads_of(own, FEW_COLUMNS)])
     write_table(["figure", "run", "verdict", *COLUMNS], table, folder / "table.md")
     write_table(["recipe", "verdict", *FEW_COLUMNS], few, folder / "few.md")
-    write_table(["run", "faces", "steps", "back after, a seed each"], back, folder / "back.md")
+    write_table(["run", "faces", "steps", "recovered after, for each seed"], back, folder / "back.md")
 
 
 def write_table(headings: list[str], lines: list[list[str]], path: Path) -> None:

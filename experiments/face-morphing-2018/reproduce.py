@@ -1,13 +1,13 @@
-"""Every run behind the figures of the 2018 paper, judged: one command, and what is done is not done again.
+"""Train and evaluate every run behind the figures of the 2018 paper, in one command that can be resumed.
 
     python experiments/face-morphing-2018/reproduce.py --man clips/man --woman clips/woman --noise drones -o work
     python experiments/face-morphing-2018/reproduce.py --sample -o work   # the embedded sample: no data needed
     python experiments/face-morphing-2018/reproduce.py ... --figure 15 --figure 7 --seeds 1
     python experiments/face-morphing-2018/reproduce.py ... --scale paper  # 5,000 steps at full width, for a GPU
 
-All seeds of a run give its spread; every run with its first seed comes before any second seed. Leaves in the working
-folder runs/, results.jsonl (one row a run), table.md, few.md and back.md, curves.png, walks.json (figures 12, 13) and
-spread.json (figure 11). It may be stopped and started again at any time.
+Every run is trained with its first seed before any second seed. Written to the working folder: runs/, results.jsonl
+(one row per run and seed), table.md, few.md, back.md, curves.png, walks.json (figures 12, 13) and spread.json (figure
+11). It may be stopped and started again at any time.
 """
 
 import json
@@ -33,19 +33,19 @@ from walks import walk_all
 from facemorph.dcgan.run import Run
 from facemorph.files import sha256, write_json, write_jsonl
 
-# Half the paper's width and few steps let two CPU cores do all of it in hours.
+# With half the paper's width and few steps, two CPU cores take hours for all of it.
 SCALES: dict[str, dict[str, Any]] = {
     "small": {"network.channels": 32, "training.steps": 1000, "output.checkpoint_every": 200},
     "full": {"training.steps": 1500},
     "paper": {"training.steps": 5000},
 }
-SAMPLES = 500  # faces drawn to judge a run
-AT_ZERO = 0.1  # d-loss below which D tells every fake
-BLOCK = 20  # steps whose mean is one point of the line through g-loss
+SAMPLES = 500  # generated faces for the evaluation of a run
+AT_ZERO = 0.1  # d-loss below which D recognises every fake
+BLOCK = 20  # steps averaged to one point of the fit to g-loss
 
 
 def facemorph(*arguments: str | Path, threads: int = 0) -> str:
-    """Run a facemorph command, say it, and give back what it printed; on so many threads, 0 for all."""
+    """Echo and run a facemorph command and return its output; `threads` 0 is all."""
     command = ["facemorph", *map(str, arguments)]
     click.echo("$ " + " ".join(command))
     limits = {"OMP_NUM_THREADS": str(threads)} if threads else {}
@@ -58,7 +58,7 @@ def facemorph(*arguments: str | Path, threads: int = 0) -> str:
 
 
 def frames_and_faces(sources: Sources) -> None:
-    """Clips to frames and faces: as the paper samples them, and densely."""
+    """Clips to frames and faces, sampled as in the paper."""
     for person, clips in (("man", sources.man), ("woman", sources.woman)):
         facemorph("extract", "-q", clips, "--person", person, "-o", sources.work / "frames")
         facemorph("align", "-q", sources.frames(person), "-o", sources.work / "faces")
@@ -72,7 +72,7 @@ def dense_faces(sources: Sources) -> None:
 
 
 def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, threads: int) -> Row:
-    """One row of results: the run's settings, verdict, figures and time; what is done already is only read."""
+    """Train and evaluate a run, unless that is done, and return its row of results."""
     folder = folder_of(planned, sources, scale, seed)
     faces = [str(path.resolve()) for path in planned.faces]
     settings = {**SCALES[scale], **planned.settings, "data.faces": faces, "training.seed": seed}
@@ -86,17 +86,17 @@ def train_and_judge(planned: Planned, sources: Sources, scale: str, seed: int, t
     before = folder.with_name(f"{planned.goes_on_from}-{seed}")
     if planned.goes_on_from and not folder.exists() and is_trained(before):
         copy = folder.with_name(f".{folder.name}")
-        shutil.rmtree(copy, ignore_errors=True)  # what an interruption left
+        shutil.rmtree(copy, ignore_errors=True)  # left by an interruption
         shutil.copytree(before, copy, ignore=shutil.ignore_patterns("walks", "evaluation.*"))
         copy.replace(folder)
     if folder.exists() and config.exists() and config.read_text() != text:
-        raise SystemExit(f"{folder} was trained by another plan than today's {planned.name}: move it away.")
+        raise SystemExit(f"{folder} was trained with other settings than {planned.name} has now: move it away.")
     if not is_trained(folder):
         config.write_text(text)
         facemorph("train", "-q", "--config", config, "-o", folder, threads=threads)
     run = Run.open(folder)
     if not is_evaluated(run):
-        whole = ["--against", planned.faces[0]] if "data.limit" in planned.settings else []  # a share was learnt
+        whole = ["--against", planned.faces[0]] if "data.limit" in planned.settings else []  # trained on some faces
         facemorph("evaluate", "run", folder, "-q", "--samples", str(SAMPLES), *whole, threads=threads)
     losses = run.losses()
     slope, low, high = slope_of(losses["g_loss"])
@@ -112,7 +112,7 @@ def folder_of(planned: Planned, sources: Sources, scale: str, seed: int) -> Path
 
 
 def config_of(folder: Path) -> Path:
-    """Beside the run's folder, whose name may have a dot in it (jitter-0.2-ours-0)."""
+    """Beside the run folder, whose name may contain a dot (jitter-0.2-ours-0)."""
     return folder.with_name(f"{folder.name}.yaml")
 
 
@@ -121,13 +121,13 @@ def steps_of(planned: Planned, scale: str) -> int:
 
 
 def seconds_of(clock: np.ndarray) -> float:
-    """Of all sittings of a run: its clock [N] begins anew with each."""
+    """The total time of a run, whose clock [N] starts at 0 again whenever it is resumed."""
     ends = np.append(clock[1:] < clock[:-1], True)
     return float(clock[ends].sum())
 
 
 def is_trained(folder: Path) -> bool:
-    """Has this run come to its last step?"""
+    """Whether this run has reached its last step."""
     health, config = folder / "health.json", config_of(folder)
     if not health.exists() or not config.exists():
         return False
@@ -135,7 +135,7 @@ def is_trained(folder: Path) -> bool:
 
 
 def is_evaluated(run: Run) -> bool:
-    """Is there an evaluation of the generator as it is now?"""
+    """Whether there is an evaluation of the current generator."""
     path = run.path / "evaluation.json"
     return path.exists() and json.loads(path.read_text())["generator_sha256"] == sha256(run.generator)
 
@@ -154,7 +154,7 @@ def slope_of(g_loss: np.ndarray) -> tuple[float, float, float]:
 
 
 def back_after(d_loss: np.ndarray, window: int = 100) -> int | None:
-    """The step after which the mean of d-loss over `window` steps is never at 0 again; None where it is to the end."""
+    """The step after which the mean of d-loss over `window` steps stays above 0; None if it is 0 at the end."""
     means = np.convolve(d_loss, np.full(window, 1 / window), "valid")
     low = np.flatnonzero(means < AT_ZERO)
     if not len(low):
@@ -165,15 +165,15 @@ def back_after(d_loss: np.ndarray, window: int = 100) -> int | None:
 @click.command()
 @click.option("--man", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
 @click.option("--woman", type=click.Path(exists=True, path_type=Path), help="A clip, or a folder of clips.")
-@click.option("--noise", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Images of no person.")
-@click.option("--sample", is_flag=True, help="The embedded sample in place of --man and --woman.")
+@click.option("--noise", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Images without people.")
+@click.option("--sample", is_flag=True, help="Use the embedded sample instead of --man and --woman.")
 @click.option("-o", "--output", "work", type=click.Path(path_type=Path), default=Path("work"), show_default=True)
 @click.option("--scale", type=click.Choice(list(SCALES)), default="small", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--jobs", default=1, show_default=True, help="Runs at once, each on its share of the CPUs.")
+@click.option("--jobs", default=1, show_default=True, help="Runs in parallel, with equal parts of the CPUs.")
 @click.option("--figure", "figures", type=click.IntRange(6, 17), multiple=True, help="Only runs behind this figure.")
-@click.option("--only", multiple=True, help="Only runs whose name begins with this.")
-@click.option("--report", is_flag=True, help="Train nothing: judge what has been trained to its end.")
+@click.option("--only", multiple=True, help="Only runs whose name starts with this.")
+@click.option("--report", is_flag=True, help="Train nothing: evaluate the finished runs.")
 def main(
     man: Path | None,
     woman: Path | None,
@@ -187,7 +187,7 @@ def main(
     only: tuple[str, ...],
     report: bool,
 ) -> None:
-    """Train and judge every run behind the 2018 paper's figures."""
+    """Train and evaluate every run behind the figures of the 2018 paper."""
     work.mkdir(parents=True, exist_ok=True)
     if sample:
         script = Path(__file__).resolve().parents[1] / "sample" / "make_clips.py"
@@ -207,8 +207,8 @@ def main(
 
     every = [(one, size, seed) for size in SCALES for seed in range(seeds) for one in runs]
     trained = [job for job in every if is_trained(folder_of(job[0], sources, *job[1:]))]
-    wanted = [] if report else [(one, scale, seed) for one, size, seed in every if size == scale and one in chosen]
-    missing = [job for job in wanted if job not in trained]
+    planned = [] if report else [(one, scale, seed) for one, size, seed in every if size == scale and one in chosen]
+    missing = [job for job in planned if job not in trained]
     if any("dense" in one.name for one, _, _ in missing):
         dense_faces(sources)
     for one, _, _ in missing:
@@ -218,9 +218,9 @@ def main(
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else 0
     with ThreadPoolExecutor(jobs) as pool:
         todo = [*trained, *missing]
-        found = [pool.submit(train_and_judge, one, sources, size, seed, threads) for one, size, seed in todo]
+        futures = [pool.submit(train_and_judge, one, sources, size, seed, threads) for one, size, seed in todo]
         try:
-            for number, row in enumerate(as_completed(found), 1):
+            for number, row in enumerate(as_completed(futures), 1):
                 rows.append(row.result())
                 rows.sort(key=lambda row: (order.index(row["name"]), row["scale"], row["seed"]))
                 write_jsonl(work / "results.jsonl", rows)
@@ -231,7 +231,7 @@ def main(
             raise
     curves.draw(work, work / "curves.png", scale)
     write_json(work / "walks.json", walk_all(sources, scale, seeds, facemorph))
-    click.echo(f"{len(rows)} runs judged: {work / 'results.jsonl'}, {work / 'table.md'}")
+    click.echo(f"{len(rows)} runs evaluated: {work / 'results.jsonl'}, {work / 'table.md'}")
 
 
 if __name__ == "__main__":

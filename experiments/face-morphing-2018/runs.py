@@ -1,4 +1,4 @@
-"""The runs behind the figures: what each learns from, and how."""
+"""The runs behind the figures: training data and settings of each."""
 
 import re
 from dataclasses import dataclass, replace
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import material
 
-PLAIN: dict[str, object] = {}  # the paper's recipe: what the configuration's defaults are
+PLAIN: dict[str, object] = {}  # the paper's recipe is the default configuration
 OURS: dict[str, object] = {"training.augment": ["color", "shift"], "training.ema": 0.99}  # mixed.yaml
 FLIPPED = {**OURS, "training.augment": ["color", "shift", "flip"]}  # a quarter of the images
-HALF_FLIPPED = {**FLIPPED, "training.flip": 0.5}  # as is usual: then G cannot know which way round faces are
+HALF_FLIPPED = {**FLIPPED, "training.flip": 0.5}  # usual, but then G cannot distinguish mirrored faces
 RECIPES = {"paper": PLAIN, "ours": OURS}
 R1: dict[str, object] = {"network.d_norm": "none", "training.r1": 1.0}
-FEW: dict[str, dict[str, object]] = {  # what else is said to help with few images
+FEW: dict[str, dict[str, object]] = {  # other methods for few images
     "ema": {},
     "cutout": {"training.augment": ["color", "shift", "cutout"]},
     "flipped": FLIPPED,
@@ -28,7 +28,7 @@ LONGER = ("mixed-paper", "noise-paper", "man-rectangle-paper", "woman-rectangle-
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders of what goes in; `work` receives all that is made."""
+    """Folders of clips or images; `work` receives all output."""
 
     man: Path
     woman: Path
@@ -48,9 +48,9 @@ class Planned:
 
     Attributes:
         figure: of the paper.
-        faces: folders.
-        settings: beside the scale's.
-        goes_on_from: the name of a run which this one is with `LONG` times the steps.
+        faces: folders of faces.
+        settings: in addition to those of the scale.
+        goes_on_from: the name of a run that this one continues to `LONG` times the steps.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Planned:
     goes_on_from: str = ""
 
     def is_behind(self, figure: int) -> bool:
-        """Does this figure of the paper rest on this run?"""
+        """Whether this figure of the paper needs this run."""
         first, *rest = [int(number) for number in re.findall(r"\d+", self.figure)] or [0]
         return first <= figure <= (rest[-1] if rest else first)
 
 
 def plan(sources: Sources) -> list[Planned]:
-    """Every run, in the order of what a reader misses most."""
+    """Every run, the most important first."""
     man, woman = sources.faces("man"), sources.faces("woman")
     both, made = (man, woman), sources.work / "material"
     runs = [Planned(f"mixed-{name}", "13-15", both, recipe) for name, recipe in RECIPES.items()]
@@ -99,7 +99,7 @@ def plan(sources: Sources) -> list[Planned]:
 
 
 def prepare(sources: Sources, planned: Planned) -> None:
-    """Make the images that this run learns from, where they are not there yet."""
+    """Make the training images of this run, if they do not exist yet."""
     for folder in planned.faces:
         person, _, kind = folder.name.partition("-")
         if folder.parent.name != "material":

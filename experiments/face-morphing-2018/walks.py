@@ -1,4 +1,4 @@
-"""Figures 12 and 13: the walks of the runs that succeeded, measured."""
+"""Figures 12 and 13: measures of the walks of the successful runs."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,8 @@ WALKED = ("mixed-paper", "mixed-ours", "man-aligned-paper", "woman-aligned-paper
 
 
 def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
-    """Ends, middle, rank correlation of each distance with the step, and how even the steps are (their coefficient of
-    variation: 0 is perfectly even)."""
+    """Ends, middle and maximum of each distance, its rank correlation with the step, and the coefficient of variation
+    of the step sizes (0: all equal)."""
     judged: dict[str, Any] = {}
     for label, row in measures.items():
         values = np.array(row)
@@ -29,11 +29,11 @@ def judge_walk(measures: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., str]) -> dict[str, Any]:
-    """Walk and judge every run of WALKED that is there: the paper's walk for one person, from man to woman for two.
+    """Walks of every existing run of WALKED: the paper's diagonal for one person, from man to woman for two.
 
-    None where there is no walk, as between persons whom the run does not draw.
+    None for a run that does not generate both persons.
     """
-    found: dict[str, Any] = {}
+    walks: dict[str, Any] = {}
     for name in WALKED:
         for seed in range(seeds):
             run = sources.work / "runs" / scale / f"{name}-{seed}"
@@ -43,10 +43,10 @@ def walk_all(sources: Sources, scale: str, seeds: int, facemorph: Callable[..., 
             stem = "man-to-woman" if ends else "diagonal"
             shown = json.loads((run / "evaluation.json").read_text())["samples_show"]["most_like"]
             if ends and not all(shown.values()):
-                found[run.name] = None
+                walks[run.name] = None
                 continue
             measured = run / "walks" / f"{stem}-measure.json"
             if not measured.exists():
                 facemorph("walk", "-q", run, *ends, "--measure")
-            found[run.name] = judge_walk(json.loads(measured.read_text()))
-    return found
+            walks[run.name] = judge_walk(json.loads(measured.read_text()))
+    return walks

@@ -1,10 +1,10 @@
-"""How often `facemorph compare` errs: portraits of people, several of each, every pair.
+"""Error rates of `facemorph compare` on portraits of several people, several of each: every pair.
 
     python experiments/identity/error_rates.py portraits/*.jpg
 
-A file is called <person>_<anything>.jpg, where the last underscore ends the person's name; where names start with
-`man_` or `woman_`, pairs across the two are counted apart. Measured on the 48 portraits of the Face Research Lab London
-Set used in development (24 people, neutral and smiling, one studio): see README.md beside this file.
+A file is called <person>_<anything>.jpg; the last underscore ends the person's name. If names start with `man_` and
+`woman_`, pairs of a man and a woman are counted separately. Results on 48 portraits of the Face Research Lab London Set
+(24 people, neutral and smiling, one studio): see README.md beside this file.
 """
 
 import argparse
@@ -25,29 +25,29 @@ def main() -> None:
     options = parser.parse_args()
     faces = describe_images(options.images, options.detector)
 
-    kinds: dict[str, list[float]] = {"one person": [], "different, like sex": [], "different, unlike sex": []}
+    kinds: dict[str, list[float]] = {"one person": [], "different, same sex": [], "different, other sex": []}
     for one, other in itertools.combinations(faces, 2):
         (name, sex), (other_name, other_sex) = (person(face.path) for face in (one, other))
-        kind = "like" if sex == other_sex else "unlike"
+        kind = "same" if sex == other_sex else "other"
         kind = "one person" if name == other_name else f"different, {kind} sex"
         kinds[kind].append(float(np.linalg.norm(one.descriptor - other.descriptor)))
     same = np.array(kinds["one person"])
-    different = np.array(kinds["different, like sex"] + kinds["different, unlike sex"])
+    different = np.array(kinds["different, same sex"] + kinds["different, other sex"])
     if not len(same) or not len(different):
-        parser.error("two images of one person and one of another are needed at least")
+        parser.error("at least two images of one person and one of another are needed")
 
-    print(f"{'pairs':24}{'number':>8}{'nearest':>9}{'median':>9}{'farthest':>9}")
+    print(f"{'pairs':24}{'number':>8}{'min':>9}{'median':>9}{'max':>9}")
     for kind, distances in kinds.items():
         if distances:
             low, middle, high = np.quantile(distances, [0, 0.5, 1])
             print(f"{kind:24}{len(distances):8}{low:9.3f}{middle:9.3f}{high:9.3f}")
     best = min(np.unique(np.concatenate([same, different])), key=lambda t: (same >= t).mean() + (different < t).mean())
-    print(f"\n{'threshold':24}{'one person, called different':>30}{'different, called one person':>30}")
+    print(f"\n{'threshold':24}{'false non-matches':>30}{'false matches':>30}")
     for name, threshold in [
         ("0.4", 0.4),
         ("0.5", 0.5),
         ("0.55", 0.55),
-        ("0.6 (usual)", SAME_PERSON),
+        ("0.6 (default)", SAME_PERSON),
         ("best here", best),
     ]:
         missed, taken = (same >= threshold).sum(), (different < threshold).sum()
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def person(image: Path) -> tuple[str, str]:
-    """A person's name, and the word that it starts with."""
+    """A person's name, and its first word."""
     name = image.stem.rpartition("_")[0] or image.stem
     return name, name.partition("_")[0]
 

@@ -1,4 +1,4 @@
-"""How often `facemorph compare` errs on photographs of everyday life: pairs of LFW.
+"""Error rates of `facemorph compare` on news photographs: pairs of LFW.
 
     python experiments/identity/lfw_pairs.py lfw_pairs/pairs.csv
 

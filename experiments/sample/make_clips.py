@@ -1,9 +1,9 @@
-"""Two short clips of living faces, made from public-domain portraits that come inside matplotlib and scikit-image.
+"""Two short clips of moving faces, made from the public-domain portraits in matplotlib and scikit-image.
 
     python experiments/sample/make_clips.py -o demo/clips
 
-Rear Admiral Grace Hopper (US Navy) and Colonel Eileen Collins (NASA) smile, speak, blink and look about, by a
-piecewise-affine warp of one portrait each, so that every other command can be tried without any data of one's own.
+Rear Admiral Grace Hopper (US Navy) and Colonel Eileen Collins (NASA) smile, speak, blink and look around, by
+piecewise-affine warps of one portrait each, so that every other command can be tried without any data.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from facemorph.images import read_image
 
 FPS = 25
 SIZE_PX, MARGIN_PX, DETAIL = 360, 48, 2
-FACE_PX = 132  # from brows to chin, in frame pixels; about 150 for the box of a detector
+FACE_PX = 132  # from brows to chin, in frame pixels; a detector's box has about 150
 
 
 def grace_hopper() -> Path:
@@ -48,7 +48,7 @@ PEOPLE: dict[str, tuple[Callable[[], Path], dict[str, float], bool]] = {
 
 
 def load(name: str) -> Portrait:
-    """The portrait of one of PEOPLE, scaled so that the face has its size, cut out with the face in the middle."""
+    """The portrait of one of PEOPLE, scaled and cropped so that the face has its size and is in the middle."""
     import dlib
 
     path, gains, hidden_lids = PEOPLE[name]
@@ -56,7 +56,7 @@ def load(name: str) -> Portrait:
     box = max(dlib.get_frontal_face_detector()(image, 1), key=lambda box: box.area())  # type: ignore[attr-defined]
     box = (box.left(), box.top(), box.right(), box.bottom())
     scale = FACE_PX * DETAIL / float(np.ptp(steady_landmarks(image, box)[:, 1]))
-    # Landmarks come in whole pixels: find them anew in the enlarged image.
+    # Landmarks are whole pixels: detect them again in the enlarged image.
     large = Image.fromarray(image)
     large = large.resize((round(large.width * scale), round(large.height * scale)), Image.Resampling.LANCZOS)
     points = steady_landmarks(np.asarray(large), (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale))
@@ -71,13 +71,13 @@ def load(name: str) -> Portrait:
 
 
 def _mirrored(index: np.ndarray, length: int) -> np.ndarray:
-    """Indices beyond the ends, reflected back inside."""
+    """Indices with those beyond the ends reflected."""
     index = index % (2 * length)
     return np.minimum(index, 2 * length - 1 - index)
 
 
 def act(num_frames: int, rng: np.random.Generator) -> Pose:
-    """A random performance: every parameter eases from one random value to the next, at its own pace."""
+    """A random performance: every parameter moves smoothly between random values, at its own pace."""
     pose = {
         "smile": _wander(num_frames, rng, -0.8, 1, hold=(0.3, 1.6), travel=(0.3, 0.9)),
         "jaw": _wander(num_frames, rng, 0, 1, hold=(0.0, 0.5), travel=(0.16, 0.5), rest=0.45),
@@ -90,7 +90,7 @@ def act(num_frames: int, rng: np.random.Generator) -> Pose:
         "shift_y": _wander(num_frames, rng, -0.05, 0.05, hold=(0, 0.6), travel=(1, 2.5)),
         "blink": _blinks(num_frames, rng),
     }
-    pose["pucker"] *= np.clip(1 - np.abs(pose["smile"]), 0, 1)  # nobody does both
+    pose["pucker"] *= np.clip(1 - np.abs(pose["smile"]), 0, 1)  # not both at once
     return pose
 
 
@@ -103,12 +103,12 @@ def _wander(
     travel: tuple[float, float],
     rest: float = 0.15,
 ) -> np.ndarray:
-    """Random values in [low, high], each held, then eased into the next; a share `rest` of them is the portrait's 0."""
+    """Random values in [low, high], held, then eased into the next; a fraction `rest` of them is 0, the portrait's."""
     value, values = 0.0, np.zeros(0)
     while len(values) < num_frames:
         following = 0.0 if rng.random() < rest else rng.uniform(low, high)
         moving = np.linspace(0, 1, max(round(rng.uniform(*travel) * FPS), 2))
-        eased = moving**3 * (10 - 15 * moving + 6 * moving**2)  # no jerk at either end
+        eased = moving**3 * (10 - 15 * moving + 6 * moving**2)  # smooth at both ends
         values = np.concatenate(
             [values, np.full(round(rng.uniform(*hold) * FPS), value), value + (following - value) * eased[1:]]
         )
@@ -117,7 +117,7 @@ def _wander(
 
 
 def _blinks(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Lids that fall in 3 frames and rise in 5, every 1 to 4 seconds, now and then closed for longer."""
+    """Lids that close in 3 frames and open in 5, every 1 to 4 seconds, sometimes closed for longer."""
     values = np.zeros(num_frames)
     at = rng.integers(FPS // 2, 2 * FPS)
     while at < num_frames:
@@ -143,7 +143,7 @@ def main(output: Path, seconds: float, seed: int) -> None:
 
 
 def make_clip(path: Path, name: str, seconds: float, seed: int) -> str:
-    """Make the clip of one of PEOPLE, on one core; says what was made."""
+    """Make the clip of one of PEOPLE on one core; returns a line that describes it."""
     import torch
 
     torch.set_num_threads(1)
