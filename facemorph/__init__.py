@@ -11,19 +11,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facemorph.api import (
-        Run,
-        align,
-        align_folder,
-        compare,
-        detect_faces,
-        find_landmarks,
-        list_settings,
-        morph,
-        train,
-        write_gif,
-        write_mp4,
-    )
+    from facemorph.animation import write_gif, write_mp4
+    from facemorph.api.faces import align, align_folder, compare, detect_faces, extract, find_landmarks
+    from facemorph.api.portraits import children, generate, load_generator, morph, project
+    from facemorph.api.runs import Run, list_settings, train
     from facemorph.errors import FacemorphError
 
 __version__ = "0.1.0"
@@ -33,21 +24,35 @@ __all__ = [
     "Run",
     "align",
     "align_folder",
+    "children",
     "compare",
     "detect_faces",
+    "extract",
     "find_landmarks",
+    "generate",
     "list_settings",
+    "load_generator",
     "morph",
+    "project",
     "train",
     "write_gif",
     "write_mp4",
 ]
 
 
+_HOMES = {
+    "animation": ("write_gif", "write_mp4"),
+    "api.faces": ("align", "align_folder", "compare", "detect_faces", "extract", "find_landmarks"),
+    "api.portraits": ("children", "generate", "load_generator", "morph", "project"),
+    "api.runs": ("Run", "list_settings", "train"),
+    "errors": ("FacemorphError",),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        home = "facemorph.errors" if name == "FacemorphError" else "facemorph.api"
-        return getattr(importlib.import_module(home), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"facemorph.{home}"), name)
     raise AttributeError(f"module 'facemorph' has no attribute {name!r}")
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,17 +118,17 @@ def enlarged(image: np.ndarray, times: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((times * width, times * height), Image.Resampling.BICUBIC))
 
 
-def write_gif(path: Path, frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
+def write_gif(path: str | PathLike[str], frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
     """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
     images = [Image.fromarray(frame) for frame in frames]
     octrees = [image.quantize(256, Image.Quantize.FASTOCTREE) for image in images]  # median cut loses red lips
     there = [image.quantize(palette=octree) for image, octree in zip(images, octrees, strict=True)]
     duration = round(1000 * seconds_per_frame)
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
 
 
-def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None:
+def write_mp4(path: str | PathLike[str], frames: Iterable[np.ndarray], fps: float = 25) -> None:
     """An H.264 clip that browsers and phones play; an odd side loses its last pixel row or column.
 
     `frames` (equal-sized, at least one) are taken one at a time, so a generator of any length needs little memory.
@@ -139,7 +140,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float = 25) -> None
     height, width = (side - side % 2 for side in first.shape[:2])
     options = {"crf": "16", "preset": "veryfast"}
     with (
-        replacing(path) as temporary,
+        replacing(Path(path)) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as out,
     ):
         stream = out.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)

@@ -1,0 +1,235 @@
+"""The front door to morphs and to StyleGAN: project portraits, mix them, generate."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemorph.api.faces import Image, Path_, read
+from facemorph.errors import ConfigError, InputError
+from facemorph.files import read_jsonl
+from facemorph.images import read_image, write_image
+from facemorph.morphs import METHODS, MorphOptions
+from facemorph.stylegan.latents import Latent, read_latent
+from facemorph.stylegan.load import default_network, find_face_network
+from facemorph.stylegan.load import load_generator as read_generator
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.config import load_projection_config
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A portrait in a network's latent space.
+
+    Attributes:
+        latent: where it lies; `latent.w` is float32 [num_layers, w_size].
+        image: the portrait as it was aligned, uint8 RGB [R, R, 3].
+        reconstruction: what the network makes of the latent, uint8 RGB [R, R, 3].
+        metrics: the report: psnr_db, ms_ssim, lpips, descriptor_distance, seconds, ...
+    """
+
+    latent: Latent
+    image: np.ndarray
+    reconstruction: np.ndarray
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChildImage:
+    """A child: its number, age in years (None: as it came out), latent float32 [L, w_size], uint8 RGB [R, R, 3]."""
+
+    number: int
+    age: float | None
+    w: np.ndarray
+    image: np.ndarray
+
+
+def load_generator(network: Path_ | None = None, *, device: str = "cpu") -> Generator:
+    """A StyleGAN generator by name or file; by default the best on this machine.
+
+    It maps z [N, latent_size] to images float [N, 3, R, R] in about -1..1; see
+    `facemorph.stylegan.networks.generator.Generator`, and `generate` for arrays.
+
+    Raises:
+        WeightsError: it is not on this machine, is damaged, or is no known generator.
+    """
+    return read_generator(find_face_network(network or default_network()), device)
+
+
+def generate(
+    network: Path_ | None = None,
+    *,
+    seeds: Sequence[int] = range(16),
+    truncation: float | None = None,
+    device: str | None = None,
+) -> np.ndarray:
+    """Images of a StyleGAN, one a seed: uint8 RGB [N, R, R, 3]. `truncation` 0 is the average face, 1 none.
+
+    Raises:
+        WeightsError: as `load_generator`.
+    """
+    from facemorph.stylegan.generate import Sampling, generate_images
+
+    generator = load_generator(network, device=device or "cpu")
+    return generate_images(generator, list(seeds), Sampling(psi=truncation, device=device))
+
+
+def project(
+    images: Image | Sequence[Image],
+    network: Path_ | None = None,
+    *,
+    preset: str = "balanced",
+    settings: Mapping[str, Any] | None = None,
+    aligned: bool = False,
+    device: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Projection]:
+    """Portraits in the latent space of a StyleGAN.
+
+    Args:
+        network: a name or a file; by default the best on this machine.
+        preset: "instant" (the encoder's guess), "fast", "balanced" or "best" (the generator is tuned as well).
+        settings: what to change in it, such as {"schedule.steps": 500}.
+        aligned: the images are aligned already, as the network wants them.
+
+    Raises:
+        ImageError: an image cannot be read.
+        InputError: in an image no face was detected.
+        WeightsError: the network is not on this machine.
+    """
+    from facemorph.stylegan.projection.project_images import project_files
+
+    many = [images] if isinstance(images, str | PathLike | np.ndarray) else list(images)
+    name = network or default_network()
+    overrides = [f"{key}={value}" for key, value in (settings or {}).items()]
+    config = load_projection_config(preset, overrides, str(name))
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, image in enumerate(many):  # by number: two may have one name
+            files.append(Path(folder, f"{number}.png"))
+            write_image(files[-1], read(image)[0])
+        found = project_files(
+            files, Path(folder, "out"), str(name), config, aligned=aligned, device=device, seed=seed, progress=progress
+        )
+        if len(found) < len(files):
+            rows = read_jsonl(Path(folder, "out", "manifest.jsonl"))
+            reasons = [row["reason"].replace(f"{folder}/", "") for row in rows if row["status"] == "failed"]
+            raise InputError(f"{len(reasons)} of {len(files)} images could not be projected.", "\n".join(reasons))
+        return [
+            Projection(
+                read_latent(path),
+                read_image(path.with_name("aligned.png")),
+                read_image(path.with_name("reconstruction.png")),
+                json.loads(path.with_name("report.json").read_text(encoding="utf-8")),
+            )
+            for path in found
+        ]
+
+
+def children(
+    mother: Image | Projection,
+    father: Image | Projection,
+    network: Path_ | None = None,
+    *,
+    count: int = 4,
+    ages: Sequence[float] = (),
+    gender: float | None = None,
+    mix: str = "siblings",
+    share: float = 0.5,
+    seed: int = 0,
+    preset: str = "balanced",
+    device: str | None = None,
+    progress: bool = False,
+) -> list[ChildImage]:
+    """Children of two people: mixes of their latents. Not a forecast: nobody's child is known to look like this.
+
+    Args:
+        mother, father: images, or what `project` made of them with the same network.
+        network: a name or a file; by default the best on this machine.
+        count, seed: how many siblings, and which.
+        ages: years; a child is made at each. Empty: the age as it comes out.
+        gender: -1 to 1, the ends of the gender direction; None leaves it.
+        mix: "siblings" (each mixes the layers anew), "even", "layers" or "mirrored".
+        share: the father's fraction, 0 to 1.
+
+    Raises:
+        As `project`; InputError where the network has no direction for an age or a gender that is asked for.
+    """
+    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, make_children
+    from facemorph.stylegan.editing.directions import find_directions
+    from facemorph.stylegan.editing.resolve import render_latents
+    from facemorph.stylegan.latents import check_network
+
+    name = network or default_network()
+    generator = load_generator(name, device=device or "cpu")
+    config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender)
+    check_directions(config, find_directions(None, generator))
+    images = [parent for parent in (mother, father) if not isinstance(parent, Projection)]
+    projected = iter(project(images, name, preset=preset, device=device, progress=progress) if images else [])
+    parents = [one if isinstance(one, Projection) else next(projected) for one in (mother, father)]
+    for parent, who in zip(parents, ("The mother", "The father"), strict=True):
+        check_network(parent.latent, generator, who)
+    made = make_children(parents[0].latent.w, parents[1].latent.w, config, find_directions(None, generator))
+    drawn = render_latents(generator, np.stack([child.w for child in made]))
+    return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, drawn, strict=True)]
+
+
+def morph(
+    first: Image,
+    second: Image,
+    *,
+    method: str = "stylegan",
+    steps: int = 9,
+    size: int = 512,
+    network: Path_ | None = None,
+    run: Path_ | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> np.ndarray:
+    """The morph of one face into another, both ends included: uint8 RGB [steps, S, S, 3].
+
+    Args:
+        method: "stylegan" (through a generator's latent space), "landmarks" (warp and dissolve, without any network) or
+            "dcgan" (through a trained run's latent space).
+        size: landmarks: side of the images.
+        network: stylegan: a network file or a name; by default the best on this machine.
+        run: dcgan: the folder of a trained run.
+        options: more of `facemorph.morphs.MorphOptions`.
+
+    Raises:
+        ImageError: an image cannot be read.
+        FaceError: there is no face in one of them.
+        ConfigError: an unknown method.
+        WeightsError: the network is not on this machine.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"method should be one of {', '.join(METHODS)}, not {method}.")
+    with _as_files(first, second) as (a, b, scratch):
+        options.setdefault("latents", scratch)
+        if run is not None:
+            options["run"] = Path(run)
+        if network is not None:
+            options["network"] = network
+        made = METHODS[method](a, b, MorphOptions(steps, steps, size, **options), progress)
+        return np.stack(list(made.frames(np.linspace(0, 1, steps).tolist())))
+
+
+@contextlib.contextmanager
+def _as_files(*images: Image) -> Iterator[list[Path]]:
+    """Images as files, arrays as PNG in a temporary folder; and the folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths: list[Path] = []
+        for number, image in enumerate(images):
+            if isinstance(image, np.ndarray):
+                paths.append(Path(folder, f"image_{number}.png"))
+                write_image(paths[-1], read(image)[0])
+            else:
+                paths.append(Path(image))
+        yield [*paths, Path(folder)]
