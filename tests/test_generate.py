@@ -89,8 +89,8 @@ def damaged(path: Path, kind: str) -> str:
         save_file({**arrays, "w_avg": np.zeros(3, np.float32)}, path)
         return r"of shape \(3,\); \(16,\) was expected"
     if kind == "other numbers":
-        save_file({name: array.astype(np.float16) for name, array in arrays.items()}, path)
-        return "its numbers are F16; F32 was expected"
+        save_file({name: array.astype(np.float64) for name, array in arrays.items()}, path)
+        return "its numbers are F64; F32 or F16 was expected"
     path.write_bytes(path.read_bytes()[:-10])
     return "network.safetensors is refused"
 

@@ -163,18 +163,18 @@ def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network
 
 
 def test_missing_weights_are_told_with_what_works_now(people: Path, network: Path, tmp_path: Path) -> None:
-    result = run(people / "eileen.png", "-o", tmp_path / "out")
+    result = run(people / "eileen.png", "--network", "stylegan1-ffhq-1024", "-o", tmp_path / "out")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
     for part in (
         "facemorph weights fetch stylegan1-ffhq-1024",
         "By hand: open https://drive.google.com",
         str(tmp_path / "cache" / "weights" / "karras2019stylegan-ffhq-1024x1024.pkl"),
-        "facemorph morph a.jpg b.jpg --method landmarks",
+        "--network faces-128",
     ):
         assert part in result.output
     with pytest.raises(WeightsError, match="vgg16") as error:
-        make_projector(network, ProjectionConfig())
-    assert "--loss pixel" in str(error.value)
+        make_projector(network, ProjectionConfig(search=SearchConfig(loss="vgg16")))
+    assert "--loss imagenet" in str(error.value)
 
 
 def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ WIDTHS = (64, 128, 256, 512, 512)
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 LEAST_SQUARE = 1e-20  # lower bound of a feature vector's squared length: a zero vector stays zero
 SMALLEST_PX = 16  # side at which the last stage still has a pixel
-WITHOUT = "`--loss pixel` works without it."
+WITHOUT = "`--loss imagenet` and `--loss pixel` work without it."
 
 
 class Lpips(nn.Module):
