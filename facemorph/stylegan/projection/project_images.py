@@ -73,7 +73,7 @@ def project_files(
             log.info("%s is done already; it is left as it is.", path)
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
-    with progress_bar(progress, total=steps * len(todo), unit=" steps", description="project") as bar:
+    with progress_bar(progress and steps > 0, total=steps * len(todo), unit=" steps", description="project") as bar:
         for first in range(0, len(todo), projector.batch_size):
             chunk = todo[first : first + projector.batch_size]
             portraits = []
