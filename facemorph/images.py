@@ -3,6 +3,8 @@
 An image is uint8 RGB [H, W, 3]; networks take float [N, 3, H, W] in [-1, 1].
 """
 
+import functools
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from facemorph.errors import ImageError
 from facemorph.files import replacing
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SMALLEST_FONT_PX = 9  # of captions: below, letters run together
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
@@ -105,15 +108,62 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
 def contact_sheet(
     images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
 ) -> np.ndarray:
-    """Images of any size, fitted into squares of `size_px`, each with its caption below, arranged as in `grid`."""
+    """Images of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`.
+
+    A caption that is too wide is set smaller, and at last shortened in its middle: nothing is cut off.
+    """
     cells = []
     for image, caption in zip(images, captions, strict=True):
-        cell = Image.new("RGB", (size_px, size_px + 14), "white")
+        cell = Image.new("RGB", (size_px, size_px + caption_height(size_px)), "white")
         small = ImageOps.contain(Image.fromarray(image), (size_px, size_px))
         cell.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
-        ImageDraw.Draw(cell).text((2, size_px + 1), caption, fill="black")
+        _write_caption(cell, caption, size_px)
         cells.append(np.asarray(cell))
     return grid(cells, columns)
+
+
+def caption_height(width_px: int) -> int:
+    """The room below an image of that width for its caption, pixels."""
+    return round(1.5 * _font_px(width_px))
+
+
+def captioned(image: np.ndarray, caption: str) -> np.ndarray:
+    """A square image [S, S, 3] with a line below it: [S + `caption_height`, S, 3]."""
+    side = image.shape[1]
+    cell = Image.new("RGB", (side, side + caption_height(side)), "white")
+    cell.paste(Image.fromarray(image), (0, 0))
+    _write_caption(cell, caption, side)
+    return np.asarray(cell)
+
+
+def _write_caption(cell: Image.Image, caption: str, width_px: int) -> None:
+    """Write into the strip that `caption_height` left below an image, in the middle."""
+    draw, room = ImageDraw.Draw(cell), width_px - 4
+    sizes = range(_font_px(width_px), SMALLEST_FONT_PX, -1)
+    fitting = (_font(size_px) for size_px in sizes if draw.textlength(caption, _font(size_px)) <= room)
+    font = next(fitting, _font(SMALLEST_FONT_PX))
+    left, right = (len(caption) + 1) // 2, len(caption) // 2
+    text = caption
+    while left > 1 and draw.textlength(text, font) > room:
+        left, right = (left - 1, right) if left > right else (left, right - 1)
+        text = f"{caption[:left].rstrip()}…{caption[len(caption) - right :].lstrip()}"
+    middle = (width_px / 2, cell.height - caption_height(width_px) / 2)
+    draw.text(middle, text, fill="black", font=font, anchor="mm")
+
+
+def _font_px(width_px: int) -> int:
+    return max(SMALLEST_FONT_PX + 1, min(20, width_px // 10))
+
+
+@functools.cache
+def _font(size_px: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    """DejaVu Sans, which comes with matplotlib and knows most alphabets; without it Pillow's own."""
+    spec = importlib.util.find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
+        if path.is_file():
+            return ImageFont.truetype(str(path), size_px)
+    return ImageFont.load_default(size_px)
 
 
 def to_tensor(images: np.ndarray) -> "torch.Tensor":
