@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facemorph import embedded
 from facemorph.errors import InputError
 from facemorph.files import check_free, replacing_files, write_json
 from facemorph.stylegan.editing.age_path import AgePath, read_age_path
@@ -25,7 +26,6 @@ from facemorph.weights.cards import cards
 PUBLISHED = "stylegan1-ffhq-direction-"  # what the names of their cards begin with
 PUBLISHED_LAYERS = 8  # the first ones; published directions are added to these alone (BabyGAN's recipe)
 AGES = (10, 50)  # years that BabyGAN's strength of the age direction is meant for
-EMBEDDED = Path(__file__).parents[2] / "embedded"  # what comes with the package
 MAX_BYTES = 1 << 24
 FOLDS = 5
 
@@ -123,13 +123,15 @@ def read_directions(folder: Path, generator: Generator) -> dict[str, Direction]:
     return found
 
 
-def embedded_edits(generator: Generator, folder: Path = EMBEDDED) -> dict[str, Edit]:
-    """Age and gender of a network whose file directions-*.safetensors lies in `folder`; nothing of any other."""
-    for path in sorted(folder.glob("directions-*.safetensors")):
-        age, gender, about, network = read_age_path(path)
-        if belongs_to(network, generator):
-            return {"age": age, "gender": Direction("gender", gender, len(gender), {"file": path.name, **about})}
-    return {}
+def embedded_edits(generator: Generator) -> dict[str, Edit]:
+    """Age and gender of a network that comes with the package; nothing for any other."""
+    path = embedded.find(fingerprint(generator), "directions")
+    if path is None or not path.is_file():
+        return {}
+    age, gender, about, network = read_age_path(path)
+    if not belongs_to(network, generator):
+        raise InputError(f"{path.name} belongs to another network.", "Install facemorph-toolkit anew.")
+    return {"age": age, "gender": Direction("gender", gender, len(gender), {"file": path.name, **about})}
 
 
 def find_directions(folder: Path | None, generator: Generator) -> dict[str, Edit]:
@@ -140,9 +142,9 @@ def find_directions(folder: Path | None, generator: Generator) -> dict[str, Edit
     """
     if folder is not None:
         return dict(read_directions(folder, generator))
-    embedded = embedded_edits(generator)
-    if embedded:
-        return embedded
+    ours = embedded_edits(generator)
+    if ours:
+        return ours
     architecture = generator.architecture
     if architecture.generation != 1 or (architecture.num_layers, architecture.w_size) != (18, 512):
         return {}
