@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-SMALLEST_FONT_PX = 9  # of captions: below, letters run together
+SMALLEST_FONT_PX, CAPTION_MARGIN_PX = 9, 6  # below, letters run together; left and right of a caption, both
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
@@ -108,51 +108,49 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
 def contact_sheet(
     images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
 ) -> np.ndarray:
-    """Images of any size, fitted into squares, each with a line below it; rows of `columns`, as in `grid`.
+    """Images of any size, fitted into squares of `size_px`, each with its caption below, arranged as in `grid`.
 
-    A caption that is too wide is set smaller, and at last shortened in its middle: nothing is cut off.
+    All captions have one size, at which they fit; what is too long even when small is shortened in its middle.
     """
     cells = []
+    font_px = min((_fitting_px(caption, size_px) for caption in captions), default=SMALLEST_FONT_PX)
     for image, caption in zip(images, captions, strict=True):
-        cell = Image.new("RGB", (size_px, size_px + caption_height(size_px)), "white")
         small = ImageOps.contain(Image.fromarray(image), (size_px, size_px))
-        cell.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
-        _write_caption(cell, caption, size_px)
-        cells.append(np.asarray(cell))
+        square = Image.new("RGB", (size_px, size_px), "white")
+        square.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
+        cells.append(captioned(np.asarray(square), caption, font_px))
     return grid(cells, columns)
 
 
 def caption_height(width_px: int) -> int:
     """The room below an image of that width for its caption, pixels."""
-    return round(1.5 * _font_px(width_px))
+    return round(1.5 * _largest_px(width_px))
 
 
-def captioned(image: np.ndarray, caption: str) -> np.ndarray:
-    """A square image [S, S, 3] with a line below it: [S + `caption_height`, S, 3]."""
-    side = image.shape[1]
-    cell = Image.new("RGB", (side, side + caption_height(side)), "white")
+def captioned(image: np.ndarray, caption: str, font_px: int | None = None) -> np.ndarray:
+    """A square image [S, S, 3] with a line below it, in the middle: [S + `caption_height`, S, 3]."""
+    side, height = len(image), caption_height(len(image))
+    cell = Image.new("RGB", (side, side + height), "white")
     cell.paste(Image.fromarray(image), (0, 0))
-    _write_caption(cell, caption, side)
+    draw, font = ImageDraw.Draw(cell), _font(font_px or _fitting_px(caption, side))
+    text, left, right = caption, (len(caption) + 1) // 2, len(caption) // 2
+    while left > 1 and draw.textlength(text, font) > side - CAPTION_MARGIN_PX:
+        left, right = (left - 1, right) if left > right else (left, right - 1)
+        text = f"{caption[:left].rstrip()}…{caption[len(caption) - right :].lstrip()}"
+    draw.text((side / 2, side + height / 2), text, fill="black", font=font, anchor="mm")
     return np.asarray(cell)
 
 
-def _write_caption(cell: Image.Image, caption: str, width_px: int) -> None:
-    """Write into the strip that `caption_height` left below an image, in the middle."""
-    draw, room = ImageDraw.Draw(cell), width_px - 4
-    sizes = range(_font_px(width_px), SMALLEST_FONT_PX, -1)
-    fitting = (_font(size_px) for size_px in sizes if draw.textlength(caption, _font(size_px)) <= room)
-    font = next(fitting, _font(SMALLEST_FONT_PX))
-    left, right = (len(caption) + 1) // 2, len(caption) // 2
-    text = caption
-    while left > 1 and draw.textlength(text, font) > room:
-        left, right = (left - 1, right) if left > right else (left, right - 1)
-        text = f"{caption[:left].rstrip()}…{caption[len(caption) - right :].lstrip()}"
-    middle = (width_px / 2, cell.height - caption_height(width_px) / 2)
-    draw.text(middle, text, fill="black", font=font, anchor="mm")
+def _largest_px(width_px: int) -> int:
+    return max(SMALLEST_FONT_PX, min(20, width_px // 12))
 
 
-def _font_px(width_px: int) -> int:
-    return max(SMALLEST_FONT_PX + 1, min(20, width_px // 10))
+def _fitting_px(caption: str, width_px: int) -> int:
+    """The largest font size at which a caption fits below an image; the smallest where it fits at none."""
+    for size_px in range(_largest_px(width_px), SMALLEST_FONT_PX, -1):
+        if _font(size_px).getlength(caption) <= width_px - CAPTION_MARGIN_PX:
+            return size_px
+    return SMALLEST_FONT_PX
 
 
 @functools.cache
