@@ -190,8 +190,10 @@ def test_without_a_direction_no_age_is_pretended(home: Path) -> None:
     write_image(home / "a.png", data.astronaut()[:300, 60:400])
     result = run("child", "a.png", "bob.safetensors", "--network", "net.pkl", "--age", 10)
     assert result.exit_code == 1 and not (home / "projected").exists(), "said before the search"
+    (home / "known").mkdir()
+    np.save(home / "known" / "age.npy", np.zeros((1, load_generator(home / "net.pkl").architecture.w_size)))
     for options, text in ((("--age", 10), "no direction for age"), (("--gender", 1), "no direction for gender"),
-                          (("--age", 5), "10 to 50")):  # fmt: skip
+                          (("--age", 5, "--directions", "known"), "10 to 50")):  # fmt: skip
         result = run("child", "ann.safetensors", "bob.safetensors", "--network", "net.pkl", *options)
         assert result.exit_code == 1 and text in result.output, result.output
     assert not (home / "children").exists()

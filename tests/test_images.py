@@ -131,7 +131,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndar
 def test_a_caption_fits_its_image(caption: str, side: int) -> None:
     cell = captioned(np.full((side, side, 3), 255, np.uint8), caption)
     assert cell.shape == (side + caption_height(side), side, 3)
-    ink = (cell < 128).all(2)
+    ink = np.asarray((cell < 128).all(2))
     assert not ink[:side].any(), "nothing is written on the image"
     assert ink.any() == bool(caption)
     below = ink[side:]
