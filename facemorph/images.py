@@ -3,6 +3,8 @@
 An image is uint8 RGB [H, W, 3]; networks take float [N, 3, H, W] in [-1, 1].
 """
 
+import functools
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from facemorph.errors import ImageError
 from facemorph.files import replacing
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SMALLEST_FONT_PX, CAPTION_MARGIN_PX = 9, 6  # below, letters run together; left and right of a caption, both
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
@@ -105,15 +108,60 @@ def grid(images: Sequence[np.ndarray] | np.ndarray, columns: int | None = None, 
 def contact_sheet(
     images: Sequence[np.ndarray], captions: Sequence[str], size_px: int = 96, columns: int | None = None
 ) -> np.ndarray:
-    """Images of any size, fitted into squares of `size_px`, each with its caption below, arranged as in `grid`."""
+    """Images of any size, fitted into squares of `size_px`, each with its caption below, arranged as in `grid`.
+
+    All captions have one size, at which they fit; what is too long even when small is shortened in its middle.
+    """
     cells = []
+    font_px = min((_fitting_px(caption, size_px) for caption in captions), default=SMALLEST_FONT_PX)
     for image, caption in zip(images, captions, strict=True):
-        cell = Image.new("RGB", (size_px, size_px + 14), "white")
         small = ImageOps.contain(Image.fromarray(image), (size_px, size_px))
-        cell.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
-        ImageDraw.Draw(cell).text((2, size_px + 1), caption, fill="black")
-        cells.append(np.asarray(cell))
+        square = Image.new("RGB", (size_px, size_px), "white")
+        square.paste(small, ((size_px - small.width) // 2, (size_px - small.height) // 2))
+        cells.append(captioned(np.asarray(square), caption, font_px))
     return grid(cells, columns)
+
+
+def caption_height(width_px: int) -> int:
+    """The room below an image of that width for its caption, pixels."""
+    return round(1.5 * _largest_px(width_px))
+
+
+def captioned(image: np.ndarray, caption: str, font_px: int | None = None) -> np.ndarray:
+    """A square image [S, S, 3] with a line below it, in the middle: [S + `caption_height`, S, 3]."""
+    side, height = len(image), caption_height(len(image))
+    cell = Image.new("RGB", (side, side + height), "white")
+    cell.paste(Image.fromarray(image), (0, 0))
+    draw, font = ImageDraw.Draw(cell), _font(font_px or _fitting_px(caption, side))
+    text, left, right = caption, (len(caption) + 1) // 2, len(caption) // 2
+    while left > 1 and draw.textlength(text, font) > side - CAPTION_MARGIN_PX:
+        left, right = (left - 1, right) if left > right else (left, right - 1)
+        text = f"{caption[:left].rstrip()}…{caption[len(caption) - right :].lstrip()}"
+    draw.text((side / 2, side + height / 2), text, fill="black", font=font, anchor="mm")
+    return np.asarray(cell)
+
+
+def _largest_px(width_px: int) -> int:
+    return max(SMALLEST_FONT_PX, min(20, width_px // 12))
+
+
+def _fitting_px(caption: str, width_px: int) -> int:
+    """The largest font size at which a caption fits below an image; the smallest where it fits at none."""
+    for size_px in range(_largest_px(width_px), SMALLEST_FONT_PX, -1):
+        if _font(size_px).getlength(caption) <= width_px - CAPTION_MARGIN_PX:
+            return size_px
+    return SMALLEST_FONT_PX
+
+
+@functools.cache
+def _font(size_px: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    """DejaVu Sans, which comes with matplotlib and knows most alphabets; without it Pillow's own."""
+    spec = importlib.util.find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
+        if path.is_file():
+            return ImageFont.truetype(str(path), size_px)
+    return ImageFont.load_default(size_px)
 
 
 def to_tensor(images: np.ndarray) -> "torch.Tensor":

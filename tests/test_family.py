@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from published_files import dumps, stylegan1
 from skimage import data
 
@@ -22,8 +23,8 @@ from facemorph.errors import InputError
 from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
 from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
 from facemorph.files import read_jsonl
-from facemorph.images import read_image, write_image
-from facemorph.stylegan.editing.children import ChildrenConfig, make_children
+from facemorph.images import caption_height, read_image, write_image
+from facemorph.stylegan.editing.children import ChildrenConfig, growing_up, make_children
 from facemorph.stylegan.editing.directions import Direction
 from facemorph.stylegan.editing.mixing import slerp
 from facemorph.stylegan.editing.morph import LatentMorphSettings, latents_of_way
@@ -135,9 +136,9 @@ def test_children_are_drawn_written_and_explained(home: Path) -> None:
     for row, child in zip(family["children"], expected, strict=True):
         np.testing.assert_allclose(read_latent(folder / row["latent"]).w, child.w, rtol=1e-5)
         assert (folder / row["picture"]).exists()
-    generator = load_generator(home / "net.pkl")
-    side = min(256, generator.architecture.resolution)
-    assert read_image(folder / "sheet.png").shape == (2 * (side + 14 + 2) + 2, 3 * (side + 2) + 2, 3)
+    side = 192
+    assert read_image(folder / "sheet.png").shape == (2 * (side + caption_height(side) + 2) + 2, 3 * (side + 2) + 2, 3)
+    assert not (folder / "growing.gif").exists(), "no ages, no growing"
     fewer = run("child", "ann.safetensors", "bob.safetensors", "--network", "net.pkl", "--mix", "even", "--overwrite")
     assert fewer.exit_code == 0 and not (folder / "child_2.png").exists() and (folder / "child_1.png").exists()
 
@@ -154,24 +155,45 @@ def test_ages_and_gender_move_the_first_layers_by_the_published_strengths() -> N
     np.testing.assert_allclose(old.w[8:], 0.5)
 
 
-def test_a_sheet_has_a_row_a_child_and_a_column_an_age(home: Path) -> None:
+@pytest.mark.parametrize(
+    "ages", [("--age", 10, "--age", 30, "--age", 50), ("--ages", 10, 30, 50), ("--ages", "10,30,50")]
+)
+def test_a_sheet_has_a_row_a_child_and_a_column_an_age(home: Path, ages: tuple[str | int, ...]) -> None:
     a = load_generator(home / "net.pkl").architecture
     (home / "known").mkdir()
     np.save(home / "known" / "age.npy", np.zeros((1, a.w_size)))
     result = run("child", "ann.safetensors", "bob.safetensors", "--network", "net.pkl", "--directions", "known",
-                 "--age", 10, "--age", 30, "--age", 50, "--children", 2)  # fmt: skip
+                 *ages, "--children", 2)  # fmt: skip
     assert result.exit_code == 0, result.output
-    side = min(256, a.resolution)
-    sheet = read_image(home / "children" / "ann-bob" / "sheet.png")
-    assert sheet.shape == (3 * (side + 14 + 2) + 2, 3 * (side + 2) + 2, 3)
+    folder, side = home / "children" / "ann-bob", 192
+    sheet = read_image(folder / "sheet.png")
+    assert sheet.shape == (3 * (side + caption_height(side) + 2) + 2, 3 * (side + 2) + 2, 3)
+    with Image.open(folder / "growing.gif") as film:
+        assert film.size == (side, side + caption_height(side)) and getattr(film, "n_frames", 1) > 1
+    fewer = run("child", "ann.safetensors", "bob.safetensors", "--network", "net.pkl", "--directions", "known",
+                "--age", 10, "--overwrite")  # fmt: skip
+    assert fewer.exit_code == 0 and not (folder / "growing.gif").exists(), "an older film is of other children"
+
+
+def test_the_first_child_grows_from_the_youngest_to_the_oldest() -> None:
+    mother, father = np.zeros((10, 4)), np.ones((10, 4))
+    age = Direction("age", np.ones((10, 4), np.float32), 8, {})
+    config = ChildrenConfig(children=3, ages=(50, 10, 20), seed=1)
+    growing = growing_up(mother, father, config, {"age": age})
+    first = make_children(mother, father, config, {"age": age})
+    np.testing.assert_allclose(growing[-1].w, first[0].w, rtol=1e-6)  # 50 years
+    np.testing.assert_allclose(growing[0].w, first[1].w, rtol=1e-6)  # 10 years
+    assert growing_up(mother, father, ChildrenConfig(ages=(10,)), {"age": age}) == []
 
 
 def test_without_a_direction_no_age_is_pretended(home: Path) -> None:
     write_image(home / "a.png", data.astronaut()[:300, 60:400])
     result = run("child", "a.png", "bob.safetensors", "--network", "net.pkl", "--age", 10)
     assert result.exit_code == 1 and not (home / "projected").exists(), "said before the search"
+    (home / "known").mkdir()
+    np.save(home / "known" / "age.npy", np.zeros((1, load_generator(home / "net.pkl").architecture.w_size)))
     for options, text in ((("--age", 10), "no direction for age"), (("--gender", 1), "no direction for gender"),
-                          (("--age", 5), "10 to 50")):  # fmt: skip
+                          (("--age", 5, "--directions", "known"), "10 to 50")):  # fmt: skip
         result = run("child", "ann.safetensors", "bob.safetensors", "--network", "net.pkl", *options)
         assert result.exit_code == 1 and text in result.output, result.output
     assert not (home / "children").exists()

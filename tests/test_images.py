@@ -10,7 +10,7 @@ from PIL import Image
 
 from facemorph.animation import write_walk
 from facemorph.errors import ImageError
-from facemorph.images import grid, read_image, to_tensor, to_uint8, write_image
+from facemorph.images import caption_height, captioned, grid, read_image, to_tensor, to_uint8, write_image
 
 
 @pytest.fixture
@@ -136,3 +136,21 @@ def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, image: np.ndarr
         write_image(tmp_path / "a.png", np.zeros((3, 3, 7), np.uint8))
     assert (tmp_path / "a.png").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("caption", ["mother", "father: " + "a-very-long-name-of-a-file_" * 5, "Ödön, 60 years", ""])
+@pytest.mark.parametrize("side", [96, 192, 256])
+def test_a_caption_fits_its_image(caption: str, side: int) -> None:
+    cell = captioned(np.full((side, side, 3), 255, np.uint8), caption)
+    assert cell.shape == (side + caption_height(side), side, 3)
+    ink = np.asarray((cell < 128).all(2))
+    assert not ink[:side].any(), "nothing is written on the image"
+    assert ink.any() == bool(caption)
+    below = ink[side:]
+    assert not below[[0, -1]].any() and not below[:, [0, -1]].any(), "nothing is cut off at the edges"
+
+
+def test_a_long_caption_keeps_its_ends() -> None:
+    names = ["child-of-anna", "child-of-anna-and-somebody-with-a-very-long-name-1", "child-of-anna-and-somebody-2"]
+    cells = [captioned(np.zeros((96, 96, 3), np.uint8), name)[96:] for name in names]
+    assert len({cell.tobytes() for cell in cells}) == 3

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stylegan.formats": {"errors", "files", "stylegan.networks", "weights"},
     "stylegan": GROUND | {"stylegan.networks", "stylegan.formats", "embedded", "metrics", "weights"},
     "stylegan.projection": GROUND | STYLEGAN | {"embedded", "faces", "metrics", "weights"},
-    "stylegan.editing": GROUND | STYLEGAN | {"stylegan.projection", "animation", "faces", "weights"},
+    "stylegan.editing": GROUND | STYLEGAN | {"stylegan.projection", "animation", "embedded", "faces", "weights"},
     "plots": GROUND | {"dcgan"},
     "evaluation": GROUND | STYLEGAN | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
     "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},

@@ -7,9 +7,10 @@ from facemorph.stylegan.editing.mixing import (
     add,
     babygan_mix,
     by_ranges,
+    inherited_shares,
     interpolate,
+    layer_groups,
     lerp,
-    sample_child,
     siblings,
     slerp,
 )
@@ -69,16 +70,30 @@ def test_siblings_differ_and_are_the_same_for_the_same_seed() -> None:
     assert np.abs(siblings(MOTHER, FATHER, 0.5, 1, seed=4)[0] - four[0]).max() > 0.1
 
 
-def test_a_child_lies_between_its_parents_in_every_layer_with_the_share_on_average() -> None:
+def test_a_child_lies_between_its_parents_with_the_share_on_average() -> None:
     zero, one = np.zeros((18, 1)), np.ones((18, 1))
     for share in (0.2, 0.5, 0.9):
-        parts = np.stack(siblings(zero, one, share, 300, seed=0))
+        parts = np.stack(siblings(zero, one, share, 100, seed=0))
         assert parts.min() >= 0 and parts.max() <= 1
-        assert parts.mean() == pytest.approx(share, abs=0.02)
-        assert parts.var() > 0.3 * share * (1 - share), "layers are mostly one parent's"
-    random = np.random.default_rng(0)
-    np.testing.assert_array_equal(sample_child(MOTHER, FATHER, 0, random), MOTHER)
-    np.testing.assert_array_equal(sample_child(MOTHER, FATHER, 1, random), FATHER)
+        assert parts[:, :10:2].mean() == pytest.approx(share, abs=0.06)
+        assert parts[:, :8].var() > 0.3 * share * (1 - share), "groups are mostly one parent's"
+    for share, parent in ((0, MOTHER), (1, FATHER)):
+        np.testing.assert_array_equal(siblings(MOTHER, FATHER, share, 1, seed=0)[0], parent)
+
+
+def test_every_child_has_its_share_of_both_parents() -> None:
+    drawn: list[np.ndarray] = []
+    for number in range(30):
+        drawn.append(inherited_shares(5, 0.5, number, 0, drawn))
+        assert abs(drawn[-1].mean() - 0.5) <= 0.1
+    assert np.abs(drawn[0] - drawn[1]).mean() > 0.4, "the second child is unlike the first"
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 5, 8, 12, 18])
+def test_groups_of_layers_cover_all_of_them_once(num_layers: int) -> None:
+    rows = [row for group in layer_groups(num_layers) for row in range(num_layers)[group]]
+    assert rows == list(range(num_layers))
+    assert len(layer_groups(num_layers)) == min(5, (num_layers + 1) // 2)
 
 
 def test_a_direction_moves_its_layers_alone_and_leaves_the_latent_it_was_given() -> None:

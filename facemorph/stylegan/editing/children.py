@@ -1,17 +1,19 @@
 """Children of two latents at several ages: the product of the 2024 paper."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from facemorph.animation import write_gif
 from facemorph.errors import InputError
 from facemorph.files import check_free, replacing_files, write_json
-from facemorph.images import contact_sheet, resize, write_image
+from facemorph.images import captioned, contact_sheet, resize, write_image
 from facemorph.progress import progress_bar
-from facemorph.stylegan.editing.directions import Direction, age_strength
+from facemorph.stylegan.editing.age_path import AgePath
+from facemorph.stylegan.editing.directions import Direction, Edit, age_strength
 from facemorph.stylegan.editing.mixing import add, babygan_mix, lerp, siblings
 from facemorph.stylegan.editing.resolve import render_latents
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
@@ -19,7 +21,10 @@ from facemorph.stylegan.networks.generator import Generator
 
 MIXES = ("siblings", "even", "layers", "mirrored")
 GENDER_STRENGTH = 2.0  # of the gender direction at -1 and 1: BabyGAN's sliders reach -3 to 2
-SHEET_PX = 256
+SMALLEST_CELL_PX, LARGEST_CELL_PX = 192, 256  # of the sheet and the film: captions need room
+GROWING_FRAMES = 32
+ROW = 6  # children beside each other
+GROWING = "growing.gif"
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class ChildrenConfig:
 
     Attributes:
         share: the father's, 0 to 1.
-        mix: "siblings", every child its own layers; "even", every layer alike; "layers" and "mirrored" as BabyGAN's.
-            All but siblings make one child.
+        mix: "siblings", every child its own groups of layers; "even", every layer alike; "layers" and "mirrored" as
+            BabyGAN's. All but siblings make one child.
         children, seed: how many siblings, and which.
         ages: years; empty leaves the age as it comes out.
         gender: -1 to 1, the ends of the gender direction; None leaves it.
@@ -56,22 +61,34 @@ class Child:
         return f"child_{self.number}" + ("" if self.age is None else f"_{self.age:g}_years")
 
 
-def check_directions(family: ChildrenConfig, directions: dict[str, Direction]) -> None:
+def check_directions(family: ChildrenConfig, directions: dict[str, Edit]) -> None:
     """Raises InputError where an age or gender is asked for without its direction, or an age out of range."""
-    for age in family.ages:
-        age_strength(age)
     wanted = {"age": bool(family.ages), "gender": family.gender is not None}
     for name, is_wanted in wanted.items():
         if is_wanted and name not in directions:
             raise InputError(
                 f"There is no direction for {name} in this network's latent space.",
-                f"Give a folder with {name}.npy as --directions, or leave --{name} out. The published ones belong to "
-                "stylegan1-ffhq-1024; `facemorph directions --labels` learns one for any network.",
+                f"Give a folder with {name}.npy as --directions, or leave --{name} out. faces-128 brings its own, the "
+                "published ones belong to stylegan1-ffhq-1024, and `facemorph directions --method attributes "
+                f"--attribute {name}` learns one for any network of faces.",
             )
+    for years in family.ages:
+        age = directions["age"]
+        if isinstance(age, AgePath):
+            age.check_years(years)
+        else:
+            age_strength(years, age)
+
+
+def aged(latent: np.ndarray, years: float, age: Edit) -> np.ndarray:
+    """A latent [L, w_size] at an age: along a network's path of ages, or by a direction from the age it has."""
+    if isinstance(age, AgePath):
+        return age.aged(latent, years)
+    return add(latent, age.vector, age_strength(years, age), age.rows)
 
 
 def make_children(
-    mother: np.ndarray, father: np.ndarray, family: ChildrenConfig, directions: dict[str, Direction]
+    mother: np.ndarray, father: np.ndarray, family: ChildrenConfig, directions: dict[str, Edit]
 ) -> list[Child]:
     """Every child at every age, child by child. Raises InputError as `check_directions`."""
     check_directions(family, directions)
@@ -85,11 +102,10 @@ def make_children(
     for number, baby in enumerate(babies, 1):
         if family.gender is not None:
             gender = directions["gender"]
+            assert isinstance(gender, Direction), "only ages have paths"
             baby = add(baby, gender.vector, GENDER_STRENGTH * family.gender, gender.rows)
         for age in family.ages or (None,):
-            grown = baby
-            if age is not None:
-                grown = add(baby, directions["age"].vector, age_strength(age), directions["age"].rows)
+            grown = baby if age is None else aged(baby, age, directions["age"])
             made.append(Child(number, age, grown))
     return made
 
@@ -99,7 +115,7 @@ def write_children(
     generator: Generator,
     parents: Sequence[tuple[str, Latent]],
     family: ChildrenConfig,
-    directions: dict[str, Direction],
+    directions: dict[str, Edit],
     *,
     overwrite: bool = False,
     progress: bool = False,
@@ -107,7 +123,8 @@ def write_children(
     """Draw the children of two named latents and write all of it to `folder` or nothing.
 
     Written are sheet.png (parents above, a row a child, a column an age), each child's image and latent, both
-    parents' images as the network draws them, and family.json: how each was made.
+    parents' images as the network draws them, and family.json: how each was made. With two ages or more, growing.gif
+    shows the first child growing from the youngest to the oldest, and back.
 
     Raises:
         InputError: as `make_children`.
@@ -118,35 +135,60 @@ def write_children(
     children = make_children(mother.w, father.w, family, directions)
     known, count = fingerprint(generator), len(children)
     rows: list[dict[str, Any]] = []
+    growing = growing_up(mother.w, father.w, family, directions)
+    cell_px = min(max(generator.architecture.resolution, SMALLEST_CELL_PX), LARGEST_CELL_PX)
     with (
         replacing_files(folder, stale="child_*") as temporary,
-        progress_bar(progress, total=count + 2, unit=" images", description="child") as bar,
+        progress_bar(progress, total=count + 2 + len(growing), unit=" images", description="child") as bar,
     ):
         drawn: list[np.ndarray] = []
         names = ["mother", "father", *(child.name for child in children)]
         latents = np.stack([mother.w, father.w, *(child.w for child in children)])
         for name, image in zip(names, render_latents(generator, latents), strict=True):
             write_image(temporary / f"{name}.png", image)
-            drawn.append(resize(image, min(SHEET_PX, len(image))))
+            drawn.append(resize(image, cell_px))
             bar.update()
         for child in children:
             about = {"child": child.number, "age": child.age, "family": asdict(family)}
             write_latent(temporary / f"{child.name}.safetensors", Latent(child.w, "w+", known, about))
             rows.append({"picture": f"{child.name}.png", "latent": f"{child.name}.safetensors", **about})
         write_image(temporary / "sheet.png", sheet(drawn, [name for name, _ in parents], children))
+        if growing:
+            frames = []
+            for child, image in zip(growing, render_latents(generator, np.stack([c.w for c in growing])), strict=True):
+                frames.append(captioned(resize(image, cell_px), f"{child.age:.0f} years"))
+                bar.update()
+            write_gif(temporary / GROWING, frames)
         used = {name: one.about for name, one in directions.items() if name in ("age", "gender")}
         about = {"network": known, "parents": [name for name, _ in parents], "family": asdict(family)}
         write_json(temporary / "family.json", {**about, "directions": used, "children": rows})
-    return [folder / "sheet.png", *(folder / f"{child.name}.png" for child in children)]
+    if not growing:
+        (folder / GROWING).unlink(missing_ok=True)  # of an earlier run with more ages
+    extra = [folder / GROWING] if growing else []
+    return [folder / "sheet.png", *extra, *(folder / f"{child.name}.png" for child in children)]
+
+
+def growing_up(
+    mother: np.ndarray, father: np.ndarray, family: ChildrenConfig, directions: dict[str, Edit]
+) -> list[Child]:
+    """The first child at every age between the youngest and the oldest that were asked for; nothing for one age."""
+    if len(set(family.ages)) < 2:
+        return []
+    ages = tuple(np.linspace(min(family.ages), max(family.ages), GROWING_FRAMES).tolist())
+    return make_children(mother, father, replace(family, children=1, ages=ages), directions)
 
 
 def sheet(drawn: Sequence[np.ndarray], parents: Sequence[str], children: Sequence[Child]) -> np.ndarray:
-    """Images [2 + N] of parents and children with captions: parents above, below a row a child (or all in one)."""
+    """Images [2 + N] of parents and children with captions: parents above, below a row a child (or all in one).
+
+    Many children without ages stand in rows of `ROW` at most.
+    """
     ages = len({child.age for child in children})
-    columns = max(2, ages if ages > 1 else len(children))
+    columns = max(2, ages if ages > 1 else min(len(children), ROW))
+    before = (columns - 2) // 2  # the parents stand in the middle
     blank = np.full_like(drawn[0], 255)
-    captions = [f"mother: {parents[0]}", f"father: {parents[1]}", *[""] * (columns - 2)]
-    images = [*drawn[:2], *[blank] * (columns - 2)]
+    captions = [*[""] * before, f"mother: {parents[0]}", f"father: {parents[1]}", *[""] * (columns - 2 - before)]
+    images = [*[blank] * before, *drawn[:2], *[blank] * (columns - 2 - before)]
     for child, image in zip(children, drawn[2:], strict=True):
         images.append(image)
         captions.append(f"child {child.number}" + ("" if child.age is None else f", {child.age:g} years"))

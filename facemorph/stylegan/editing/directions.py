@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from facemorph import embedded
 from facemorph.errors import InputError
 from facemorph.files import check_free, replacing_files, write_json
+from facemorph.stylegan.editing.age_path import AgePath, read_age_path
 from facemorph.stylegan.latents import belongs_to, fingerprint
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.weights.cache import ready_path, state
@@ -42,15 +44,32 @@ class Direction:
         return slice(0, self.layers)
 
 
-def age_strength(years: float) -> float:
-    """Strength of the published age direction for a face of so many years: BabyGAN's -(years / 5 - 6).
+Edit = Direction | AgePath  # what changes a latent: a straight line, or a path of ages
+
+
+def age_strength(years: float, direction: Direction | None = None) -> float:
+    """Strength of an age direction for a face of so many years.
+
+    Of a published one it is BabyGAN's, -(years / 5 - 6); one that was found here knows what a strength of 1 adds to
+    the mean face's years.
 
     Raises:
-        InputError: years outside 10 to 50.
+        InputError: years outside 10 to 50, or further than 3 times the spread of the network's own faces.
     """
-    if not AGES[0] <= years <= AGES[1]:
-        raise InputError(f"An age of {years:g} years was asked for; {AGES[0]} to {AGES[1]} can be made.")
-    return -(years / 5 - 6)
+    about = {} if direction is None else direction.about
+    if "years_per_strength" in about:
+        mean, step = float(about["mean_years"]), float(about["years_per_strength"])
+        low, high = max(mean - 3 * step, 0.0), mean + 3 * step
+        strength = (years - mean) / step
+    else:
+        low, high = AGES
+        strength = -(years / 5 - 6)
+    if not low <= years <= high:
+        raise InputError(
+            f"An age of {years:g} years was asked for; {low:.0f} to {high:.0f} can be made.",
+            f"Choose --age between {low:.0f} and {high:.0f}.",
+        )
+    return strength
 
 
 def read_direction(path: Path, num_layers: int, w_size: int) -> Direction:
@@ -104,20 +123,34 @@ def read_directions(folder: Path, generator: Generator) -> dict[str, Direction]:
     return found
 
 
-def find_directions(folder: Path | None, generator: Generator) -> dict[str, Direction]:
-    """The directions in `folder`; without one, those of the published that are in the cache and fit this network.
+def embedded_edits(generator: Generator) -> dict[str, Edit]:
+    """Age and gender of a network that comes with the package; nothing for any other."""
+    path = embedded.find(fingerprint(generator), "directions")
+    if path is None or not path.is_file():
+        return {}
+    age, gender, about, network = read_age_path(path)
+    if not belongs_to(network, generator):
+        raise InputError(f"{path.name} belongs to another network.", "Install facemorph-toolkit anew.")
+    return {"age": age, "gender": Direction("gender", gender, len(gender), {"file": path.name, **about})}
+
+
+def find_directions(folder: Path | None, generator: Generator) -> dict[str, Edit]:
+    """The directions in `folder`; without one, those that come with this network, or published ones in the cache.
 
     Raises:
         InputError: as `read_directions`.
     """
     if folder is not None:
-        return read_directions(folder, generator)
+        return dict(read_directions(folder, generator))
+    ours = embedded_edits(generator)
+    if ours:
+        return ours
     architecture = generator.architecture
     if architecture.generation != 1 or (architecture.num_layers, architecture.w_size) != (18, 512):
         return {}
     published = {name: card for name, card in cards().items() if name.startswith(PUBLISHED)}
     here = {name: ready_path(card) for name, card in published.items() if state(card) == "ready"}
-    found = {}
+    found: dict[str, Edit] = {}
     for name, path in here.items():
         one = read_direction(path, architecture.num_layers, architecture.w_size)
         short = name.removeprefix(PUBLISHED)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.errors import FaceError, InputError
+from facemorph.faces.age_gender import age_gender_installed, estimate_age_gender
 from facemorph.faces.expression import ATTRIBUTES
 from facemorph.faces.locate import locate_face
 from facemorph.images import contact_sheet, resize
@@ -32,7 +33,14 @@ METHODS = ("sefa", "pca", "attributes", "labels")
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 CALIBRATION, PCA_SAMPLES = 2_000, 10_000  # w drawn to measure their spread, and to find its axes
 SHEET_PX = 128
+LABELLED = ("age", "gender")  # attributes that need the networks of `facemorph.faces.age_gender`
+CONFIDENT = 4.0  # log-odds of gender beyond which more hardly counts
 WEAK = 0.3  # correlation below which a learnt direction is not to be trusted
+
+
+def known_attributes() -> tuple[str, ...]:
+    """What faces can be scored by: landmarks, and where its networks are installed how old and how male they look."""
+    return (*ATTRIBUTES, *LABELLED)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class DirectionSearch:
             "labels" takes values for seeds from a file.
         count: directions of sefa and pca.
         samples: faces that are drawn and scored.
-        attributes: which of `facemorph.faces.expression.ATTRIBUTES`; empty is all.
+        attributes: which of `known_attributes`; empty is all that can be scored on this machine.
         labels, name: the CSV file of seed,value lines, and what it is about.
         psi: truncation of the faces that are scored, so that most can be found.
         layers: the first layers that a direction is added to; 0 is all for sefa and pca, else 8.
@@ -67,7 +75,8 @@ class DirectionSearch:
         if self.method == "labels":
             return (self.name,)
         if self.method == "attributes":
-            return self.attributes or tuple(ATTRIBUTES)
+            here = known_attributes() if age_gender_installed() else tuple(ATTRIBUTES)
+            return self.attributes or here
         return tuple(f"{self.method}_{i}" for i in range(self.count))
 
 
@@ -91,20 +100,30 @@ def find_new_directions(generator: Generator, how: DirectionSearch, progress: bo
         seeds, values = read_labels(how.labels)
         return [_learnt(how.name, w_from_seeds(generator, seeds), values, spread, generator, how)]
     w, scores = score_faces(generator, how, progress)
-    return [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
+    found = [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
+    return _freed_of_each_other(found, w, scores, spread)
 
 
 def score_faces(generator: Generator, how: DirectionSearch, progress: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """w [N, w_size] of the faces that are found in the network's own images, and the score [N] of each attribute."""
+    """w [N, w_size] of the faces that are found in the network's own images, and the score [N] of each attribute.
+
+    Ages are in years; gender is -1 for surely female to 1 for surely male, as a network sees it.
+    """
+    labelled = bool(set(how.names) & set(LABELLED))
+    if labelled:
+        estimate_age_gender([], [])  # says what is missing before anything slow
     w = w_from_seeds(generator, range(how.seed, how.seed + how.samples))
     w = generator.w_avg.double().cpu().numpy() * (1 - how.psi) + w * how.psi
     latents = np.repeat(w[:, None], generator.architecture.num_layers, 1)
-    kept, points = [], []
+    kept, points, ages, odds = [], [], [np.zeros(0)], [np.zeros(0)]
     with progress_bar(progress, total=how.samples, unit=" faces", description="score") as bar:
         for index, image in enumerate(render_latents(generator, latents)):
             try:
                 points.append(locate_face(image, f"seed {how.seed + index}").landmarks)
                 kept.append(index)
+                if labelled:
+                    for values, value in zip((ages, odds), estimate_age_gender([image], points[-1:]), strict=True):
+                        values.append(value)
             except FaceError:
                 pass
             bar.update()
@@ -115,7 +134,42 @@ def score_faces(generator: Generator, how: DirectionSearch, progress: bool) -> t
         )
     log.info("A face was found in %d of %d images.", len(kept), how.samples)
     landmarks = np.stack(points)
-    return w[kept], {name: function(landmarks) for name, function in ATTRIBUTES.items()}
+    scores = {name: function(landmarks) for name, function in ATTRIBUTES.items()}
+    if labelled:
+        scores |= {"age": np.concatenate(ages), "gender": np.tanh(np.concatenate(odds) / CONFIDENT)}
+    return w[kept], scores
+
+
+def _freed_of_each_other(
+    found: list[Direction], w: np.ndarray, scores: dict[str, np.ndarray], spread: np.ndarray
+) -> list[Direction]:
+    """Age without what also changes gender, and gender without age, where both were looked for.
+
+    Of an age direction it is also noted what a strength of 1 adds, so that `child --age` can be told in years.
+    """
+    by_name = {one.name: one for one in found}
+    if not by_name.keys() >= set(LABELLED):
+        return found
+    units = {name: by_name[name].vector[0].astype(np.float64) for name in LABELLED}
+    units = {name: unit / np.linalg.norm(unit) for name, unit in units.items()}
+    freed = []
+    for one in found:
+        if one.name in LABELLED:
+            other = units["gender" if one.name == "age" else "age"]
+            unit = units[one.name] - (units[one.name] @ other) * other
+            vector = scale_to_std(unit / np.linalg.norm(unit), spread)
+            about = dict(one.about)
+            if one.name == "age":
+                # Least squares of years on both scores: what moving along one adds while the other stays.
+                other_score = (w - w.mean(0)) @ units["gender"]
+                design = np.stack([(w - w.mean(0)) @ vector / (vector @ vector), other_score, np.ones(len(w))], 1)
+                slope = np.linalg.lstsq(design, scores["age"], rcond=None)[0][0]
+                about |= {"years_per_strength": round(float(slope), 3)}
+                about |= {"mean_years": round(float(scores["age"].mean()), 2)}
+            about |= {"freed_of": "gender" if one.name == "age" else "age", "length": float(np.linalg.norm(vector))}
+            one = Direction(one.name, np.repeat(vector[None], len(one.vector), 0).astype(np.float32), one.layers, about)
+        freed.append(one)
+    return freed
 
 
 def _learnt(
