@@ -287,4 +287,4 @@ def test_weights_list_tells_what_each_command_needs() -> None:
     assert run("weights", "fetch", FACES_128).output.startswith(str(embedded_path(FACES_128)))
     both = run("weights", "fetch", "vgg16", "--for", "child")
     assert both.exit_code == 2 and "either a NAME" in both.output
-    assert "Known are: generate" in run("weights", "fetch", "--for", "juggle").output
+    assert "Choose from generate" in run("weights", "fetch", "--for", "juggle").output

@@ -77,7 +77,7 @@ def damaged(path: Path, kind: str) -> str:
         return "network.json is refused"
     if kind == "json that is huge":
         beside.write_text(" " * (2 << 20))
-        return "far too large"
+        return "much larger than any"
     if kind == "an array missing":
         del arrays["w_avg"]
         save_file(arrays, path)
@@ -90,7 +90,7 @@ def damaged(path: Path, kind: str) -> str:
         return r"of shape \(3,\); \(16,\) was expected"
     if kind == "other numbers":
         save_file({name: array.astype(np.float64) for name, array in arrays.items()}, path)
-        return "its numbers are F64; F32 or F16 was expected"
+        return "its dtypes are F64; F32 or F16 was expected"
     path.write_bytes(path.read_bytes()[:-10])
     return "network.safetensors is refused"
 

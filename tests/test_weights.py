@@ -178,7 +178,7 @@ def test_a_network_is_found_by_path_or_name(shelf: Path, tmp_path: Path) -> None
     assert find_network("mine.pkl") == Path("mine.pkl")
     for name, says in (
         ("tiny", "have not been downloaded"),
-        ("plain", "is no generator"),
+        ("plain", "is not a generator"),
         ("no/such.pkl", "No such file"),
         ("tyny", "No card is called"),
     ):

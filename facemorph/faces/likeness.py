@@ -1,4 +1,4 @@
-"""The face descriptor of a place in an image, differentiable: for making one face look like another."""
+"""dlib's face descriptor of a known place in an image, differentiable, for identity losses."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from facemorph.faces.descriptors import CHIP_SIZE_PX, face_chip
 
 
 class Likeness(torch.nn.Module):
-    """Descriptors of faces that lie at known places: `grid` [N or 1, 150, 150, 2], as shares from -1 to 1."""
+    """Descriptors of faces at known places: `grid` [N or 1, 150, 150, 2], coordinates from -1 to 1."""
 
     grid: torch.Tensor
 
@@ -33,9 +33,9 @@ def likeness_at(points: Sequence[np.ndarray], side_px: int) -> Likeness:
 
 
 def likeness_of_aligned(chip: tuple[float, float, float]) -> Likeness:
-    """For any number of aligned images, whose faces all lie in about the same place.
+    """For any number of aligned images, whose faces are all in about the same place.
 
-    `chip`: where dlib's chip lies in them, as shares from -1 to 1: centre x, centre y, half its side.
+    `chip`: the place of dlib's face chip in them, in coordinates from -1 to 1: centre x, centre y, half its side.
     """
     x, y, half = chip
     line = half * ((np.arange(CHIP_SIZE_PX) + 0.5) / CHIP_SIZE_PX * 2 - 1)
@@ -43,14 +43,14 @@ def likeness_of_aligned(chip: tuple[float, float, float]) -> Likeness:
 
 
 def chip_places(points: np.ndarray, side_px: int) -> np.ndarray:
-    """Where each pixel of dlib's face chip lies in the image, as shares from -1 to 1: float64 [150, 150, 2].
+    """The place of each pixel of dlib's face chip in the image, coordinates from -1 to 1: float64 [150, 150, 2].
 
-    dlib does not tell; so it cuts the chip of an image whose colours are its coordinates.
+    dlib has no function for it, so the chip is cut from an image whose colours are its coordinates.
     """
     y, x = (np.mgrid[:side_px, :side_px] + 0.5) / side_px * 255
     ramp = np.stack([x, y, np.full_like(x, 255)], 2).round().astype(np.uint8)
     chip = face_chip(ramp, points).astype(np.float64)
-    inside = chip[..., 2] == 255  # outside the image dlib leaves black
+    inside = chip[..., 2] == 255  # outside the image dlib's chip is black
     chip += 0.5  # dlib rounds down
     v, u = np.mgrid[:CHIP_SIZE_PX, :CHIP_SIZE_PX].astype(np.float64)
     terms = np.stack([u, v, np.ones_like(u)], 2)

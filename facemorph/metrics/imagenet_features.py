@@ -27,8 +27,8 @@ STEM = 32  # channels
 # Layers whose output `FeatureDistance` compares: the stem and the ends of four stages, at a half to a sixteenth of the
 # side. Chosen by projections of 24 portraits that the generator had never seen (docs/faces-128.md).
 DEPTHS = (0, 3, 5, 8, 11)
-LEAST_SQUARE = 1e-10  # of a feature vector's length: a zero vector stays zero
-# Of each stage: how much wider it is inside, its channels, its blocks, the side of its kernel, the stride of its first.
+LEAST_SQUARE = 1e-10  # lower bound of a feature vector's squared length: a zero vector stays zero
+# Each stage: expansion, channels, number of blocks, kernel size, stride of the first block.
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 2, 3, 2),
@@ -115,8 +115,8 @@ class EfficientNetLite0(nn.Module):
 
 
 class FeatureDistance(nn.Module):
-    """How far apart two images look: features at several depths, unit-normalised, as in LPIPS (Zhang et al. 2018) but
-    without learnt heads, since none were published for this network.
+    """A perceptual distance: features at several depths, unit-normalised, as in LPIPS (Zhang et al. 2018), but without
+    trained heads, since none were published for this network.
 
     `embed` scales features so that the distance is their squared Euclidean distance: 0 for equal images, at most 2.
     """
@@ -128,13 +128,13 @@ class FeatureDistance(nn.Module):
     def embed(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Images float [N, 3, H, W] in [-1, 1] -> features [N, C, H', W'] at each of `DEPTHS`, scaled."""
         x = (((images + 1) * 127.5 - 127) / 128).contiguous(memory_format=torch.channels_last)
-        found = []
+        features = []
         for depth, layer in enumerate(self.network.layers[: DEPTHS[-1] + 1]):
             x = layer(x)
             if depth in DEPTHS:
                 length = x.square().sum(1, keepdim=True).clamp_min(LEAST_SQUARE).rsqrt()  # [N, 1, H', W']
-                found.append(x * length * (len(DEPTHS) * x.shape[2] * x.shape[3]) ** -0.5)
-        return found
+                features.append(x * length * (len(DEPTHS) * x.shape[2] * x.shape[3]) ** -0.5)
+        return features
 
     def between(self, first: list[torch.Tensor], second: list[torch.Tensor]) -> torch.Tensor:
         """The distance of embedded images: [N]."""

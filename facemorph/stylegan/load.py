@@ -1,4 +1,4 @@
-"""From a name or a file, published or converted, to a generator that runs."""
+"""Load a generator from a card's name or from a file, published or converted."""
 
 import dataclasses
 import logging
@@ -65,14 +65,14 @@ def build_description(description: GeneratorWeights, device: str | torch.device 
 
 
 def convert(source: Path, target: Path, overwrite: bool = False, alignment: str = "ffhq", **origin: str) -> None:
-    """Write a published file as `target` (.safetensors) and its .json. `origin` is noted in the JSON.
+    """Write a published file as `target` (.safetensors) and its .json, which also has `origin`.
 
     Args:
-        alignment: how the faces lie that it was trained on, by name (`ALIGNMENTS`).
+        alignment: of the faces that it was trained on, a name in `ALIGNMENTS`.
 
     Raises:
-        WeightsError: the source is no published generator.
-        OutputError: the target exists and may not be overwritten, or cannot be written.
+        WeightsError: the source is not a published generator.
+        OutputError: the target exists and `overwrite` is not set, or it cannot be written.
     """
     description = read_published(source)
     architecture = dataclasses.replace(description.architecture, alignment=ALIGNMENTS[alignment])
@@ -82,12 +82,12 @@ def convert(source: Path, target: Path, overwrite: bool = False, alignment: str 
 
 
 def fetch_ready(chosen: Card, progress: bool = False) -> Path:
-    """Download, check and (a generator) convert a card's weights. What is here already is not fetched again.
+    """Download and check a card's weights, unless they are in the cache, and convert them if they are a generator.
 
     Returns: the file to load.
 
     Raises:
-        WeightsError: the download failed, or what came is not the published file.
+        WeightsError: the download failed, or did not give the published file.
     """
     if state(chosen) == "ready":
         return ready_path(chosen)
@@ -97,7 +97,7 @@ def fetch_ready(chosen: Card, progress: bool = False) -> Path:
     try:
         return make_ready(chosen)
     except WeightsError:
-        published.unlink()  # no hash was known, and it is no network: the next run shall not find it
+        published.unlink()  # without a known hash it was kept, but it is not a network
         raise
 
 
@@ -114,7 +114,7 @@ def make_ready(chosen: Card) -> Path:
 
 
 def verify_weights(chosen: Card) -> list[Finding]:
-    """Read again every file of a card that is here, converted and published, and compare the hashes."""
+    """Compare the hashes of a card's files in the cache, published and converted."""
     findings: list[Finding] = []
     noted: dict[str, object] = {}
     converted = converted_path(chosen)
@@ -129,9 +129,9 @@ def verify_weights(chosen: Card) -> list[Finding]:
 
 
 def default_network() -> str:
-    """The name of the best face network that can be used on this machine at once, told in a line of the log.
+    """The name of the best face network on this machine, which is also logged.
 
-    A published FFHQ network, where it and the weights of its perceptual loss are here; otherwise the embedded one.
+    A published FFHQ network, if it and the weights of LPIPS have been downloaded; otherwise the embedded one.
     """
     if is_here():
         for one in cards().values():
@@ -146,10 +146,10 @@ def default_network() -> str:
 
 
 def find_network(name_or_path: str | PathLike[str]) -> Path:
-    """The file to load for a card's name or a path. What was downloaded but not converted is converted now.
+    """The file to load for a card's name or a path; a downloaded generator that is not yet converted is converted.
 
     Raises:
-        WeightsError: there is no such file and no such card, or its weights are not here yet.
+        WeightsError: there is no such file or card, or its weights have not been downloaded.
     """
     path, name = Path(name_or_path), str(name_or_path)
     if path.exists():
@@ -158,15 +158,15 @@ def find_network(name_or_path: str | PathLike[str]) -> Path:
         raise WeightsError(f"No such file: {path}.", f"Name a file or a card. {LIST}")
     chosen = card(name)
     if chosen.kind != "generator":
-        raise WeightsError(f"{name} is no generator: it is for {chosen.use}.", LIST)
+        raise WeightsError(f"{name} is not a generator; its use: {chosen.use}.", LIST)
     return make_ready(chosen) if state(chosen) == "downloaded" else find_file(name)
 
 
 def find_face_network(network: str | PathLike[str]) -> Path:
-    """The file of a network that portraits are to be projected into.
+    """The file of a network for projecting portraits.
 
     Raises:
-        WeightsError: it is not here: how to get it, where it belongs, and what works without it.
+        WeightsError: it has not been downloaded. The message says how to get it, where it belongs, and an alternative.
     """
     try:
         return find_network(network)

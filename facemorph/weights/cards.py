@@ -1,4 +1,4 @@
-"""What is known of each weights file: where it comes from, its hash, its licence, what it is for, who needs it."""
+"""A card for each weights file: source, SHA-256, licence, use, and the commands that need it."""
 
 import difflib
 import functools
@@ -21,13 +21,13 @@ class Card:
         name: what the user calls it.
         kind: "generator", converted after download, or "file", used as it is.
         file: its published name.
-        url: where it is fetched; `page`: where a person finds it.
+        url: of the file; `page`: of the web page with it.
         sha256, size_bytes: None where nobody has published them.
-        resolution: side of the images in px; None for what makes none.
+        resolution: side of the images in px; None for other files.
         use: what it is for.
-        alignment: of a generator's faces, by name: ffhq or eyes.
-        about_bytes: the size to tell where `size_bytes` is not known for certain.
-        embedded: it is inside the package, and needs no download.
+        alignment: name of the alignment of a generator's faces: ffhq or eyes.
+        about_bytes: approximate size, where `size_bytes` is not known.
+        embedded: it is inside the package and needs no download.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Card:
 
     @property
     def size_text(self) -> str:
-        """Such as "325 MB"; empty where it is not known."""
+        """The size, such as "325 MB"; empty if it is not known."""
         size = self.size_bytes or self.about_bytes
         if not size:
             return ""
@@ -57,7 +57,7 @@ class Card:
     @property
     def by_hand(self) -> str:
         if self.embedded:
-            return "It comes with the package: install facemorph-toolkit anew."
+            return "It is part of the package: reinstall facemorph-toolkit."
         return (
             f"By hand: open {self.page} in a browser, download {self.file}, "
             f"then: facemorph weights add {self.file} --name {self.name}"
@@ -66,11 +66,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Need:
-    """What a command needs for published networks, beyond what the package brings.
+    """The weights that a command needs in addition to the package.
 
     Attributes:
         cards: names, the network first.
-        what: what becomes possible.
+        what: what they make possible.
     """
 
     cards: tuple[str, ...]
@@ -82,19 +82,21 @@ _PERCEPTUAL = ("vgg16", "lpips-vgg")
 _DIRECTIONS = ("stylegan1-ffhq-direction-age", "stylegan1-ffhq-direction-gender")
 NEEDS = {
     "generate": Need((FFHQ_NETWORK,), "faces of 1024 px"),
-    "project": Need((FFHQ_NETWORK, *_PERCEPTUAL), "portraits found at 1024 px, compared by LPIPS"),
+    "project": Need((FFHQ_NETWORK, *_PERCEPTUAL), "portraits projected at 1024 px, with LPIPS"),
     "morph": Need((FFHQ_NETWORK, *_PERCEPTUAL), "morphs at 1024 px"),
     "child": Need((FFHQ_NETWORK, *_PERCEPTUAL, *_DIRECTIONS), "children at 1024 px, by age and gender"),
-    "evaluate": Need(_PERCEPTUAL, "morphs measured by LPIPS"),
+    "evaluate": Need(_PERCEPTUAL, "evaluation of morphs by LPIPS"),
 }
 
 
 def need(command: str) -> Need:
-    """Raises:
-    WeightsError: no such command needs published weights.
+    """The weights that a command needs.
+
+    Raises:
+        WeightsError: it needs none, or there is no such command.
     """
     if command not in NEEDS:
-        raise WeightsError(f"No weights are needed for {command!r}.", f"Known are: {', '.join(NEEDS)}.")
+        raise WeightsError(f"No weights are needed for {command!r}.", f"Choose from {', '.join(NEEDS)}.")
     return NEEDS[command]
 
 
@@ -109,8 +111,10 @@ def cards() -> dict[str, Card]:
 
 
 def card(name: str) -> Card:
-    """Raises:
-    WeightsError: there is no such card.
+    """The card of this name.
+
+    Raises:
+        WeightsError: there is none.
     """
     known = cards()
     if name not in known:

@@ -130,11 +130,7 @@ def download(
             except _Broken as broken:
                 failures = 1 if partial.held() > before else failures + 1
                 if failures >= ATTEMPTS:
-                    kept = (
-                        f" {partial.held():,} bytes are kept for the next attempt."
-                        if partial.held()
-                        else ""
-                    )
+                    kept = f" {partial.held():,} bytes are kept for the next attempt." if partial.held() else ""
                     raise WeightsError(f"{url} cannot be fetched: {broken}.{kept}", by_hand) from broken
                 log.info("%s; trying again.", broken)
                 time.sleep(pause_seconds * 2 ** (failures - 1))

@@ -1,6 +1,6 @@
-"""What we write: NAME.safetensors with the arrays, and beside it a small NAME.json that says what they make.
+"""Our own format: NAME.safetensors with the arrays, and a small NAME.json with the architecture and the origin.
 
-Loading maps the arrays into memory; nothing is copied or computed before it is needed.
+Arrays are memory-mapped: float32 ones are read from disk only when they are used.
 """
 
 import json
@@ -17,8 +17,8 @@ from facemorph.files import check_free, replacing, sha256, write_text
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights, check_shapes, from_json, to_json
 
 MAX_JSON_BYTES = 1 << 20
-SMALL = 4096  # numbers in an array that stays float32 in a file of half precision: averages, biases, styles
-AGAIN = "Convert the published file anew: facemorph weights convert FILE"
+SMALL = 4096  # size up to which an array stays float32 in a half-precision file: averages, biases, styles
+AGAIN = "Convert the published file again: facemorph weights convert FILE"
 
 
 def json_beside(path: Path) -> Path:
@@ -26,7 +26,7 @@ def json_beside(path: Path) -> Path:
 
 
 def is_converted(path: Path) -> bool:
-    """Is it a safetensors file, by its beginning: a length, then JSON?"""
+    """Whether it starts like a safetensors file: a length, then JSON."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -34,12 +34,12 @@ def is_converted(path: Path) -> bool:
 
 
 def write_converted(path: Path, description: GeneratorWeights, overwrite: bool = False, half: bool = False) -> None:
-    """Write `path` (.safetensors) and the JSON beside it; each whole or not at all, the JSON last.
+    """Write `path` (.safetensors) and the JSON beside it, each whole or not at all, the JSON last.
 
-    With `half`, arrays of more than `SMALL` numbers are stored as float16: half the size, and a little less exact.
+    With `half`, arrays of more than `SMALL` numbers are stored as float16, at half the size.
 
     Raises:
-        OutputError: it exists and may not be overwritten, is not called .safetensors, or cannot be written.
+        OutputError: it exists and `overwrite` is not set, is not named .safetensors, or cannot be written.
     """
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
@@ -52,7 +52,7 @@ def write_converted(path: Path, description: GeneratorWeights, overwrite: bool =
 
 
 def _stored(arrays: dict[str, np.ndarray], half: bool) -> dict[str, np.ndarray]:
-    """As safetensors wants them: in the order of their axes, whatever the layout in memory."""
+    """Contiguous copies in the dtypes to be stored, as safetensors needs them."""
     kinds = {name: np.float16 if half and array.size > SMALL else np.float32 for name, array in arrays.items()}
     return {name: np.asarray(array, kinds[name], order="C") for name, array in arrays.items()}
 
@@ -65,9 +65,9 @@ def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
     """
     beside = json_beside(path)
     if not beside.is_file():
-        raise WeightsError(f"{beside} is missing; it says what the weights in {path.name} make.", AGAIN)
+        raise WeightsError(f"{beside} is missing; it has the architecture of the weights in {path.name}.", AGAIN)
     if beside.stat().st_size > MAX_JSON_BYTES:
-        raise WeightsError(f"{beside} is far too large for what it should be.", AGAIN)
+        raise WeightsError(f"{beside} is much larger than any such file.", AGAIN)
     try:
         return from_json(beside.read_bytes())
     except RefusedFile as refusal:
@@ -75,7 +75,7 @@ def read_json(path: Path) -> tuple[Architecture, dict[str, Any]]:
 
 
 def read_converted(path: Path) -> tuple[Architecture, dict[str, torch.Tensor]]:
-    """The architecture and the tensors, float32; what is stored so stays on the disk until it is used.
+    """The architecture and the tensors, as float32.
 
     Raises:
         WeightsError: a file is missing or damaged, or the two do not belong together.
@@ -87,7 +87,7 @@ def read_converted(path: Path) -> tuple[Architecture, dict[str, torch.Tensor]]:
             check_shapes(architecture, {name: tuple(file.get_slice(name).get_shape()) for name in names})
             kinds = {file.get_slice(name).get_dtype() for name in names}
             if not kinds <= {"F32", "F16"}:
-                raise RefusedFile(f"its numbers are {', '.join(sorted(kinds))}; F32 or F16 was expected")
+                raise RefusedFile(f"its dtypes are {', '.join(sorted(kinds))}; F32 or F16 was expected")
             return architecture, {name: file.get_tensor(name).float() for name in names}
     except (RefusedFile, safetensors.SafetensorError, OSError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path} is refused: {error}.", AGAIN) from error

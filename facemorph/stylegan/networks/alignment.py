@@ -1,4 +1,4 @@
-"""How faces lie in the images that a network was trained on. It travels with the network: no weight tells it."""
+"""The alignment of the faces that a network was trained on. It is stored with the network."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ FIELDS = ("name", "eye_height", "eye_spacing", "chip")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The crop, and where in it the face lies.
+    """The crop, and the place of the face in it.
 
     Attributes:
         name: "ffhq", the oriented square of the FFHQ data set, or "eyes", both eyes at fixed places.
-        eye_height, eye_spacing: of "eyes": where both eyes lie, as fractions of the side; None for "ffhq".
-        chip: where dlib's face chip lies, as shares from -1 to 1: centre x, centre y, half its side.
+        eye_height, eye_spacing: of "eyes": height and distance of the eyes, as fractions of the side; None for "ffhq".
+        chip: the place of dlib's face chip, in coordinates from -1 to 1: centre x, centre y, half its side.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Alignment:
 
     def check(self) -> None:
         """Raises:
-        RefusedFile: it is no crop that we make, or its geometry leaves the image.
+        RefusedFile: the crop is unknown, or its geometry is out of range.
         """
         if self.name not in CROPS:
-            raise RefusedFile(f"its alignment {str(self.name)[:40]!r} is none of {', '.join(CROPS)}")
+            raise RefusedFile(f"its alignment {str(self.name)[:40]!r} is not one of {', '.join(CROPS)}")
         eyes = (self.eye_height, self.eye_spacing)
         if self.name == "eyes":
             holds = all(value is not None and _number(value) and 0.05 <= value <= 0.95 for value in eyes)
@@ -39,30 +39,30 @@ class Alignment:
             holds = eyes == (None, None)
         holds = holds and type(self.chip) is tuple and len(self.chip) == 3 and all(map(_number, self.chip))
         if not (holds and abs(self.chip[0]) <= 1 and abs(self.chip[1]) <= 1 and 0.1 <= self.chip[2] <= 2):
-            raise RefusedFile(f"the geometry of its alignment {self.name} is none that a face has")
+            raise RefusedFile(f"the geometry of its alignment {self.name} is not that of a face")
 
 
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-# dlib's chip in FFHQ's crop: means over 24 people; single ones stray by 0.02. In the eyes crop: as measured on the
-# faces that faces-128 was trained on.
+# dlib's chip in FFHQ's crop: means over 24 people, with a spread of 0.02. In the eyes crop: measured on the training
+# faces of faces-128.
 FFHQ = Alignment("ffhq", None, None, (0.01, 0.2, 0.68))
 EYES = Alignment("eyes", 0.37, 0.36, (0.007, 0.10, 0.98))
 ALIGNMENTS = {one.name: one for one in (FFHQ, EYES)}
 
 
 def to_plain(alignment: Alignment) -> dict[str, Any]:
-    """As JSON holds it; what is None is left out."""
+    """As a dictionary for JSON, without None."""
     return {key: value for key, value in dataclasses.asdict(alignment).items() if value is not None}
 
 
 def from_plain(value: Any) -> Alignment:
-    """What `to_plain` gave.
+    """The inverse of `to_plain`.
 
     Raises:
-        RefusedFile: it is no alignment.
+        RefusedFile: it is not an alignment.
     """
     if not isinstance(value, dict) or not {"name", "chip"} <= set(value) <= {
         "name",
