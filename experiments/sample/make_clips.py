@@ -19,7 +19,7 @@ from puppet import Portrait, Pose, Puppet
 from facemorph.animation import write_mp4
 from facemorph.errors import InputError
 from facemorph.faces.landmarks import steady_landmarks
-from facemorph.images import read_image
+from facemorph.images import read_image, write_image
 
 FPS = 25
 SIZE_PX, MARGIN_PX, DETAIL = 360, 48, 2
@@ -135,7 +135,9 @@ def _blinks(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 @click.option("--seconds", type=click.FloatRange(min=0.2), default=40, show_default=True, help="Length of each clip.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def main(output: Path, seconds: float, seed: int) -> None:
-    """Make grace_hopper.mp4 and eileen_collins.mp4 in the folder OUTPUT."""
+    """Make grace_hopper.mp4 and eileen_collins.mp4 in the folder OUTPUT, and beside them both portraits as .jpg."""
+    for name, (find, _, _) in PEOPLE.items():
+        write_image(output / f"{name}.jpg", read_image(find()))
     with ProcessPoolExecutor(len(PEOPLE), mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(make_clip, output / f"{name}.mp4", name, seconds, seed) for name in PEOPLE]
         for job in jobs:
