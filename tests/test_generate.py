@@ -71,7 +71,7 @@ def damaged(path: Path, kind: str) -> str:
     if kind == "json with an impossible setting":
         text["architecture"]["resolution"] = 17
         beside.write_text(json.dumps(text))
-        return "its resolution is none that a StyleGAN has"
+        return "its resolution is not that of a StyleGAN"
     if kind == "json that is nested too deep":
         beside.write_text("[" * 500_000)
         return "network.json is refused"

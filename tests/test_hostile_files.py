@@ -125,5 +125,5 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     dict(network.components["synthesis"].variables)["4x4/Conv/bias"][0] = float("nan")
     path = tmp_path / "network.pkl"
     path.write_bytes(dumps(network))
-    with pytest.raises(WeightsError, match=r"layers\.1\.bias holds numbers that are not finite"):
+    with pytest.raises(WeightsError, match=r"layers\.1\.bias has values that are not finite"):
         read_published(path)

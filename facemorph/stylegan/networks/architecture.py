@@ -1,9 +1,8 @@
-"""One plain description of any StyleGAN generator: a few numbers, and arrays under our own names.
+"""The description of a StyleGAN or StyleGAN2 generator: an architecture, and arrays under our own names.
 
-The readers of the published formats all end here, and the networks begin here, so neither knows the other.
-Weights are as they act at run time: the equalised learning rate (Karras et al. 2018, section 4.1), the gain
-of the activation where it can be moved into a weight exactly, and the "+ 1" of style scales are already
-multiplied or added in.
+Readers of published formats produce it and the networks are built from it, so that neither depends on the other.
+Weights are stored as they act at run time: the equalised learning rate (Karras et al. 2018, section 4.1), the gain of
+the activation where a weight can absorb it exactly, and the "+ 1" of style scales are already folded in.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ LABELS = ("none", "concat", "embed")
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the weights alone do not tell.
+    """The properties of a generator that its weights alone do not determine.
 
     Attributes:
         generation: 1 (StyleGAN) or 2 (StyleGAN2, also as trained with ADA).
@@ -41,15 +40,15 @@ class Architecture:
         mapping_sizes: widths through the mapping network, from its input to w.
         channels: feature maps at 4, 8, ... `resolution` px.
         const_channels: feature maps of the learned constant.
-        truncation_psi, truncation_cutoff: what the file's authors apply where nothing is said. A cutoff of
-            None is "no truncation" in generation 1 and "all layers" in generation 2.
-        normalize_latents: is z scaled to unit mean square first?
-        mapping_slope, slope: of the leaky ReLU below zero; 0 is a plain ReLU.
+        truncation_psi, truncation_cutoff: default truncation of the authors. A cutoff of None is "no truncation" in
+            generation 1 and "all layers" in generation 2.
+        normalize_latents: whether z is first scaled to unit mean square.
+        mapping_slope, slope: negative slope of the leaky ReLU; 0 is a plain ReLU.
         label_size: numbers in the conditional label, 0 without one.
         label: how it enters: "none"; "concat", projected and normalised together with z; "embed", normalised
             alone.
         label_features: numbers in the projected label.
-        use_noise: do the layers add noise?
+        use_noise: whether the layers add noise.
         blur: generation 1: taps of the filter after up-sampling; () for none.
         instance_norm, pixel_norm: generation 1: normalisations after the activation.
         lod: generation 1: progressive growing, 0 when it has ended; 1 is half the resolution.
@@ -57,7 +56,7 @@ class Architecture:
         design: generation 2: "skip", "orig" or "resnet" (Karras et al. 2020, figure 7).
         clamp: generation 2: bound of every layer's output; None for none.
         filter_shape: generation 2: of the up-sampling filter.
-        alignment: how faces lie in its images; published networks have FFHQ's.
+        alignment: of the faces in its images; FFHQ's in published networks.
     """
 
     generation: int
@@ -96,8 +95,10 @@ class Architecture:
         return self.mapping_sizes[-1]
 
     def check(self) -> None:
-        """Raises:
-        Refused: the numbers do not hold together, or are beyond any network.
+        """Check that the values are consistent, and within the range of published networks.
+
+        Raises:
+            RefusedFile: they are not.
         """
         numbers = (
             self.truncation_psi,
@@ -130,10 +131,10 @@ class Architecture:
 
     def _require(self, name: str, holds: bool) -> None:
         if not holds:
-            raise RefusedFile(f"its {name} is none that a StyleGAN has")
+            raise RefusedFile(f"its {name} is not that of a StyleGAN")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Every array of such a network, by name."""
+        """The shape of every array of such a network, by name."""
         shapes: dict[str, tuple[int, ...]] = {"w_avg": (self.w_size,)}
         if self.label != "none":
             shapes["mapping.label.weight"] = (self.label_features, self.label_size)
@@ -198,19 +199,23 @@ class GeneratorWeights:
     origin: dict[str, Any]
 
     def check(self) -> None:
-        """Raises:
-        Refused: an array is missing, too many, of the wrong shape or not finite.
+        """Check architecture and arrays.
+
+        Raises:
+            RefusedFile: an array is missing, unexpected, of the wrong shape or not finite.
         """
         self.architecture.check()
         check_shapes(self.architecture, {name: array.shape for name, array in self.arrays.items()})
         for name, array in self.arrays.items():
             if not np.isfinite(array).all():
-                raise RefusedFile(f"its array {name} holds numbers that are not finite")
+                raise RefusedFile(f"its array {name} has values that are not finite")
 
 
 def check_shapes(architecture: Architecture, found: dict[str, tuple[int, ...]]) -> None:
-    """Raises:
-    Refused: an array is missing, too many or of the wrong shape.
+    """Check the shapes of all arrays.
+
+    Raises:
+        RefusedFile: an array is missing, unexpected or of the wrong shape.
     """
     expected = architecture.shapes()
     for name, shape in expected.items():
@@ -220,11 +225,11 @@ def check_shapes(architecture: Architecture, found: dict[str, tuple[int, ...]]) 
             raise RefusedFile(f"its array {name} is of shape {tuple(found[name])}; {shape} was expected")
     extra = sorted(set(found) - set(expected))
     if extra:
-        raise RefusedFile(f"it holds {extra[0][:100]!r}, which no such network has")
+        raise RefusedFile(f"it contains {extra[0][:100]!r}, which no such network has")
 
 
 def to_json(architecture: Architecture, origin: dict[str, Any]) -> str:
-    """FFHQ's alignment is left out: so it was before there was another, and so files without it are read."""
+    """The JSON beside a converted file. FFHQ's alignment is the default and left out, as in older files."""
     fields = dataclasses.asdict(architecture)
     del fields["alignment"]
     if architecture.alignment != FFHQ:
@@ -234,13 +239,15 @@ def to_json(architecture: Architecture, origin: dict[str, Any]) -> str:
 
 
 def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
-    """Raises:
-    Refused: it is not what `to_json` writes.
+    """Architecture and origin from the JSON beside a converted file.
+
+    Raises:
+        RefusedFile: it is not of this format and version.
     """
     try:
         value = json.loads(text)
         if value["format"] != FORMAT or value["format_version"] != FORMAT_VERSION:
-            raise RefusedFile(f"it is no {FORMAT} of version {FORMAT_VERSION}")
+            raise RefusedFile(f"it is not a {FORMAT} of version {FORMAT_VERSION}")
         fields: dict[str, Any] = {
             key: tuple(item) if isinstance(item, list) else item for key, item in value["architecture"].items()
         }
@@ -250,4 +257,4 @@ def from_json(text: str | bytes) -> tuple[Architecture, dict[str, Any]]:
         architecture.check()
         return architecture, dict(value["origin"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise RefusedFile(f"it is no {FORMAT} ({type(error).__name__}: {str(error)[:120]})") from error
+        raise RefusedFile(f"it is not a {FORMAT} ({type(error).__name__}: {str(error)[:120]})") from error
