@@ -70,7 +70,8 @@ class Run:
         """Faces along a walk through the latent space: uint8 RGB [steps, H, W, 3].
 
         Args:
-            start, end: two seeds, or two persons' names; None for both walks all of z from 0 to 1, as the 2018 paper.
+            start, end: two seeds, or two persons' names. Without them, from the first person to the second; in a run of
+                one person, all of z from 0 to 1, as in the 2018 paper.
             spherical: on a sphere instead of straight, for normal z.
             seed: of the candidates among which the persons' end points are chosen.
 
@@ -80,6 +81,8 @@ class Run:
         from facemorph.dcgan import walk
 
         trained = self._trained()
+        if start is None and end is None and len(self.persons) > 1:
+            start, end = self.persons[:2]
         if start is None or end is None:
             (z,) = walk.along_diagonal(trained)(steps)
         elif isinstance(start, str) and isinstance(end, str):
@@ -136,6 +139,7 @@ def train(
         RunError: the folder holds a run with other settings or faces.
     """
     from facemorph.dcgan.train import train as train_run
+    from facemorph.plots import LivePlot
 
     chosen = config if isinstance(config, Config) else load_config(Path(config))
     folders = [faces] if isinstance(faces, str | PathLike) else list(faces)
@@ -143,7 +147,9 @@ def train(
     for key, value in {"data.faces": [str(folder) for folder in folders], **(settings or {})}.items():
         section, _, name = key.partition(".")
         values[section] = {**values.get(section, {}), name: value}
-    train_run(from_dict(values, "settings", Config), Path(run), device_name=device, progress=progress)
+    train_run(
+        from_dict(values, "settings", Config), Path(run), device_name=device, progress=progress, logged=LivePlot()
+    )
     return Run(run)
 
 
