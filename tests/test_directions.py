@@ -11,7 +11,7 @@ from published_files import dumps, stylegan1, stylegan2
 
 from facemorph.cli import main
 from facemorph.errors import InputError, OutputError
-from facemorph.faces.expression import ATTRIBUTES, measure_expression
+from facemorph.faces.expression import ATTRIBUTES
 from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
 from facemorph.stylegan.editing import directions as library
@@ -138,7 +138,7 @@ def face(**changes: float) -> np.ndarray:
 def test_expression_does_not_depend_on_place_size_and_turn() -> None:
     points = face()
     turned = points @ np.array([[0.9, 0.3], [-0.3, 0.9]]) * 2.5 + 40
-    for name, values in measure_expression(points).items():
+    for name, values in ((name, attribute(points)) for name, attribute in ATTRIBUTES.items()):
         assert ATTRIBUTES[name](turned) == pytest.approx(values, abs=1e-9), name
 
 

@@ -4,11 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from facemorph.faces.warp import border_points, sample, sampling_map, signed_areas, triangulate, warp
+from facemorph.faces.warp import border_points, sample, sampling_map, signed_areas, triangulate
+from facemorph.images import to_tensor, to_uint8
 
 
 def image(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def warp(
+    pixels: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    triangles: np.ndarray,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """An image [H, W, 3] with its mesh points moved from `source` to `target`; `size` is (width, height)."""
+    where = sampling_map(target, source, triangles, *(size or (pixels.shape[1], pixels.shape[0])))
+    return to_uint8(sample(to_tensor(pixels[None]), where))[0]
 
 
 def mesh(width: int, height: int, moved_px: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

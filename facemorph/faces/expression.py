@@ -84,11 +84,6 @@ ATTRIBUTES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 EXPRESSIONS = ("mouth_open", "smile", "eyes_open", "yaw")  # the others depend more on the identity
 
 
-def measure_expression(points: np.ndarray) -> dict[str, np.ndarray]:
-    """All of `ATTRIBUTES`, [N] each, of faces with landmarks [N, 68, 2]."""
-    return {name: function(points) for name, function in ATTRIBUTES.items()}
-
-
 def expressions(points: np.ndarray) -> np.ndarray:
     """The four of `EXPRESSIONS` as columns: float [N, 4]."""
     return np.stack([ATTRIBUTES[name](points) for name in EXPRESSIONS], 1)

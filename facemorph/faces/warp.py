@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facemorph.images import to_tensor, to_uint8
-
 if TYPE_CHECKING:
     import torch
 
@@ -137,19 +135,3 @@ def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
     return torch.nn.functional.grid_sample(
         planes, positions[None], mode="bilinear", padding_mode="border", align_corners=False
     )
-
-
-def warp(
-    image: np.ndarray,
-    source: np.ndarray,
-    target: np.ndarray,
-    triangles: np.ndarray,
-    size: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """The image, uint8 RGB [H, W, 3], warped so that its mesh points move from `source` to `target`, [P, 2] each.
-
-    `size` is (width, height) of the result, by default that of `image`. Raises ValueError as `sampling_map` does.
-    """
-    width, height = size or (image.shape[1], image.shape[0])
-    where = sampling_map(target, source, triangles, width, height)
-    return to_uint8(sample(to_tensor(image[None]), where))[0]

@@ -8,7 +8,6 @@ from typing import Any
 from facemorph.errors import RefusedFile
 
 CROPS = ("ffhq", "eyes")  # as `facemorph.faces.crop` makes them
-FIELDS = ("name", "eye_height", "eye_spacing", "chip")
 
 
 @dataclass(frozen=True)
