@@ -181,7 +181,7 @@ def test_when_no_face_is_left_the_exit_code_says_so(frames: Path, tmp_path: Path
         shutil.copy(frames / name, folder)
     result = align(folder, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "No face is left of the 2 images" in result.output
+    assert "No face was accepted from the 2 images" in result.output
     assert "1 no face" in result.output
     assert "1 unreadable" in result.output
 
