@@ -111,7 +111,7 @@ def test_a_named_network_that_is_not_here_is_explained(home: Path) -> None:
         named = (*command[1:], "--network", "stylegan1-ffhq-1024")
         result = run(command[0], "ann.safetensors", "bob.safetensors", *named)
         assert result.exit_code == 1
-        for text in ("not here yet", "weights fetch", "It belongs to", "--network faces-128"):
+        for text in ("have not been downloaded", "weights fetch", "It belongs to", "--network faces-128"):
             assert text in result.output, result.output
 
 
@@ -283,5 +283,5 @@ def test_children_are_measured_against_both_parents(tmp_path: Path) -> None:
 def test_what_is_no_morph_and_no_family_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 steps of a morph"):
         evaluate_morph(tmp_path)
-    with pytest.raises(InputError, match="holds no family"):
+    with pytest.raises(InputError, match="holds no children"):
         evaluate_family(tmp_path)
