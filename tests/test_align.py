@@ -197,5 +197,5 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
         assert (result.exit_code, text in result.output) == (1, True), result.output
     twin = tmp_path / "twin" / "grace"
     shutil.copytree(frames, twin)
-    assert "would mix" in align(frames, twin, "-o", tmp_path / "out").output
+    assert "would be mixed" in align(frames, twin, "-o", tmp_path / "out").output
     assert align(tmp_path / "twin", "-o", tmp_path / "out").exit_code == 0, "a folder of persons stands for them"
