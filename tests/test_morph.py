@@ -266,7 +266,7 @@ def test_the_largest_of_several_faces_is_taken_and_said(
         face = locate_face(group, "group.png")
         box, points = face.box, face.landmarks
     assert box[2] < 512 and points[:, 0].max() < 512  # Grace's face is the larger
-    assert "group.png: shows 2 faces; the largest." in caplog.text
+    assert "group.png shows 2 faces; the largest, at" in caplog.text
 
 
 def test_a_small_image_is_searched_again_enlarged(grace: Located) -> None:
@@ -379,8 +379,14 @@ def test_the_command_as_written_works(
     ],
 )
 def test_bad_images_are_said_in_plain_words(
-    files: tuple[Path, Path], tmp_path: Path, name: str, content: bytes | None, message: str
+    files: tuple[Path, Path],
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / name).write_bytes(content)
     result = CliRunner().invoke(main, ["morph", str(files[0]), str(tmp_path / name), "-o", str(tmp_path / "out"), "-q"])

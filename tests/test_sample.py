@@ -98,9 +98,10 @@ def test_the_script_writes_two_clips_in_which_a_face_is_found_and_moves(sample: 
 
     result = CliRunner().invoke(sample["make_clips"].main, ["-o", str(tmp_path), "--seconds", "2", "--seed", "3"])
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["eileen_collins.mp4", "grace_hopper.mp4"]
+    names = [f"{name}.{suffix}" for name in ("eileen_collins", "grace_hopper") for suffix in ("jpg", "mp4")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     detector = dlib.get_frontal_face_detector()  # type: ignore[attr-defined]
-    for path in tmp_path.iterdir():
+    for path in tmp_path.glob("*.mp4"):
         with av.open(str(path)) as clip:
             stream = clip.streams.video[0]
             assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 360, 360)

@@ -36,7 +36,8 @@ def resolve_latents(
     What is searched for is kept in `folder` (see `project_files`), and not searched for again.
 
     Raises:
-        WeightsError, InputError: as `project_files`; a latent belongs to another network; an image could not be done.
+        WeightsError, InputError: as `project_files`; a latent belongs to another network.
+        ImageError, FaceError: an image cannot be read, or shows no face; nothing has been projected then.
     """
     path = find_face_network(network)
     portraits = [file for file in files if file.suffix != LATENT_SUFFIX]
@@ -50,12 +51,9 @@ def resolve_latents(
         check_network(latent, generator, str(file))
     unique = list(dict.fromkeys(portraits))
     if unique:
-        found = project_files(unique, folder, path, settings, aligned=aligned, progress=progress, device=device)
-        if len(found) < len(unique):
-            raise InputError(
-                f"Only {len(found)} of {len(unique)} images could be found in the network.",
-                f"{folder / 'manifest.jsonl'} says why.",
-            )
+        found = project_files(
+            unique, folder, path, settings, aligned=aligned, progress=progress, device=device, all_or_none=True
+        )
         latents |= {file: read_latent(one) for file, one in zip(unique, found, strict=True)}
     return generator, [latents[file] for file in files]
 

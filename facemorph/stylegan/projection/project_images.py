@@ -46,6 +46,7 @@ def project_files(
     encoder: Path | None = None,
     seed: int = 0,
     share: Shard = ALL,
+    all_or_none: bool = False,
 ) -> list[Path]:
     """Find each image in a network's latent space, and write what was found to `folder`/<name of the image>/.
 
@@ -53,13 +54,14 @@ def project_files(
     looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
     An image that is done already, with the same settings, is left as it is. One that cannot be done is told and left
-    out; manifest.jsonl accounts for all. With a `share` among other processes, only this one's images are done.
+    out, or with `all_or_none` raises before any is projected. manifest.jsonl accounts for all. With a `share` among other processes, only this one's images are done.
 
     Returns:
         The latent files of the images that this process did or found done, in their order.
 
     Raises:
         WeightsError, InputError: as `make_projector`; two images have one name; or no image could be done.
+        ImageError, FaceError: with `all_or_none`, as `read_portrait`.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
     targets = _folders(images, folder)
@@ -71,6 +73,8 @@ def project_files(
     for path in images:
         if path not in todo:
             log.info("%s is done already; it is left as it is.", path)
+    a = projector.generator.architecture
+    ahead = {path: read_portrait(path, a.resolution, aligned, a.alignment) for path in todo} if all_or_none else {}
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
     with progress_bar(progress and steps > 0, total=steps * len(todo), unit=" steps", description="project") as bar:
@@ -79,8 +83,7 @@ def project_files(
             portraits = []
             for path in chunk:
                 try:
-                    a = projector.generator.architecture
-                    portraits.append(read_portrait(path, a.resolution, aligned, a.alignment))
+                    portraits.append(ahead.get(path) or read_portrait(path, a.resolution, aligned, a.alignment))
                 except FacemorphError as error:
                     log.warning("%s", error)
                     failures[path] = error.problem
