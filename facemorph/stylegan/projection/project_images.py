@@ -53,8 +53,9 @@ def project_files(
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
     looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
-    An image that is done already, with the same settings, is left as it is. One that cannot be done is told and left
-    out, or with `all_or_none` raises before any is projected. manifest.jsonl accounts for all. With a `share` among other processes, only this one's images are done.
+    An image that is done already, with the same settings, is left as it is. One that cannot be done is reported and
+    left out; with `all_or_none` its error is raised before any is projected. manifest.jsonl accounts for all. With a
+    `share` among other processes, only this one's images are done.
 
     Returns:
         The latent files of the images that this process did or found done, in their order.
