@@ -250,7 +250,7 @@ def test_project_at_one_look_and_as_aligned(people: Path, tmp_path: Path, genera
     assert "faces-128, inside the package" in done.output and "descriptor distance" in done.output
     report = json.loads((tmp_path / "projected" / "eileen" / "report.json").read_text())
     assert report["steps"] == 0 and report["start"] == "encoder" and report["alignment"] == "eyes"
-    assert not report["identity_optimised"] and report["loss_used"] == "imagenet"
+    assert not report["identity_optimised"] and report["loss_used"] == "pixel"
     assert 0.2 < report["descriptor_distance_to_photograph"] < 0.8
     latent = read_latent(tmp_path / "projected" / "eileen" / "latent.safetensors")
     with torch.no_grad():

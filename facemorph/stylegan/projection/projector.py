@@ -141,6 +141,8 @@ def make_projector(
 
 def _load_perceptual(settings: ProjectionConfig, device: torch.device) -> Lpips | FeatureDistance | None:
     loss, precision = settings.search.loss, settings.search.precision
+    if loss == "auto" and not settings.schedule.steps + settings.tuning.steps:
+        return None  # nothing is optimised: no time for weights that would only tell the loss
     if loss == "auto":
         loss = "vgg16" if is_here() else "imagenet"
     if loss == "vgg16" and settings.terms.lpips:
