@@ -40,7 +40,8 @@ def parse(line: str) -> None:
             words = [DEFAULT, *rest] if name == "evaluate" and rest[0] not in EVALUATED else list(rest)
 
 
-DOCUMENTS = [ROOT / "README.md", *sorted(config.SHIPPED.glob("*.yaml")), *sorted((ROOT / "experiments").rglob("*.md"))]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted(config.SHIPPED.glob("*.yaml")), *PAGES]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -15,10 +15,13 @@ import safetensors
 import torch
 from conftest import ROOT
 
+from facemorph.animation import write_mp4
 from facemorph.config import to_yaml
 from facemorph.dcgan.run import LOG_FIELDS, Run
 from facemorph.dcgan.walk import load_generator as load_trained
 from facemorph.errors import InputError
+from facemorph.faces.align import AlignSettings, align
+from facemorph.files import read_jsonl
 from facemorph.stylegan.editing.directions import read_directions
 from facemorph.stylegan.formats.converted import read_json
 from facemorph.stylegan.latents import Latent, check_network, fingerprint, fingerprint_1, read_latent, write_latent
@@ -26,6 +29,7 @@ from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.architecture import to_json
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.encoder import Encoder, EncoderShape, write_encoder
+from facemorph.video import ExtractSettings, extract, find_people
 
 FORMATS = ROOT / "tests" / "fixtures" / "formats"
 FINGERPRINT_1 = "0f2d7a0e5a91cf047e64b91880d56eaf566028e08a04b466d53296210483f3d7"
@@ -104,3 +108,22 @@ def test_what_a_run_draws_is_what_it_drew() -> None:
     images = trained.images(trained.draw(2, 0))
     assert images.dtype == np.uint8 and images.shape == (2, 16, 16, 3)
     assert abs(float(images.mean()) - 126.137) < 0.5
+
+
+def test_the_manifests_have_the_keys_that_they_had(tmp_path: Path) -> None:
+    from skimage import data
+
+    frames = [np.roll(data.astronaut()[:240, 100:340], shift, 1) for shift in (0, 1, 2, 3, 4, 5)]
+    write_mp4(tmp_path / "eileen.mp4", frames, fps=6)
+    extract(find_people([tmp_path / "eileen.mp4"]), tmp_path / "frames", ExtractSettings(per_second=1))
+    head, frame = read_jsonl(tmp_path / "frames" / "eileen" / "manifest.jsonl")
+    assert set(head) == {"clip", "clip_sha256", "state", "settings", "report"}
+    assert head["state"] == "done" and head["settings"] == {"per_second": 1, "seed": 0, "format": "jpg"}
+    assert set(frame) == {"file", "clip", "clip_sha256", "index", "time", "seed"}
+    align(tmp_path / "frames" / "eileen", tmp_path / "faces" / "eileen", AlignSettings(), jobs=1)
+    head, face = read_jsonl(tmp_path / "faces" / "eileen" / "manifest.jsonl")
+    assert head["from"] == "eileen" and head["settings"] == {
+        "size_px": 64, "crop": "eyes", "detector": "cnn", "side_px": 0, "person": "", "min_face_px": 0, "follow": False
+    }  # fmt: skip
+    keys = {"source", "source_sha256", "faces", "box", "score", "landmarks", "status", "file"}
+    assert set(face) == keys and face["status"] == "accepted" and np.shape(face["landmarks"]) == (68, 2)

@@ -6,10 +6,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    TableChoice,
+    chosen_network,
+    detector_option,
+    network_option,
+    output_option,
+    seed_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import name_of, projecting
-
-METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morphs, which loads more
 
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
@@ -17,7 +24,7 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morph
 @click.argument("second", type=PATH)
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
+    type=TableChoice("facemorph.morphs:METHODS", "auto"),
     default="auto",
     show_default=True,
     help="stylegan: through a network's latent space; landmarks: both faces are warped to the shape between and "
@@ -30,13 +37,7 @@ METHODS = ["auto", "stylegan", "landmarks", "dcgan"]  # those of facemorph.morph
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="landmarks: side in pixels.")  # fmt: skip
 @click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first image.")
-@click.option(
-    "--detector",
-    type=click.Choice(["cnn", "hog", "dlib-cnn"]),
-    default="cnn",
-    show_default=True,
-    help="landmarks: cnn: dlib's network in PyTorch; hog: dlib's HOG; dlib-cnn: dlib's own build of cnn, slow.",
-)
+@detector_option
 @network_option
 @click.option("--interpolation", type=click.Choice(["lerp", "slerp"]), default="lerp", show_default=True,
               help="stylegan, dcgan: straight, or around the average.")  # fmt: skip

@@ -129,14 +129,17 @@ def format_table(settings: list[tuple[str, str, str, str]]) -> str:
 
 
 class TableChoice(click.Choice):
-    """The names in a table of the library, written "module:TABLE", which is imported when a value is needed."""
+    """The names in a table of the library, written "module:TABLE", which is imported when a value is needed.
 
-    def __init__(self, place: str) -> None:
-        self.place, self.case_sensitive = place, True
+    `others` go before them.
+    """
+
+    def __init__(self, place: str, *others: str) -> None:
+        self.place, self.others, self.case_sensitive = place, others, True
 
     @property
     def choices(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return tuple(self.table())
+        return (*self.others, *self.table())
 
     def table(self) -> Mapping[str, Any]:
         module, _, name = self.place.partition(":")

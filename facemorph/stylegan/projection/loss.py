@@ -1,6 +1,7 @@
-"""What a search makes small: how far the generator's images are from the wanted ones, and the latents from usual."""
+"""The loss of a projection: how far generated images are from the targets, term by term."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -75,13 +76,8 @@ class ProjectionLoss:
         return torch.lerp(self.targets[which].expand_as(x), x, self.masks[which])
 
     def _cheap_terms(self, x: torch.Tensor, which: slice) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {}
-        if self.terms.pixels:
-            levels = [log_cosh(a - b[which]) for a, b in zip(pyramid(x), self.pyramid, strict=True)]
-            found["pixels"] = self.terms.pixels * torch.stack(levels).mean(0)
-        if self.terms.ms_ssim:
-            found["ms_ssim"] = self.terms.ms_ssim * (1 - ms_ssim(x, self.targets[which].expand_as(x)))
-        return found
+        weights = {name: getattr(self.terms, name) for name in CHEAP_TERMS}
+        return {name: weight * CHEAP_TERMS[name](self, x, which) for name, weight in weights.items() if weight}
 
 
 def pyramid(x: torch.Tensor) -> list[torch.Tensor]:
@@ -96,6 +92,25 @@ def log_cosh(difference: torch.Tensor) -> torch.Tensor:
     """Squared for small differences, absolute for large ones: mean over all but the first axis, [N]."""
     size = difference.abs()
     return (size + F.softplus(-2 * size) - math.log(2)).mean((1, 2, 3))
+
+
+def pixel_term(loss: ProjectionLoss, x: torch.Tensor, which: slice) -> torch.Tensor:
+    """Log-cosh of the difference, mean over a pyramid of sizes."""
+    levels = [log_cosh(a - b[which]) for a, b in zip(pyramid(x), loss.pyramid, strict=True)]
+    return torch.stack(levels).mean(0)
+
+
+def ms_ssim_term(loss: ProjectionLoss, x: torch.Tensor, which: slice) -> torch.Tensor:
+    """1 - MS-SSIM."""
+    return 1 - ms_ssim(x, loss.targets[which].expand_as(x))
+
+
+# Terms that need no network, by the name of their weight in `ProjectionTerms`: images [N, 3, r, r] -> [N]. The targets
+# are `loss.targets[which]`. A start among samples is chosen by them.
+CHEAP_TERMS: dict[str, Callable[[ProjectionLoss, torch.Tensor, slice], torch.Tensor]] = {
+    "pixels": pixel_term,
+    "ms_ssim": ms_ssim_term,
+}
 
 
 def noise_correlation(maps: list[torch.Tensor]) -> torch.Tensor:
