@@ -52,7 +52,7 @@ def images(generator: Generator, *seeds: int) -> torch.Tensor:
         return generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds(seeds)), generator))
 
 
-def test_an_untaught_encoder_gives_about_the_mean_whatever_the_size(network: Path) -> None:
+def test_an_untrained_encoder_gives_about_the_mean_whatever_the_size(network: Path) -> None:
     generator = load_generator(network)
     encoder = new_encoder(generator, 4).eval()
     a = generator.architecture
@@ -184,19 +184,19 @@ def test_settings_that_cannot_be_are_told() -> None:
 
 
 @pytest.fixture(scope="module")
-def taught(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A 64-px network and its encoder, after four minutes of one core."""
     network = shared / "fixtures" / "stylegan" / "stylegan1-64-random.pkl"
     settings = EncoderConfig(lesson=EncoderTraining(steps=500, batch_size=32, width=16), terms=EncoderTerms(lpips=0))
-    return network, train_encoder(network, settings, tmp_path_factory.mktemp("taught") / "encoder.safetensors")[0]
+    return network, train_encoder(network, settings, tmp_path_factory.mktemp("trained") / "encoder.safetensors")[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("space", ["w", "w+"])
-def test_an_encoder_cuts_the_steps_to_the_same_loss_by_half(taught: tuple[Path, Path], space: str) -> None:
+def test_an_encoder_cuts_the_steps_to_the_same_loss_by_half(trained: tuple[Path, Path], space: str) -> None:
     """Against the mean, and against the nearest of 129 samples, the default without an encoder."""
-    generator = load_generator(taught[0])
-    encoder = read_encoder(taught[1], generator)
+    generator = load_generator(trained[0])
+    encoder = read_encoder(trained[1], generator)
     target = images(generator, *range(50, 58))
     curves = {}
     for start in ("mean", "samples", "encoder"):

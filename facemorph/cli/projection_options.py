@@ -38,11 +38,11 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command receives them as `search`."""
 
     @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
-                  help="How images are searched for in the network; instant: the encoder's guess.")  # fmt: skip
+                  help="How images are projected; instant: the encoder's guess.")  # fmt: skip
     @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best.")
     @click.option("--loss", type=click.Choice(LOSSES), help=LOSS_HELP)
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
-    @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps what was searched for.")
+    @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
     @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
     @functools.wraps(command)

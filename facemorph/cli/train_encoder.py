@@ -7,7 +7,7 @@ import click
 from facemorph.cli.options import chosen_network, list_settings_option, network_option, output_option, verbosity
 
 
-@click.command(short_help="Teach an encoder, from which project starts nearer.")
+@click.command(short_help="Train an encoder, so that project starts nearer.")
 @network_option
 @click.option("--config", "name", default="encoder", show_default=True, metavar="FILE", help="A YAML file.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
@@ -21,7 +21,7 @@ def train_encoder(
     network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
     output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Teach a network to guess the latents of an image at one look, on the generator's own images.
+    """Train a network to guess the latents of an image at one look, on the generator's own images.
 
     `project` starts from its guess, and needs half the steps or fewer. No data set is needed. Running the same command
     again continues an interrupted one.
@@ -39,6 +39,6 @@ def train_encoder(
         chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress
     )
     click.echo(
-        f"{path}: on images it has not seen, latents are off by {marks['latent_error']:.0%} of their variance; "
+        f"{path}: on held-out images, latents are off by {marks['latent_error']:.0%} of their variance; "
         f"what the generator makes of its guesses has {marks['psnr_db']} dB."
     )

@@ -3,7 +3,7 @@
 One direction cannot do it: a face that grows up changes its shape, one that grows old its skin. The path is the mean
 latent of faces at each age (prototypes, as Burt and Perrett 1995 had them of images, here of latents, freed of gender
 and descent by a joint regression), stretched until the faces look as old as was asked for. A latent is moved by the
-difference of two points of the path, its own age's and the wanted one's, so that it keeps what makes it its own.
+difference of two points of the path, its own age's and the target's, so that it keeps what makes it its own.
 """
 
 import json

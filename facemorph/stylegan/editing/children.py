@@ -32,7 +32,7 @@ class ChildrenConfig:
     """How children are made.
 
     Attributes:
-        share: the father's, 0 to 1.
+        share: the father's fraction, 0 to 1.
         mix: "siblings", every child its own groups of layers; "even", every layer alike; "layers" and "mirrored" as
             BabyGAN's. All but siblings make one child.
         children, seed: how many siblings, and which.
@@ -63,9 +63,9 @@ class Child:
 
 def check_directions(family: ChildrenConfig, directions: dict[str, Edit]) -> None:
     """Raises InputError where an age or gender is asked for without its direction, or an age out of range."""
-    wanted = {"age": bool(family.ages), "gender": family.gender is not None}
-    for name, is_wanted in wanted.items():
-        if is_wanted and name not in directions:
+    needed = {"age": bool(family.ages), "gender": family.gender is not None}
+    for name, is_needed in needed.items():
+        if is_needed and name not in directions:
             raise InputError(
                 f"There is no direction for {name} in this network's latent space.",
                 f"Give a folder with {name}.npy as --directions, or leave --{name} out. faces-128 brings its own, the "
@@ -141,18 +141,18 @@ def write_children(
         replacing_files(folder, stale="child_*") as temporary,
         progress_bar(progress, total=count + 2 + len(growing), unit=" images", description="child") as bar,
     ):
-        drawn: list[np.ndarray] = []
+        rendered: list[np.ndarray] = []
         names = ["mother", "father", *(child.name for child in children)]
         latents = np.stack([mother.w, father.w, *(child.w for child in children)])
         for name, image in zip(names, render_latents(generator, latents), strict=True):
             write_image(temporary / f"{name}.png", image)
-            drawn.append(resize(image, cell_px))
+            rendered.append(resize(image, cell_px))
             bar.update()
         for child in children:
             about = {"child": child.number, "age": child.age, "family": asdict(family)}
             write_latent(temporary / f"{child.name}.safetensors", Latent(child.w, "w+", known, about))
             rows.append({"picture": f"{child.name}.png", "latent": f"{child.name}.safetensors", **about})
-        write_image(temporary / "sheet.png", sheet(drawn, [name for name, _ in parents], children))
+        write_image(temporary / "sheet.png", sheet(rendered, [name for name, _ in parents], children))
         if growing:
             frames = []
             for child, image in zip(growing, render_latents(generator, np.stack([c.w for c in growing])), strict=True):
@@ -178,7 +178,7 @@ def growing_up(
     return make_children(mother, father, replace(family, children=1, ages=ages), directions)
 
 
-def sheet(drawn: Sequence[np.ndarray], parents: Sequence[str], children: Sequence[Child]) -> np.ndarray:
+def sheet(rendered: Sequence[np.ndarray], parents: Sequence[str], children: Sequence[Child]) -> np.ndarray:
     """Images [2 + N] of parents and children with captions: parents above, below a row a child (or all in one).
 
     Many children without ages stand in rows of `ROW` at most.
@@ -186,10 +186,10 @@ def sheet(drawn: Sequence[np.ndarray], parents: Sequence[str], children: Sequenc
     ages = len({child.age for child in children})
     columns = max(2, ages if ages > 1 else min(len(children), ROW))
     before = (columns - 2) // 2  # the parents stand in the middle
-    blank = np.full_like(drawn[0], 255)
+    blank = np.full_like(rendered[0], 255)
     captions = [*[""] * before, f"mother: {parents[0]}", f"father: {parents[1]}", *[""] * (columns - 2 - before)]
-    images = [*[blank] * before, *drawn[:2], *[blank] * (columns - 2 - before)]
-    for child, image in zip(children, drawn[2:], strict=True):
+    images = [*[blank] * before, *rendered[:2], *[blank] * (columns - 2 - before)]
+    for child, image in zip(children, rendered[2:], strict=True):
         images.append(image)
         captions.append(f"child {child.number}" + ("" if child.age is None else f", {child.age:g} years"))
-    return contact_sheet(images, captions, len(drawn[0]), columns)
+    return contact_sheet(images, captions, len(rendered[0]), columns)

@@ -213,9 +213,9 @@ def ganspace_pca(w: np.ndarray, count: int) -> np.ndarray:
 
 
 def ridge_direction(w: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """The unit direction [w_size] along which `values` [N] grow, and how well it foretells values not seen.
+    """The unit direction [w_size] along which `values` [N] grow, and how well it predicts held-out values.
 
-    Ridge regression; the penalty with the best correlation between foretold and true values over 5 folds is taken, and
+    Ridge regression; the penalty with the best correlation between predicted and true values over 5 folds is taken, and
     that correlation returned. Two classes are values of 0 and 1: the direction is then Fisher's, up to the penalty.
 
     Raises:
@@ -235,11 +235,11 @@ def ridge_direction(w: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, floa
 
     best, strength = -2.0, 1.0
     for penalty in (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0):
-        foretold = np.empty(len(values))
+        predicted = np.empty(len(values))
         for number in range(FOLDS):
-            foretold[fold == number] = w[fold == number] @ solve(fold != number, penalty)
+            predicted[fold == number] = w[fold == number] @ solve(fold != number, penalty)
         with np.errstate(invalid="ignore"):
-            found = float(np.nan_to_num(np.corrcoef(foretold, values)[0, 1], nan=-1))
+            found = float(np.nan_to_num(np.corrcoef(predicted, values)[0, 1], nan=-1))
         if found > best:
             best, strength = found, penalty
     direction = solve(np.ones(len(values), bool), strength)

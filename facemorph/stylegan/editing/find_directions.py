@@ -31,11 +31,11 @@ log = logging.getLogger("facemorph")
 
 METHODS = ("sefa", "pca", "attributes", "labels")
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
-CALIBRATION, PCA_SAMPLES = 2_000, 10_000  # w drawn to measure their spread, and to find its axes
+CALIBRATION, PCA_SAMPLES = 2_000, 10_000  # w sampled to measure their spread, and to find its axes
 SHEET_PX = 128
 LABELLED = ("age", "gender")  # attributes that need the networks of `facemorph.faces.age_gender`
 CONFIDENT = 4.0  # log-odds of gender beyond which more hardly counts
-WEAK = 0.3  # correlation below which a learnt direction is not to be trusted
+WEAK = 0.3  # correlation below which a direction from labels is not to be trusted
 
 
 def known_attributes() -> tuple[str, ...]:
@@ -45,13 +45,13 @@ def known_attributes() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DirectionSearch:
-    """How directions are looked for.
+    """How directions are found.
 
     Attributes:
         method: "sefa" and "pca" need no labels; "attributes" scores the network's own faces by their landmarks;
             "labels" takes values for seeds from a file.
         count: directions of sefa and pca.
-        samples: faces that are drawn and scored.
+        samples: generated faces that are scored.
         attributes: which of `known_attributes`; empty is all that can be scored on this machine.
         labels, name: the CSV file of seed,value lines, and what it is about.
         psi: truncation of the faces that are scored, so that most can be found.
@@ -98,9 +98,9 @@ def find_new_directions(generator: Generator, how: DirectionSearch, progress: bo
         if how.labels is None or not how.name:
             raise InputError("Labels need a file and a name.", "For example --labels ages.csv --name age")
         seeds, values = read_labels(how.labels)
-        return [_learnt(how.name, w_from_seeds(generator, seeds), values, spread, generator, how)]
+        return [_from_values(how.name, w_from_seeds(generator, seeds), values, spread, generator, how)]
     w, scores = score_faces(generator, how, progress)
-    found = [_learnt(name, w, scores[name], spread, generator, how) for name in how.names]
+    found = [_from_values(name, w, scores[name], spread, generator, how) for name in how.names]
     return _freed_of_each_other(found, w, scores, spread)
 
 
@@ -143,9 +143,9 @@ def score_faces(generator: Generator, how: DirectionSearch, progress: bool) -> t
 def _freed_of_each_other(
     found: list[Direction], w: np.ndarray, scores: dict[str, np.ndarray], spread: np.ndarray
 ) -> list[Direction]:
-    """Age without what also changes gender, and gender without age, where both were looked for.
+    """Age without what also changes gender, and gender without age, where both are asked for.
 
-    Of an age direction it is also noted what a strength of 1 adds, so that `child --age` can be told in years.
+    Of an age direction it is also noted what a strength of 1 adds, so that `child --age` can be given in years.
     """
     by_name = {one.name: one for one in found}
     if not by_name.keys() >= set(LABELLED):
@@ -172,12 +172,14 @@ def _freed_of_each_other(
     return freed
 
 
-def _learnt(
+def _from_values(
     name: str, w: np.ndarray, values: np.ndarray, spread: np.ndarray, generator: Generator, how: DirectionSearch
 ) -> Direction:
     unit, correlation = ridge_direction(w, values)
     if correlation < WEAK:
-        log.warning("%s is hardly foretold by w (correlation %.2f): do not trust its direction.", name, correlation)
+        log.warning(
+            "%s can hardly be predicted from w (correlation %.2f): do not trust its direction.", name, correlation
+        )
     about = {"correlation": round(correlation, 3), "labelled": len(values)}
     return _direction(name, unit, spread, generator, how, about)
 

@@ -1,6 +1,6 @@
-"""Latents of two parents to those between them and to those of their children. No network is seen here.
+"""Latents of two parents to those between them and to those of their children. No network is needed here.
 
-A latent is float [L, w_size], a row a layer of the network; `share` is the second one's (the father's), 0 to 1.
+A latent is float [L, w_size], a row a layer of the network; `share` is the fraction of the second one (the father).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def slerp(first: np.ndarray, second: np.ndarray, share: float, centre: np.ndarra
 
 
 def by_ranges(first: np.ndarray, second: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
-    """The straight mix with a share of its own for each of RANGES; one that is not named stays the first one's."""
+    """A linear mix with a fraction for each of RANGES; a range that is not named stays the first one's."""
     mixed = first.copy()
     for name, share in shares.items():
         rows = RANGES[name]
@@ -122,7 +122,7 @@ def add(latent: np.ndarray, direction: np.ndarray, strength: float, layers: slic
 def interpolate(
     first: np.ndarray, second: np.ndarray, shares: Sequence[float], kind: str, centre: np.ndarray
 ) -> np.ndarray:
-    """The latents [N, L, w_size] at `shares` of the way: "lerp" or "slerp"."""
+    """The latents [N, L, w_size] at the fractions `shares` of the way: "lerp" or "slerp"."""
     if kind == "slerp":
         return np.stack([slerp(first, second, share, centre) for share in shares])
     return np.stack([lerp(first, second, share) for share in shares])

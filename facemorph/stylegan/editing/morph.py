@@ -1,4 +1,4 @@
-"""The morph through a network's latent space: every step is a face the generator could have drawn."""
+"""The morph through a network's latent space: every step is a face that the generator can make."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,13 +30,13 @@ class LatentMorphSettings:
 
 
 def latents_of_way(
-    first: np.ndarray, second: np.ndarray, shares: Sequence[float], settings: LatentMorphSettings, centre: np.ndarray
+    first: np.ndarray, second: np.ndarray, fractions: Sequence[float], settings: LatentMorphSettings, centre: np.ndarray
 ) -> np.ndarray:
-    """Latents [N, L, w_size] at `shares` of the way from the first to the second."""
+    """Latents [N, L, w_size] at `fractions` of the way from the first to the second."""
     if settings.layers:
         full: Mapping[str, float] = dict.fromkeys(settings.layers, 1.0)
         second = by_ranges(first, second, full)
-    return interpolate(first, second, shares, settings.interpolation, centre)
+    return interpolate(first, second, fractions, settings.interpolation, centre)
 
 
 class LatentMorph:

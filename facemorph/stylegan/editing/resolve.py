@@ -29,11 +29,11 @@ def resolve_latents(
     check: Callable[[Generator], object] = lambda generator: None,
     progress: bool = False,
 ) -> tuple[Generator, list[Latent]]:
-    """The network, and the latent of each of `files`: read where it is a latent, searched for where it is an image.
+    """The network, and the latent of each of `files`: read where it is a latent, projected where it is an image.
 
     `check` sees the network before anything slow begins, and may raise.
 
-    What is searched for is kept in `folder` (see `project_files`), and not searched for again.
+    Projections are kept in `folder` (see `project_files`), and not made again.
 
     Raises:
         WeightsError, InputError: as `project_files`; a latent belongs to another network.

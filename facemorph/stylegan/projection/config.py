@@ -15,7 +15,7 @@ OLD_LOSSES = {"perceptual": "auto"}  # names that files of before may hold
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Where the latent is looked for, from where on, and how images are compared."""
+    """The latent space, the start, and how images are compared."""
 
     space: str = setting(
         "w+",

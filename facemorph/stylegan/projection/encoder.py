@@ -70,7 +70,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Images float [N, 3, H, H] in [-1, 1], H a multiple of `shape.size_px` -> latents [N, num_layers, w_size].
 
-    `mean` [w_size] and `deviation` (of one number of w) belong to the generator.
+    `mean` [w_size] and `deviation` (the std of one number of w) belong to the generator.
     """
 
     mean: torch.Tensor
@@ -106,7 +106,7 @@ class Encoder(nn.Module):
 
 
 def new_encoder(generator: Generator, width: int = 32) -> Encoder:
-    """An untaught encoder for a generator; it gives about the mean latent."""
+    """An untrained encoder for a generator; it gives about the mean latent."""
     a = generator.architecture
     encoder = Encoder(EncoderShape(min(a.resolution, LARGEST_PX), a.num_layers, a.w_size, width))
     mean, spread = generator.latent_statistics()
@@ -120,13 +120,13 @@ def new_encoder(generator: Generator, width: int = 32) -> Encoder:
 
 
 def encoder_path(network: str) -> Path:
-    """Where the encoder of a generator is looked for: in the cache, by the generator's `fingerprint`."""
+    """The place of a generator's encoder: in the cache, by the generator's `fingerprint`."""
     return cache_folder() / "encoders" / f"{network[:16]}.safetensors"
 
 
 def find_encoder(generator: Generator) -> Path:
     """Where the encoder of a generator lies: in the cache, also one that was trained before fingerprints had a
-    version, or inside the package. Where there is none: where a trained one would be looked for."""
+    version, or inside the package. Where there is none: where a trained one would lie."""
     network = fingerprint(generator)
     now, inside = encoder_path(network), embedded.find(network, "encoder")
     if now.exists():
@@ -168,7 +168,7 @@ def read_encoder(path: Path, generator: Generator) -> Encoder:
     Raises:
         InputError: it is missing, damaged, something else, or belongs to another network.
     """
-    again = "Teach one: facemorph train-encoder --network FILE"
+    again = "Train one: facemorph train-encoder --network FILE"
     if not path.is_file():
         raise InputError(f"No such encoder: {path}.", again)
     try:
@@ -180,7 +180,7 @@ def read_encoder(path: Path, generator: Generator) -> Encoder:
         state = {name: one.float() if one.is_floating_point() else one for name, one in state.items()}
         shape = EncoderShape(**json.loads(header["shape"]))
         if not belongs_to(header["network"], generator):
-            raise InputError(f"{path} was taught on another network.", again)
+            raise InputError(f"{path} was trained on another network.", again)
         with torch.device("meta"):  # no time for random numbers that are replaced at once
             encoder = Encoder(shape)
         encoder.load_state_dict(state, assign=True)

@@ -1,4 +1,4 @@
-"""Teach an encoder on the generator's own images, of which there is no end: no data set is needed."""
+"""Train an encoder on the generator's own images, of which there is no end: no data set is needed."""
 
 import logging
 import math
@@ -29,8 +29,8 @@ log = logging.getLogger("facemorph")
 WARM_UP_STEPS = 50
 SMALLEST_FACE_PX = 128  # of an image whose face's descriptor means something
 COMPARED_PX = 256  # images are compared at this side at most
-TOGETHER_PIXELS = 1 << 21  # drawn at a time, and compared in a step: two images of 1024 px, all of small ones
-HELD_OUT, HELD_OUT_SEED = 32, 1 << 30  # samples that are never learnt from
+TOGETHER_PIXELS = 1 << 21  # generated at a time, and compared in a step: two images of 1024 px, all of small ones
+HELD_OUT, HELD_OUT_SEED = 32, 1 << 30  # samples that are never trained on
 SMOOTH = 0.98  # of the loss that the bar shows
 
 
@@ -90,12 +90,12 @@ class EncoderTrainer:
     def _image_loss(self, guess: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         terms = self.settings.terms
         factor = max(1, images.shape[2] // COMPARED_PX)
-        made, wanted = (F.avg_pool2d(x, factor) for x in (self.generator.synthesize(guess), images))
-        loss = terms.pixels * (made - wanted).square().mean()
+        generated, target = (F.avg_pool2d(x, factor) for x in (self.generator.synthesize(guess), images))
+        loss = terms.pixels * (generated - target).square().mean()
         if self.lpips is not None:
-            loss = loss + terms.lpips * self.lpips(made, wanted).mean()
+            loss = loss + terms.lpips * self.lpips(generated, target).mean()
         if self.likeness is not None:
-            loss = loss + terms.identity * (self.likeness(made) - self.likeness(wanted)).square().sum(1).mean()
+            loss = loss + terms.identity * (self.likeness(generated) - self.likeness(target)).square().sum(1).mean()
         return loss
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ def train_encoder(
     overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[Path, dict[str, float]]:
-    """Teach an encoder for a card's network or a file's, and write it.
+    """Train an encoder for a card's network or a file's, and write it.
 
     Running it again after an interruption goes on from the last checkpoint, which lies beside the output.
 
@@ -156,7 +156,7 @@ def train_encoder(
     """
     generator = load_generator(find_face_network(network), pick_device(device))
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
-        raise InputError(f"{network} makes no RGB images without a label; only for such networks are encoders taught.")
+        raise InputError(f"{network} makes no RGB images without a label; only for such networks are encoders trained.")
     network_id = fingerprint(generator)
     path = output or encoder_path(network_id)
     if path.suffix != ".safetensors":
@@ -220,5 +220,5 @@ def _lpips(settings: EncoderConfig, device: torch.device) -> Lpips | None:
     try:
         return load_lpips(device=device)
     except WeightsError as error:
-        log.info("%s The encoder is taught without it.", error.problem)
+        log.info("%s The encoder is trained without it.", error.problem)
         return None

@@ -16,7 +16,7 @@ from facemorph.stylegan.projection.config import ProjectionConfig, ScheduleConfi
 from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
 
 SAMPLES_SEED = 2024
-CHUNK = 8  # samples that are drawn together
+CHUNK = 8  # samples that are generated together
 SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 
@@ -124,7 +124,7 @@ def optimize_latents(
     groups: list[dict[str, Any]] = [{"params": [common], "scale": peak, "from": 0}]
     if w_plus:
         groups.append({"params": [offsets], "scale": peak, "from": round(schedule.joined * schedule.steps)})
-    if noise:  # of deviation 1
+    if noise:  # of std 1
         groups.append({"params": list(noise.values()), "scale": schedule.learning_rate, "from": 0})
     optimizer = torch.optim.Adam(groups, lr=peak, betas=(0.9, 0.99))
 
@@ -204,7 +204,7 @@ def _fresh_noise(generator: Generator, count: int, seed: int) -> dict[str, torch
 
 @torch.no_grad()
 def _normalize(noise: dict[str, torch.Tensor]) -> None:
-    """Mean 0 and deviation 1, as the layers expect it."""
+    """Mean 0 and std 1, as the layers expect it."""
     for plane in noise.values():
         plane -= plane.mean((2, 3), keepdim=True)
         plane *= plane.square().mean((2, 3), keepdim=True).add(1e-12).rsqrt()

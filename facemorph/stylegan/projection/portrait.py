@@ -17,10 +17,10 @@ from facemorph.stylegan.networks.alignment import ALIGNMENTS, FFHQ, Alignment
 
 log = logging.getLogger("facemorph")
 
-# Largest distance of a corner from where alignment puts it, as a share of the side. Aligned portraits found again at
+# Largest distance of a corner from where alignment puts it, as a fraction of the side. Aligned portraits found again at
 # 64 to 1024 px are off by 0.03 at most, plain photographs and crops around the face by 0.16 at least.
 ALIGNED_WITHIN = 0.1
-FOREHEAD = 0.8  # height of the upper half of the face's outline, as a share of the lower one's
+FOREHEAD = 0.8  # height of the upper half of the face's outline, as a fraction of the lower one's
 FFHQ_TRANSFORM_PX = 4096  # with which FFHQ's recipe is exact; elsewhere four times the size does
 SOFT = 0.04  # of the side: how far the mask fades
 

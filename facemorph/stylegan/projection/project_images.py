@@ -1,4 +1,4 @@
-"""Portraits to latents: aligned, searched for, written with what was reached."""
+"""Portraits to latents: aligned, projected, written with figures of the reconstruction."""
 
 import logging
 import time
@@ -48,10 +48,10 @@ def project_files(
     share: Shard = ALL,
     all_or_none: bool = False,
 ) -> list[Path]:
-    """Find each image in a network's latent space, and write what was found to `folder`/<name of the image>/.
+    """Project each image into a network's latent space, and write what was found to `folder`/<name of the image>/.
 
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
-    looked for), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
+    projected), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
     An image that is done already, with the same settings, is left as it is. One that cannot be done is reported and
     left out; with `all_or_none` its error is raised before any is projected. manifest.jsonl accounts for all. With a
@@ -198,8 +198,8 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     report = read_report(folder)
     if report is None:
         return False
-    wanted = {**key, "source_sha256": sha256(image) if image.is_file() else None}
-    changed = [name for name, value in wanted.items() if report.get(name) != value]
+    expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
+    changed = [name for name, value in expected.items() if report.get(name) != value]
     if changed:
         raise OutputError(
             f"{folder} holds a projection with another {' and another '.join(changed)}.".replace(

@@ -1,4 +1,4 @@
-"""A network, and how images are searched for in it."""
+"""A network, and how images are projected into it."""
 
 import logging
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ BATCH_PIXELS = (1 << 16, 1 << 20)
 
 @dataclass
 class Projector:
-    """A network and how images are searched for in it.
+    """A network and how images are projected into it.
 
     `perceptual` is None where the loss does without; with an `encoder` the search starts from its guess.
     """

@@ -20,7 +20,7 @@ LPIPS_PX = 256  # LPIPS is taken at this side at most, as VGG16 was trained at 2
 
 
 def figures(
-    wanted: np.ndarray,
+    target: np.ndarray,
     made: np.ndarray,
     points: np.ndarray | None = None,
     lpips: Lpips | None = None,
@@ -29,17 +29,17 @@ def figures(
     """PSNR, MS-SSIM, LPIPS and descriptor distances of two images, uint8 RGB [R, R, 3].
 
     What could not be measured is None, with a reason beside it. `points` are the landmarks [68, 2] of the face in
-    `wanted`; `lpips` is loaded where it is not given and its weights are here. "descriptor_distance" is to `wanted`,
+    `target`; `lpips` is loaded where it is not given and its weights are here. "descriptor_distance" is to `target`,
     "descriptor_distance_to_photograph" to dlib's `chip` [150, 150, 3] of the photograph before it was aligned and
     reduced to the network's resolution, which no term of a loss sees.
     """
-    first, second = to_tensor(wanted[None]), to_tensor(made[None])
+    first, second = to_tensor(target[None]), to_tensor(made[None])
     ratio = float(psnr(first, second)[0])
     found: dict[str, Any] = {
         "psnr_db": round(ratio, 3) if np.isfinite(ratio) else None,
         "ms_ssim": round(float(ms_ssim(first, second)[0]), 5),
     }
-    return found | _lpips(first, second, lpips) | _descriptor_distance(wanted, made, points, chip)
+    return found | _lpips(first, second, lpips) | _descriptor_distance(target, made, points, chip)
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def _lpips(first: torch.Tensor, second: torch.Tensor, lpips: Lpips | None) -> di
 
 
 def _descriptor_distance(
-    wanted: np.ndarray, made: np.ndarray, points: np.ndarray | None, chip: np.ndarray | None
+    target: np.ndarray, made: np.ndarray, points: np.ndarray | None, chip: np.ndarray | None
 ) -> dict[str, Any]:
     if points is None:
         return {"descriptor_distance": None, "descriptor_reason": "no face was found in the image"}
@@ -66,7 +66,7 @@ def _descriptor_distance(
         others = locate_face(made, "the reconstruction").landmarks
     except FaceError:
         return {"descriptor_distance": None, "descriptor_reason": "no face was found in the reconstruction"}
-    chips = [face_chip(made, others), face_chip(wanted, points), *([] if chip is None else [chip])]
+    chips = [face_chip(made, others), face_chip(target, points), *([] if chip is None else [chip])]
     first, *rest = describe(chips)
     names = ("descriptor_distance", "descriptor_distance_to_photograph")
     return {name: round(float(np.linalg.norm(first - one)), 4) for name, one in zip(names, rest, strict=False)}
@@ -75,17 +75,17 @@ def _descriptor_distance(
 def summary(folder: Path) -> str:
     """A finished projection in a line: image distance and descriptor distance."""
     report = read_report(folder) or {}
-    told = [f"PSNR {report['psnr_db']:.1f} dB"] if report.get("psnr_db") else []
-    told += [f"LPIPS {report['lpips']:.2f}"] if report.get("lpips") is not None else []
+    parts = [f"PSNR {report['psnr_db']:.1f} dB"] if report.get("psnr_db") else []
+    parts += [f"LPIPS {report['lpips']:.2f}"] if report.get("lpips") is not None else []
     far = report.get("descriptor_distance_to_photograph", report.get("descriptor_distance"))
     if far is not None:
         how = "optimised for; " if report.get("identity_optimised") else ""
-        told.append(f"descriptor distance {far:.2f} ({how}{SAME_PERSON}: the same person)")
-    return ", ".join(told)
+        parts.append(f"descriptor distance {far:.2f} ({how}{SAME_PERSON}: the same person)")
+    return ", ".join(parts)
 
 
 def peak_memory_mib(device: torch.device) -> int | None:
-    """The most memory so far: of the device, or on a CPU of the whole process; None where it is not told."""
+    """The most memory so far: of the device, or on a CPU of the whole process; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) >> 20
     try:

@@ -1,4 +1,4 @@
-"""Generator tuning around a pivot: once the latent is found, the generator itself gives way a little.
+"""Generator tuning around a pivot: once the latent is found, the generator itself is tuned a little.
 
 Source: Roich et al. 2021, "Pivotal tuning for latent-based editing of real images" (arXiv:2106.05744).
 """
@@ -24,9 +24,9 @@ def tune(
     tuning: TuningConfig,
     bar: "tqdm | None" = None,
 ) -> Generator:
-    """A copy of the generator whose synthesis network has learnt to make the target from the latent found.
+    """A copy of the generator whose synthesis network was trained to make the target from the latent found.
 
-    The learning rate of each array is a share of its own root mean square, since what published files store at unit
+    The learning rate of each array is a fraction of its own root mean square, since what published files store at unit
     size ("equalised learning rate") is stored here as it acts.
 
     Args:
