@@ -146,6 +146,24 @@ class TableChoice(click.Choice):
         return getattr(importlib.import_module(module), name)
 
 
+class SettingChoice(click.Choice):
+    """The choices of a setting, written "module:Class.field", which is imported when a value is needed.
+
+    `older` are names that it had before, which are read as well.
+    """
+
+    def __init__(self, place: str, *older: str) -> None:
+        self.place, self.older, self.case_sensitive = place, older, True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        from facemorph.config import choices_of
+
+        module, _, name = self.place.partition(":")
+        kind, _, field = name.partition(".")
+        return (*choices_of(getattr(importlib.import_module(module), kind), field), *self.older)
+
+
 class TableOption(click.Option):
     """An option whose help lists the `meaning` of every entry of its `TableChoice`."""
 

@@ -13,7 +13,7 @@ from facemorph.cli.options import (
     seed_option,
     verbosity,
 )
-from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS
+from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PRESETS, SPACES
 
 
 @click.command(short_help="Project portraits into a StyleGAN's latent space.")
@@ -22,8 +22,8 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
               help="instant: the encoder's guess; best also tunes the generator to each image.")  # fmt: skip
 @click.option("--config", "name", metavar="FILE", help="A YAML file in place of a preset.")
-@click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best. Default: the preset's.")
-@click.option("--loss", type=click.Choice(LOSSES), help=LOSS_HELP)
+@click.option("--space", type=SPACES, help="w mixes best, w+ resembles best. Default: the preset's.")
+@click.option("--loss", type=LOSSES, help=LOSS_HELP)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
 @list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")

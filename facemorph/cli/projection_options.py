@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH
+from facemorph.cli.options import PATH, SettingChoice
 
 PRESETS = ["instant", "fast", "balanced", "best"]
-LOSSES = ["auto", "vgg16", "imagenet", "pixel", "perceptual"]
+SPACES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.space")
+LOSSES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.loss", "perceptual")
 LOSS_HELP = (
     "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0, which pip brings; pixel: neither; auto (or perceptual): "
     "vgg16 where its weights are here, otherwise imagenet. Default: the preset's."
@@ -39,8 +40,8 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
                   help="How images are projected; instant: the encoder's guess.")  # fmt: skip
-    @click.option("--space", type=click.Choice(["w", "w+"]), help="w mixes best, w+ resembles best.")
-    @click.option("--loss", type=click.Choice(LOSSES), help=LOSS_HELP)
+    @click.option("--space", type=SPACES, help="w mixes best, w+ resembles best.")
+    @click.option("--loss", type=LOSSES, help=LOSS_HELP)
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
