@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from facemorph.api.faces import Image, Path_, read
-from facemorph.errors import ConfigError, InputError
-from facemorph.files import read_jsonl
+from facemorph.errors import ConfigError
 from facemorph.images import read_image, write_image
 from facemorph.morphs import METHODS, MorphOptions
 from facemorph.stylegan.latents import Latent, read_latent
@@ -100,8 +99,8 @@ def project(
         aligned: the images are aligned already, as the network wants them.
 
     Raises:
-        ImageError: an image cannot be read.
-        InputError: in an image no face was detected.
+        ImageError, FaceError: an image cannot be read, or shows no face; none has been projected then.
+        InputError: two files have one name.
         WeightsError: the network is not on this machine.
     """
     from facemorph.stylegan.projection.project_images import project_files
@@ -110,18 +109,11 @@ def project(
     name = network or default_network()
     overrides = [f"{key}={value}" for key, value in (settings or {}).items()]
     config = load_projection_config(preset, overrides, str(name))
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for number, image in enumerate(many):  # by number: two may have one name
-            files.append(Path(folder, f"{number}.png"))
-            write_image(files[-1], read(image)[0])
+    with _as_files(*many) as (*files, scratch):
         found = project_files(
-            files, Path(folder, "out"), str(name), config, aligned=aligned, device=device, seed=seed, progress=progress
-        )
-        if len(found) < len(files):
-            rows = read_jsonl(Path(folder, "out", "manifest.jsonl"))
-            reasons = [row["reason"].replace(f"{folder}/", "") for row in rows if row["status"] == "failed"]
-            raise InputError(f"{len(reasons)} of {len(files)} images could not be projected.", "\n".join(reasons))
+            files, scratch / "out", str(name), config,
+            aligned=aligned, device=device, seed=seed, progress=progress, all_or_none=True,
+        )  # fmt: skip
         return [
             Projection(
                 read_latent(path),
@@ -170,15 +162,16 @@ def children(
     name = network or default_network()
     generator = load_generator(name, device=device or "cpu")
     config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender)
-    check_directions(config, find_directions(None, generator))
+    directions = find_directions(None, generator)
+    check_directions(config, directions)
     images = [parent for parent in (mother, father) if not isinstance(parent, Projection)]
     projected = iter(project(images, name, preset=preset, device=device, progress=progress) if images else [])
     parents = [one if isinstance(one, Projection) else next(projected) for one in (mother, father)]
     for parent, who in zip(parents, ("The mother", "The father"), strict=True):
         check_network(parent.latent, generator, who)
-    made = make_children(parents[0].latent.w, parents[1].latent.w, config, find_directions(None, generator))
-    drawn = render_latents(generator, np.stack([child.w for child in made]))
-    return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, drawn, strict=True)]
+    made = make_children(parents[0].latent.w, parents[1].latent.w, config, directions)
+    rendered = render_latents(generator, np.stack([child.w for child in made]))
+    return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, rendered, strict=True)]
 
 
 def morph(

@@ -19,7 +19,6 @@ from facemorph.stylegan.editing.resolve import render_latents
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
 
-MIXES = ("siblings", "even", "layers", "mirrored")
 GENDER_STRENGTH = 2.0  # of the gender direction at -1 and 1: BabyGAN's sliders reach -3 to 2
 SMALLEST_CELL_PX, LARGEST_CELL_PX = 192, 256  # of the sheet and the film: captions need room
 GROWING_FRAMES = 32
