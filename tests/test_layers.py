@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "frame_sampling": set(),
     "animation": GROUND,
     "video": GROUND | {"frame_sampling"},
-    "faces": GROUND | {"animation"},
+    "faces": GROUND | {"animation", "embedded"},
     "embedded": set(),
     "weights": GROUND | {"embedded"},
     "metrics": GROUND | {"weights"},

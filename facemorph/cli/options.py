@@ -177,6 +177,6 @@ crop_option = click.option(
     "--crop", type=TableChoice("facemorph.faces.crop:CROPS"), cls=TableOption, default="eyes", show_default=True
 )
 detector_option = click.option(
-    "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="cnn",
+    "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="auto",
     show_default=True,
 )  # fmt: skip

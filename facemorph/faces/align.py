@@ -19,7 +19,7 @@ from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
-from facemorph.faces.locate import LocatedFace, choose_face, locate_face
+from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.faces.track import Tracker
 from facemorph.files import sha256, write_jsonl
 from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
@@ -50,7 +50,7 @@ class AlignSettings:
 
     size_px: int = 64
     crop: str = "eyes"
-    detector: str = "cnn"
+    detector: str = "auto"
     side_px: int = 0
     person: str = ""
     min_face_px: int = 0
@@ -70,7 +70,7 @@ def _detector_for(settings: AlignSettings, device: str) -> Any:
     return detector
 
 
-def reference_descriptor(path: Path, detector: str = "cnn") -> np.ndarray:
+def reference_descriptor(path: Path, detector: str = "auto") -> np.ndarray:
     """The descriptor [128] of the largest face in the image `path`.
 
     Raises:
@@ -124,7 +124,7 @@ def _align_one(
     return row | {"status": "accepted", "file": output.name}
 
 
-def _cut_by_the_frame(face: LocatedFace, width: int, height: int) -> str:
+def _cut_by_the_frame(face: Face, width: int, height: int) -> str:
     """How much of the face lies outside the image, in words; empty if only a little."""
     outside = int(((face.landmarks < 0) | (face.landmarks >= [width, height])).any(1).sum())
     left, top, right, bottom = face.box
