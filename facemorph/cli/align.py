@@ -50,12 +50,13 @@ def align(
     """
     from facemorph.distributed import shard_from_environment
     from facemorph.faces import align as library
+    from facemorph.folders import name_of_folder
 
     shard = shard_from_environment()
     settings = library.AlignSettings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
     for folder in library.find_folders(list(folders)):
-        target = output / folder.resolve().name
+        target = output / name_of_folder(folder)
         bars = progress and shard.rank == 0
         rows = library.align(
             folder, target, settings, person=person, jobs=jobs, device=device, shard=shard, progress=bars

@@ -9,8 +9,9 @@ import numpy as np
 
 from facemorph.dcgan.config import Data
 from facemorph.errors import InputError
-from facemorph.faces.align import list_images
-from facemorph.files import read_jsonl
+from facemorph.files import MANIFEST, printable, read_jsonl
+from facemorph.folders import find_persons as folders_of_persons
+from facemorph.folders import list_images, tell_left_out
 from facemorph.images import read_image, resize
 
 MAX_BYTES = 8 << 30  # of faces in memory
@@ -61,17 +62,14 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
     Raises:
         InputError: a folder is missing or has no images, or a person in `config.persons` is not there.
     """
-    found: dict[str, list[Path]] = {}
     for name in config.faces:
-        folder = Path(name)
-        if not folder.is_dir():
+        if not Path(name).is_dir():
             raise InputError(
-                f"No face folder {folder} (data.faces).",
+                f"No face folder {name} (data.faces).",
                 "Make it with `facemorph align frames/*`, or name another: --set data.faces=FOLDER",
             )
-        inner = [child for child in sorted(folder.iterdir()) if child.is_dir() and _accepted(child)]
-        for person in inner or [folder]:  # contact sheets may lie beside the persons' folders
-            found.setdefault(person.resolve().name, []).extend(_accepted(person))
+    folders = folders_of_persons([Path(name) for name in config.faces])
+    found = {printable(name): _accepted(folder) for name, folder in folders.items()}
     found = {name: paths for name, paths in found.items() if paths}
     if not found:
         raise InputError(f"No faces in {', '.join(config.faces)}.", "Make them with `facemorph align frames/*`.")
@@ -83,10 +81,12 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
 
 def _accepted(folder: Path) -> list[Path]:
     """The images that `facemorph align` accepted; all images of a folder without its manifest."""
-    rows = read_jsonl(folder / "manifest.jsonl")
-    if not rows:
-        return list_images(folder)
-    return [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
+    images = list_images(folder)
+    rows = read_jsonl(folder / MANIFEST)
+    if rows:
+        images = [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
+    tell_left_out(folder, images)
+    return images
 
 
 def load_faces(config: Data, size_px: int, seed: int) -> Faces:
