@@ -50,7 +50,7 @@ class BlazeDetection:
 
 
 @functools.cache
-def _blazeface():  # noqa: ANN202
+def _blazeface():
     from facemorph.faces.blazeface import BlazeFace
     from facemorph.faces.mobile_layers import load_embedded
 
@@ -58,7 +58,7 @@ def _blazeface():  # noqa: ANN202
 
 
 @functools.cache
-def _face_mesh():  # noqa: ANN202
+def _face_mesh():
     from facemorph.faces.face_mesh import FaceMesh
     from facemorph.faces.mobile_layers import load_embedded
 
