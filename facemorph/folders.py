@@ -152,11 +152,8 @@ def find_persons(
     found: dict[str, Path] = {}
     for source in sources:
         if not source.is_dir():
-            kind = (
-                f"is a file; a folder of {'frames' if what == 'images' else what} was expected"
-                if source.exists()
-                else "does not exist"
-            )
+            wanted = "frames" if what == "images" else what
+            kind = f"is a file; a folder of {wanted} was expected" if source.exists() else "does not exist"
             raise InputError(f"{source} {kind}.", "Check the path.")
         folders = [source] if listing(source) else folders_inside(source, listing)
         if not folders:

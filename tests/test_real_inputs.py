@@ -1,5 +1,6 @@
 """Inputs as people have them: names, links, replaced and deleted sources, colour, time, foreign files."""
 
+import contextlib
 import os
 import shutil
 import struct
@@ -21,7 +22,7 @@ from facemorph.dcgan.config import Data, load_config
 from facemorph.dcgan.dataset import find_persons
 from facemorph.errors import ConfigError, ImageError, InputError
 from facemorph.faces.align import AlignSettings, align
-from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl
+from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl, sha256
 from facemorph.folders import left_out, list_clips, list_images
 from facemorph.frame_image import HLG, PQ, tone_mapped, turn_of
 from facemorph.images import TURNS, read_image, write_image
@@ -172,10 +173,8 @@ def test_manifest_and_folder_agree_with_the_sources_after_any_history(
                 with monkeypatch.context() as patch:
                     if kind == "kill":
                         patch.setattr(module, "_align_chunk", killed)
-                    try:
+                    with contextlib.suppress(InputError, KeyboardInterrupt):
                         align(source, output, AlignSettings(min_face_px=60), jobs=1)
-                    except (InputError, KeyboardInterrupt):
-                        pass
         if any(source.iterdir()):
             rows = [row for row in read_jsonl(output / "manifest.jsonl") if "source" in row]
             from facemorph.files import sha256

@@ -75,15 +75,8 @@ def quoted(text: str) -> str:
 
 def in_list(name: str) -> str:
     """A list of this one name, as YAML: quoted where YAML would take it for something else."""
-    plain = re.fullmatch(r"[A-Za-z/._][\w/.-]*", name) and name.lower() not in (
-        "no",
-        "yes",
-        "on",
-        "off",
-        "true",
-        "false",
-        "null",
-    )
+    words = ("no", "yes", "on", "off", "true", "false", "null")
+    plain = re.fullmatch(r"[A-Za-z/._][\w/.-]*", name) and name.lower() not in words
     return f"[{name}]" if plain else "['{}']".format(name.replace("'", "''"))
 
 

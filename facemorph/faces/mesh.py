@@ -50,7 +50,7 @@ class BlazeDetection:
 
 
 @functools.cache
-def _blazeface():
+def _blazeface():  # noqa: ANN202
     from facemorph.faces.blazeface import BlazeFace
     from facemorph.faces.mobile_layers import load_embedded
 
@@ -58,7 +58,7 @@ def _blazeface():
 
 
 @functools.cache
-def _face_mesh():
+def _face_mesh():  # noqa: ANN202
     from facemorph.faces.face_mesh import FaceMesh
     from facemorph.faces.mobile_layers import load_embedded
 

@@ -4,13 +4,7 @@ import numpy as np
 
 
 def sample_square(
-    image: np.ndarray,
-    corner: np.ndarray,
-    right: np.ndarray,
-    down: np.ndarray,
-    size_px: int,
-    *,
-    outside: int | None = None,
+    image: np.ndarray, corner: np.ndarray, right: np.ndarray, down: np.ndarray, size_px: int, *, outside: int | None = None
 ) -> np.ndarray:
     """A parallelogram of an image, bilinear: float32 [size_px, size_px, 3] in 0 to 255.
 
