@@ -110,7 +110,9 @@ def open_clip(path: Path) -> Any:
         problem = "is a list of other files, not a clip"
     elif container.format.name == "tty" or not _moving(container):
         problem = "has no video stream"
-    elif _moving(container)[0].codec_context.width * _moving(container)[0].codec_context.height > MAX_PIXELS:
+    elif (codec := _moving(container)[0].codec_context) is None:
+        problem = "is coded in a way for which there is no decoder here"
+    elif codec.width * codec.height > MAX_PIXELS:
         problem = f"has more than the {MAX_PIXELS // 10**6} megapixels that this toolkit reads"
     if problem:
         container.close()

@@ -90,5 +90,5 @@ def test_damaged_clips(tmp_path: Path) -> None:
         except VideoError as error:
             assert str(path) in error.problem
         assert time.perf_counter() - began < LONGEST_SECONDS, number
-    assert 0 < read and peak_bytes() < MOST_BYTES
+    assert read > 0 and peak_bytes() < MOST_BYTES
     print(f"{CLIPS} clips, {read} of them read; peak {peak_bytes() / 2**20:.0f} MiB")

@@ -22,7 +22,7 @@ from facemorph.dcgan.config import Data, load_config
 from facemorph.dcgan.dataset import find_persons
 from facemorph.errors import ConfigError, ImageError, InputError
 from facemorph.faces.align import AlignSettings, align
-from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl, sha256
+from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl
 from facemorph.folders import left_out, list_clips, list_images
 from facemorph.frame_image import HLG, PQ, tone_mapped, turn_of
 from facemorph.images import TURNS, read_image, write_image
