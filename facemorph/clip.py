@@ -228,7 +228,8 @@ class Deinterlacer:
                     yield frame
                     continue
                 self._open(frame, shape)
-            self._graph.push(frame)
+            graph: Any = self._graph
+            graph.push(frame)
             yield from self._ready()
         if self._graph is not None:
             yield from self._flushed()

@@ -49,7 +49,8 @@ def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) 
 
 def turn_of(frame: av.VideoFrame) -> Image.Transpose | None:
     """How the display matrix turns or mirrors a frame, to the nearest quarter; None if it leaves it as it is."""
-    side = frame.side_data.get(Type.DISPLAYMATRIX)
+    sides: Any = frame.side_data  # its key's type is declared too narrowly
+    side = sides.get(Type.DISPLAYMATRIX)
     if side is None or len(bytes(side)) < 36:
         return None
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32, 5).astype(float)

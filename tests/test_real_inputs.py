@@ -19,7 +19,7 @@ from facemorph import video
 from facemorph.cli import main
 from facemorph.clip import Clock, Deinterlacer
 from facemorph.dcgan.config import Data, load_config
-from facemorph.dcgan.dataset import find_persons
+from facemorph.dcgan.dataset import find_persons, load_faces
 from facemorph.errors import ConfigError, ImageError, InputError
 from facemorph.faces.align import AlignSettings, align
 from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl
@@ -252,3 +252,12 @@ def test_a_setting_twice_is_refused() -> None:
         load_config("mixed.yaml", ["training.steps=5", "training.steps=6"])
     with pytest.raises(ConfigError, match="not YAML"):
         load_config("mixed.yaml", ["training.steps=[1"])
+
+
+def test_a_face_that_cannot_be_read_is_left_out_of_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "abc":
+        write_image(tmp_path / f"{name}.png", sketch())
+    (tmp_path / "b.png").write_bytes(b"cut")
+    with caplog.at_level("WARNING", "facemorph"):
+        faces = load_faces(Data(faces=(str(tmp_path),)), 16, 0)
+    assert faces.images.shape == (2, 3, 16, 16) and len(faces.labels) == 2 and "b.png" in caplog.text
