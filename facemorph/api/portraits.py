@@ -18,7 +18,7 @@ from facemorph.errors import ConfigError
 from facemorph.images import read_image, write_image
 from facemorph.morphs import METHODS, MorphOptions
 from facemorph.progress import Tell
-from facemorph.stylegan.latents import Latent, read_latent
+from facemorph.stylegan.latents import Latent, read_latent, write_latent
 from facemorph.stylegan.load import default_network, find_face_network
 from facemorph.stylegan.load import load_generator as read_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -40,6 +40,14 @@ class Projection:
     image: np.ndarray
     reconstruction: np.ndarray
     metrics: dict[str, Any]
+
+    def write_latent(self, path: Path_) -> None:
+        """Write the latent (.safetensors), as `facemorph morph` and `facemorph child` take it in place of an image.
+
+        Raises:
+            OutputError: it exists, or cannot be written.
+        """
+        write_latent(Path(path), self.latent)
 
 
 @dataclass(frozen=True)
