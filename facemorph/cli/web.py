@@ -25,7 +25,7 @@ def name_and_password(ctx: click.Context, param: click.Parameter, value: str | N
               "user of this machine sees.")  # fmt: skip
 @click.option("--no-auth", is_flag=True, help="Others may reach it without a password, as behind a proxy that asks.")
 @click.option("--allow-host", "hosts", metavar="NAME", multiple=True,
-              help="A name under which a proxy serves it, as faces.example.org; may be given several times.")  # fmt: skip
+              help="A name under which a proxy serves it; may be given several times.")  # fmt: skip
 @click.option("--run", "runs", type=PATH, multiple=True, help="A trained run to show; may be given several times.")
 @click.option("--keep", type=click.IntRange(1, 24 * 60), default=60, show_default=True,
               help="Minutes after their last use that pictures are deleted.")  # fmt: skip

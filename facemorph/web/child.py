@@ -8,8 +8,8 @@ import gradio as gr
 
 import facemorph as fm
 from facemorph.web import panels, portraits
-from facemorph.web.server import Shop
 from facemorph.web.sessions import Session
+from facemorph.web.shop import Shop
 from facemorph.web.turns import Job
 from facemorph.web.words import Words
 
@@ -95,7 +95,7 @@ class Part:
             frames = self.shop.network.growing_up(*both, family, number=chosen, progress=job.tell)
             mp4, gif = session.new_file(".mp4"), session.new_file(".gif")
             fm.write_mp4(mp4, frames, FILM_FPS)
-            fm.write_gif(gif, frames[::2])
+            fm.write_gif(gif, list(frames[::2]))
             session.offer("growing.mp4", mp4)
             session.offer("growing.gif", gif)
 
@@ -121,11 +121,12 @@ class Part:
         if both is None:
             return panels.note(words("expired"))
         figures = []
+        kind = "fm-siblings fm-few" if session.family.count <= 4 else "fm-siblings"
         for one in self.shop.network.children(*both, session.family):
             key = "child_number" if one.age is None else "child_aged"
             text = words(key, number=one.number, age=one.age or 0)
             figures.append(panels.picture(one.image, text, text))
-        return f"<h3>{panels.escape(words('siblings'))}</h3>" + panels.row(figures, "fm-siblings")
+        return f"<h3>{panels.escape(words('siblings'))}</h3>" + panels.row(figures, kind)
 
     def _film(self, session: Session) -> str:
         low, high = self.shop.network.ages or (0.0, 0.0)

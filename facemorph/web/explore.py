@@ -6,7 +6,7 @@ import gradio as gr
 
 from facemorph.api.network import UNNAMED
 from facemorph.web import panels
-from facemorph.web.server import Shop
+from facemorph.web.shop import Shop
 from facemorph.web.words import Words
 
 MANY = 8
@@ -22,7 +22,8 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
         seeds = [max(0, int(first)) + number for number in range(MANY)]
         images = network.render(network.draw(seeds, truncation=min(max(float(truncation), 0), 1)))
         texts = [words("seed_number", seed=seed) for seed in seeds]
-        return panels.row([panels.picture(image, text, text) for image, text in zip(images, texts, strict=True)])
+        shown = [panels.picture(image, text, text) for image, text in zip(images, texts, strict=True)]
+        return panels.row(shown, "fm-eight")
 
     def change(seed: float, by_age: bool, age: float, gender: float, *unnamed: float) -> str:
         latent = network.draw([max(0, int(seed))])[0]
@@ -31,7 +32,7 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
         pull = min(max(float(gender), -1), 1) if network.has_gender else 0
         moved = network.move(latent, age=years, gender=pull, unnamed=strengths)
         text = words("seed_number", seed=int(seed))
-        return panels.row([panels.picture(network.render(moved[None])[0], text, text)], "fm-morph")
+        return panels.row([panels.picture(network.render(moved[None])[0], text, text)], "fm-one")
 
     def mix(first: float, second: float, layers: list[str]) -> str:
         a, b = network.draw([max(0, int(first)), max(0, int(second))])

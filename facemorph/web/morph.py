@@ -8,8 +8,8 @@ import numpy as np
 
 import facemorph as fm
 from facemorph.web import panels, portraits
-from facemorph.web.server import Shop
-from facemorph.web.sessions import Session
+from facemorph.web.sessions import Session, remove
+from facemorph.web.shop import Shop
 from facemorph.web.turns import Job
 from facemorph.web.words import Words
 
@@ -68,7 +68,7 @@ class Part:
             fm.write_morph(folder, morph, steps=STEPS, frames=FRAMES, progress=job.tell)
             for name in ("morph.mp4", "morph.gif"):
                 session.offer(name, (folder / name).rename(session.new_file(name[-4:])))
-            portraits.remove(folder)
+            remove(folder)
 
         return work
 

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from facemorph.web import child, explore, morph, panels, portraits, runs
-from facemorph.web.server import Shop
-from facemorph.web.sessions import COOKIE
+from facemorph.web.sessions import COOKIE, remove
+from facemorph.web.shop import Shop
 from facemorph.web.words import LANGUAGES, Words
 
 STYLE = Path(__file__).with_name("style.css")
@@ -22,10 +22,25 @@ def look(words: Words) -> dict[str, Any]:
     system = [gr.themes.Font("system-ui"), gr.themes.Font("Noto Sans KR"), gr.themes.Font("sans-serif")]
     mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
     theme = gr.themes.Base(
-        primary_hue="teal", secondary_hue="teal", neutral_hue="stone", font=system, font_mono=mono,
-        radius_size="lg", text_size="md",
-    ).set(button_primary_background_fill="#0f766e", button_primary_background_fill_dark="#0f766e",
-          button_primary_text_color="white", button_primary_text_color_dark="white")  # fmt: skip
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="stone",
+        font=system,
+        font_mono=mono,
+        radius_size="lg",
+        text_size="md",
+    )
+    for dark in ("", "_dark"):
+        accent = "#5eead4" if dark else "#0f766e"
+        theme.set(**{
+            f"button_primary_background_fill{dark}": "#0f766e",
+            f"button_primary_background_fill_hover{dark}": "#115e59",
+            f"button_primary_text_color{dark}": "white", f"slider_color{dark}": accent,
+            f"checkbox_background_color_selected{dark}": "#0f766e", f"checkbox_border_color_selected{dark}": "#0f766e",
+            f"block_label_text_color{dark}": "#e7e5e4" if dark else "#292524",
+            f"block_title_text_color{dark}": "#e7e5e4" if dark else "#292524",
+            f"body_text_color_subdued{dark}": "#d6d3d1" if dark else "#57534e",
+        })  # fmt: skip
     return {"theme": theme, "css": STYLE.read_text(encoding="utf-8")}
 
 
@@ -40,7 +55,7 @@ def build(shop: Shop, words: Words) -> gr.Blocks:
         )
         with gr.Tabs():
             with gr.Tab(words("tab_portraits")):
-                restore = _portraits_tab(shop, words)
+                restore = PortraitsTab(shop, words)
             with gr.Tab(words("tab_explore")):
                 explore.build(shop, words, LIVE)
             with gr.Tab(words("tab_runs")) as tab:
@@ -59,7 +74,7 @@ def build(shop: Shop, words: Words) -> gr.Blocks:
     return page
 
 
-class _portraits_tab:  # noqa: N801, built like a function
+class PortraitsTab:
     """Upload, the long work, and what comes of it: child and morph. A refresh shows all of it again."""
 
     def __init__(self, shop: Shop, words: Words) -> None:
@@ -71,7 +86,7 @@ class _portraits_tab:  # noqa: N801, built like a function
             for which in ("first", "second"):
                 with gr.Column(min_width=280):
                     gr.HTML(f"<h2>{panels.escape(words(which))}</h2>")
-                    drops[which] = portraits.Drop(
+                    drops[which] = portraits.drop(
                         sources=["upload", "webcam", "clipboard"], type="filepath", label=words(f"drop_{which}"),
                         height=190, elem_id=f"drop-{which}", elem_classes="fm-drop", buttons=[],
                     )  # fmt: skip
@@ -158,8 +173,8 @@ class _portraits_tab:  # noqa: N801, built like a function
                 return (None, *self.view(session))
             path, name = upload
             self.shop.quick.submit(portraits.take, self.shop, self.words, session, which, Path(path), name).result()
-            portraits.remove(Path(path))
-            portraits.remove(Path(path).parent)
+            remove(Path(path))
+            remove(Path(path).parent)
             return (None, *self.view(session))
 
         return taken

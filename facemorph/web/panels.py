@@ -132,4 +132,5 @@ def command(words: Words, lines: Sequence[str], remark: str) -> str:
 
 def table(rows: Sequence[tuple[str, str]], heads: tuple[str, str]) -> str:
     body = "".join(f"<tr><th scope='row'>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f"<table class='fm-table'><thead><tr><th>{escape(heads[0])}</th><th>{escape(heads[1])}</th></tr></thead><tbody>{body}</tbody></table>"
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    return f"<table class='fm-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

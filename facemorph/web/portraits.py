@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 import facemorph as fm
 from facemorph.errors import FacemorphError
-from facemorph.web import panels
 from facemorph.web.guard import MAX_UPLOAD_BYTES
-from facemorph.web.server import Shop
 from facemorph.web.sessions import COOKIE, Portrait, Session, remove
+from facemorph.web.shop import Shop
 from facemorph.web.turns import Job
 from facemorph.web.words import Words
 
@@ -24,13 +22,14 @@ LONGEST_NAME = 60
 FOLLOW_SECONDS = 0.25
 
 
-class Drop(gr.Image):
-    """Upload, camera or clipboard. The file goes to our reader as it is: nothing decodes it before."""
+def drop(**options: Any) -> gr.Image:
+    """Upload, camera or clipboard. The file goes to our reader as it is: nothing decodes it before.
 
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload and (payload.path, payload.orig_name or "")
+    Not a subclass of `gr.Image`: for those Gradio writes a .pyi file into this package.
+    """
+    image = gr.Image(**options)
+    setattr(image, "preprocess", lambda payload: payload and (payload.path, payload.orig_name or ""))  # noqa: B010
+    return image
 
 
 def session_of(shop: Shop, request: gr.Request) -> Session:

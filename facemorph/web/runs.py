@@ -9,7 +9,8 @@ import gradio as gr
 import facemorph as fm
 from facemorph.errors import FacemorphError
 from facemorph.web import panels, portraits
-from facemorph.web.server import Shop
+from facemorph.web.sessions import remove
+from facemorph.web.shop import Shop
 from facemorph.web.turns import Job
 from facemorph.web.words import Words
 
@@ -38,7 +39,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
                 verdict = words("unstable" if health.verdict == "failed" else health.verdict)
                 text = f"{words('verdict')}: {verdict} · {words('steps_done', steps=health.steps)}"
                 plots[name] = changed, panels.note(text) + panels.file_picture(drawn, text)
-                portraits.remove(drawn)
+                remove(drawn)
             return plots[name][1]
         except FacemorphError as error:
             return panels.note(panels.why(words, error))
@@ -60,10 +61,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
 
     def everything(name: str | None, seed: float) -> tuple[str, str, str]:
         chosen = name if name in shop.runs else next(iter(shop.runs))
-        work = [shop.quick.submit(one, *more) for one, more in
-                ((losses, (chosen,)), (samples, (chosen, seed)), (evaluation, (chosen,)))]  # fmt: skip
-        a, b, c = (one.result() for one in work)
-        return a, b, c
+        return shop.quick.submit(lambda: (losses(chosen), samples(chosen, seed), evaluation(chosen))).result()
 
     names = list(shop.runs)
     run = gr.Dropdown(names, value=names[0], label=words("run"), visible=len(names) > 1)
@@ -116,7 +114,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
             large = frames.repeat(4, 1).repeat(4, 2)
             mp4, gif = session.new_file(".mp4"), session.new_file(".gif")
             fm.write_mp4(mp4, large, 12)
-            fm.write_gif(gif, large)
+            fm.write_gif(gif, list(large))
             session.offer("walk.mp4", mp4)
             session.offer("walk.gif", gif)
 
@@ -127,7 +125,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
             kept = session.new_file(".html")
             kept.write_text(panels.table(rows, (words("measure"), words("value"))), encoding="utf-8")
             session.offer("evaluation.html", kept)
-            portraits.remove(folder)
+            remove(folder)
 
         return walking if what == "walk" else measuring
 

@@ -1,42 +1,19 @@
 """Starts the page: one FastAPI application behind the guard, the page in each language, and each visitor's files."""
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import facemorph as fm
 from facemorph.errors import ConfigError
 from facemorph.web.guard import LOCAL_NAMES, MAX_UPLOAD_BYTES, Guard, Rules
-from facemorph.web.sessions import KEEP_SECONDS, Session, Sessions, sweeping
-from facemorph.web.turns import Turns
+from facemorph.web.sessions import KEEP_SECONDS, Sessions, sweeping
+from facemorph.web.shop import LIVE, Shop, pack
 from facemorph.web.words import LANGUAGES, Words, preferred
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-LIVE = {"sheet.png", "family.json", "family.zip"}  # made when they are asked for
-
-
-@dataclass
-class Shop:
-    """What all visitors share: the network, the line for long work, the sessions, the runs that are shown.
-
-    `quick` is one thread, on which the generator runs for sliders while long work goes on in another.
-    """
-
-    network: fm.Network
-    sessions: Sessions
-    turns: Turns = field(default_factory=Turns)
-    runs: dict[str, Path] = field(default_factory=dict)
-    quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "quick"))
-
-    def close(self) -> None:
-        self.turns.close()
-        self.quick.shutdown(wait=False, cancel_futures=True)
-        self.sessions.close()
 
 
 def check_address(host: str, auth: tuple[str, str] | None, allow_hosts: tuple[str, ...], *, open_to_all: bool) -> None:
@@ -45,7 +22,7 @@ def check_address(host: str, auth: tuple[str, str] | None, allow_hosts: tuple[st
     if public and auth is None and not open_to_all:
         raise ConfigError(
             f"At {', '.join(allow_hosts) or host} others can reach this page, so it wants a password.",
-            "Give --auth NAME:PASSWORD (or FACEMORPH_WEB_AUTH in the environment), or --no-auth if a proxy asks for one.",
+            "Give --auth NAME:PASSWORD, or set FACEMORPH_WEB_AUTH; --no-auth where a proxy asks for one.",
         )
 
 
@@ -79,8 +56,9 @@ def make_app(shop: Shop, rules: Rules) -> Any:
         blocks = build(shop, words)
         blocks.queue(default_concurrency_limit=None, max_size=2000)
         gr.mount_gradio_app(
-            app, blocks, f"/{language}", footer_links=[], run_history=False, show_error=False, ssr_mode=False, pwa=False,
-            enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"], **look(words),
+            app, blocks, f"/{language}", footer_links=[], run_history=False, show_error=False, ssr_mode=False,
+            pwa=False, enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"],
+            **look(words),
         )  # fmt: skip
     return Guard(_Rewritten(app), rules)
 
@@ -92,26 +70,6 @@ OFFLINE = {
     "DO_NOT_TRACK": "1",
     "GRADIO_SSR_MODE": "False",
 }
-
-
-def pack(shop: Shop, session: Session, name: str) -> Path | None:
-    """The family as it stands, written by the front door: its sheet, family.json, or all of it in a ZIP."""
-    both = session.projections
-    if both is None:
-        return None
-    folder = session.new_file("")
-    names = (session.portraits["first"].name, session.portraits["second"].name)
-    shop.network.write_children(folder, *both, session.family, names=names)
-    for which, projection in zip(("mother", "father"), both, strict=True):
-        projection.write_latent(folder / f"{which}.safetensors")
-    made = folder / name
-    if name.endswith(".zip"):
-        made = Path(shutil.make_archive(str(folder), "zip", folder))
-    else:
-        made = made.rename(folder.with_suffix(made.suffix))
-    shutil.rmtree(folder)
-    session.offer(name, made)
-    return made
 
 
 class _Rewritten:
