@@ -1,6 +1,8 @@
 """Starts the page: one FastAPI application behind the guard, the page in each language, and each visitor's files."""
 
+import contextlib
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -162,7 +164,11 @@ def serve(
         shown = "localhost" if local else host
         address = f"http://{shown}:{listening.getsockname()[1]}/"
         threading.Thread(target=_tell_ready, args=(server, ready, address), daemon=True).start()
-        server.run(sockets=[listening])
+        if threading.current_thread() is threading.main_thread():
+            # uvicorn raises the signal again when it has stopped: then what visitors made must still be deleted
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
     finally:
         stop()
         shop.close()
