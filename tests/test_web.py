@@ -211,6 +211,8 @@ def test_both_flows_from_upload_to_download(
         tab.locator('#filmed a[download="morph.gif"]').click()
     got.value.save_as(tmp_path / "morph.gif")
     assert (tmp_path / "morph.gif").read_bytes()[:3] == b"GIF"
+    tab.get_by_role("tab").nth(3).click()
+    tab.locator("#downloads summary").click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert not foreign
     other = browser.new_context().request.get(address + "/mine/morph.gif")

@@ -26,7 +26,7 @@ from facemorph.stylegan.editing.directions import AgePath, Direction, find_direc
 from facemorph.stylegan.editing.mixing import RANGES, add, by_ranges
 from facemorph.stylegan.editing.morph import LatentMorph, LatentMorphSettings
 from facemorph.stylegan.editing.resolve import render_latents
-from facemorph.stylegan.latents import check_network
+from facemorph.stylegan.latents import check_network, fingerprint
 from facemorph.stylegan.load import default_network, find_face_network, load_generator
 
 UNNAMED = 4  # directions that the network's own weights give (SeFa), beside those for age and gender
@@ -74,6 +74,7 @@ class Network:
     def __init__(self, network: Path_ | None = None, *, device: str = "cpu") -> None:
         self.name, self.device = str(network or default_network()), device
         self._generator = load_generator(find_face_network(self.name), device)
+        self._fingerprint = fingerprint(self._generator)
         self._directions = find_directions(None, self._generator)
 
     def __repr__(self) -> str:
@@ -224,7 +225,8 @@ class Network:
 
     def _parents(self, first: Projection, second: Projection) -> tuple[np.ndarray, np.ndarray]:
         for one, who in ((first, "The first latent"), (second, "The second latent")):
-            check_network(one.latent, self._generator, who)
+            if one.latent.network != self._fingerprint:  # older files may still belong to it
+                check_network(one.latent, self._generator, who)
         return first.latent.w, second.latent.w
 
     def _rendered(self, made: Sequence[Child]) -> list[ChildImage]:
