@@ -50,7 +50,7 @@ class Graph:
             return buffer.DataAsNumpy().view(DTYPES[tensor.Type()]).reshape(tensor.ShapeAsNumpy())
         operator = self.made_by.get(index)
         is_stored = operator is not None and self.kind(operator) == Operator.DEQUANTIZE
-        return self.constant(int(operator.Inputs(0))) if is_stored else None
+        return self.constant(int(operator.Inputs(0))) if operator is not None and is_stored else None
 
     def inputs(self, operator: Any) -> list[int]:
         return [int(i) for i in operator.InputsAsNumpy() if i >= 0 and self.constant(int(i)) is None]
