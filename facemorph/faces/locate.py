@@ -76,7 +76,8 @@ def _face(
     if points == "mesh":
         places = mesh.landmarks
     else:
-        frame = box if detector == "hog" else hog_frame(box)
+        # steady landmarks look for the frame themselves
+        frame = box if steady or detector == "hog" else hog_frame(box)
         places = steady_landmarks(image, frame) if steady else landmarks(image, frame)
     return Face(box, score, places, num_faces, mesh.presence, mesh.points, *mesh.angles)
 
@@ -93,7 +94,7 @@ def locate_face(
     if not faces:
         raise FaceError(
             f"No face was detected in {name}.",
-            "A face of at least 40 pixels, from the front or half from the side, is expected. --detector cnn may find others.",
+            "A face at least 40 pixels wide, from the front or half from the side, is expected. --detector hog may help.",
         )
     if len(faces) > 1:
         box = tuple(round(side) for side in faces[0].box)
