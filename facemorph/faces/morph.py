@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.locate import locate_face
 from facemorph.faces.outline import head_outline
+from facemorph.faces.smooth_warp import similarity
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
 from facemorph.files import sha256
 from facemorph.images import read_image, to_tensor, to_uint8
@@ -91,17 +92,6 @@ def common_frame(
     quad = quad.mean(0) + FRAME * (quad - quad.mean(0))
     turn, shift = similarity(first[1], second[1])
     return _cut_out(*first, quad, size_px), _cut_out(*second, quad @ turn.T + shift, size_px)
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix [2, 2] and shift [2] of the similarity that maps points [N, 2] to others with least squared error."""
-    centre, target_centre = source.mean(0), target.mean(0)
-    x, y = (source - centre).T
-    u, v = (target - target_centre).T
-    spread = (x * x + y * y).sum()
-    a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
-    turn = np.array([[a, -b], [b, a]])
-    return turn, target_centre - turn @ centre
 
 
 def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:

@@ -1,7 +1,7 @@
 """Points of a face in files: Psychomorph and WebMorph .tem, iBUG .pts, CSV and JSON; and where a picture's come from.
 
-Points are float64 [N, 2], x before y, in pixels of their picture, pixel centres at whole numbers. A template is what the
-points mean; here it is known by their number alone: dlib's 68, a mesh's 478, WebMorph's 189, or anything else.
+Points are float64 [N, 2], x before y, in pixels of their picture, pixel centres at whole numbers. A template is what
+the points mean; here it is known by their number alone: dlib's 68, a mesh's 478, WebMorph's 189, or anything else.
 """
 
 import json
@@ -16,7 +16,7 @@ from facemorph.faces.locate import locate_face
 from facemorph.files import check_free, write_text
 
 MIN_POINTS = 3
-OUTSIDE = 0.5  # of the side of a picture: points further outside it are not this picture's
+OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
 # The lines of dlib's 68 points, as .tem files draw them: first, last, and whether they close.
 LINES_68 = ((0, 16, 0), (17, 21, 0), (22, 26, 0), (27, 30, 0), (31, 35, 0), (36, 41, 1), (42, 47, 1), (48, 59, 1),
             (60, 67, 1))  # fmt: skip
