@@ -39,7 +39,7 @@ def _spline(image: "torch.Tensor", step: int) -> "torch.Tensor":
     return image
 
 
-def _gaussian(image: "torch.Tensor", std_px: float) -> "torch.Tensor":
+def local_mean(image: "torch.Tensor", std_px: float) -> "torch.Tensor":
     """A Gaussian blur [1, C, H, W]; wide ones are computed on a reduced image."""
     import torch
     from torch.nn import functional as F
@@ -73,7 +73,9 @@ class Texture:
     def add(self, image: "torch.Tensor", weight: float = 1.0) -> None:
         """A member [1, C, H, W], in the shape of the average; levels 0 to 255."""
         found = [band.abs_().mul_(weight) for band in bands_of(image)[:-1]]
-        self.magnitudes = [sum_.add_(one) for sum_, one in zip(self.magnitudes, found, strict=True)] or found
+        for sum_, one in zip(self.magnitudes, found, strict=False):
+            sum_.add_(one)
+        self.magnitudes = self.magnitudes or found
         self.total += weight
 
     def give(self, average: "torch.Tensor", amount: float = 1.0) -> "torch.Tensor":
@@ -81,7 +83,7 @@ class Texture:
         *bands, image = bands_of(average)
         for level, (band, magnitude) in enumerate(zip(bands, self.magnitudes, strict=True)):
             std_px = WINDOW * 2**level
-            wanted, there = _gaussian(magnitude / self.total, std_px), _gaussian(band.abs(), std_px)
+            wanted, there = local_mean(magnitude / self.total, std_px), local_mean(band.abs(), std_px)
             gain = (wanted / (there + FLOOR)).clamp(1 / MOST, MOST)
             image = image + band * (1 + amount * (gain - 1))
         return image.clamp(0, 255)

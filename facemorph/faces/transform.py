@@ -1,0 +1,119 @@
+"""A face moved along the difference of two others: in shape, in colour, and in texture, each by its own amount.
+
+After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets two averages apart (an older from a younger
+one, say) is added to a face, or taken from it.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facemorph.errors import InputError
+from facemorph.faces.average import AverageFace, to_picture, to_planes
+from facemorph.faces.smooth_warp import similarity, warp_to
+from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_TEXTURE = 4.0  # by which the detail of a band may grow or shrink
+
+# The points of dlib's template in a mirror.
+MIRRORED_68 = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39,
+               38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]  # fmt: skip
+
+
+def transform_face(
+    face: AverageFace,
+    start: AverageFace,
+    end: AverageFace,
+    *,
+    shape: float = 0.5,
+    colour: float = 0.5,
+    texture: float = 0.0,
+) -> AverageFace:
+    """`face` moved from `start` towards `end`; 1 is the whole difference, negative the other way.
+
+    Args:
+        face, start, end: pictures with points of one template; their sizes may differ.
+        shape, colour, texture: amounts. Colour is what is left when the shapes are the same; texture is the strength of
+            detail, as `Texture` measures it.
+    """
+    height, width = face.image.shape[:2]
+    moved = []
+    for other in (start, end):
+        turn, shift = similarity(other.points, face.points)
+        moved.append(other.points @ turn.T + shift)
+    target = face.points + shape * (moved[1] - moved[0])
+    planes = warp_to(to_planes(face.image), face.points, target, width, height)
+    if colour or texture:
+        from_, to = (warp_to(to_planes(one.image), one.points, target, width, height) for one in (start, end))
+        if texture:
+            planes = _with_texture(planes, from_, to, texture)
+        if colour:
+            planes = planes + colour * (to - from_)
+    return AverageFace(to_picture(planes), target)
+
+
+def _with_texture(face: "torch.Tensor", start: "torch.Tensor", end: "torch.Tensor", amount: float) -> "torch.Tensor":
+    """The bands of `face`, made as much stronger or weaker as those of `end` are than those of `start`."""
+    *bands, image = bands_of(face)
+    for level, (band, first, last) in enumerate(zip(bands, bands_of(start), bands_of(end), strict=False)):
+        std_px = WINDOW * 2**level
+        ratio = (local_mean(last.abs(), std_px) + FLOOR) / (local_mean(first.abs(), std_px) + FLOOR)
+        image = image + band * (ratio**amount).clamp(1 / MOST_TEXTURE, MOST_TEXTURE)
+    return image
+
+
+def mirrored(face: AverageFace, pairs: "list[int] | None" = None) -> AverageFace:
+    """The mirror image of a face, its points in the order of the template.
+
+    Args:
+        pairs: for each point the index of the one opposite; None finds them (see `opposite_points`).
+    """
+    order = opposite_points(face.points) if pairs is None else pairs
+    points = face.points[order] * [-1, 1] + [face.image.shape[1] - 1, 0]
+    return AverageFace(np.ascontiguousarray(face.image[:, ::-1]), points)
+
+
+def opposite_points(points: np.ndarray) -> list[int]:
+    """For each point of a template the one on the other side of the face.
+
+    dlib's are known. Of any other, points are paired with their nearest mirror images, about the axis that fits best.
+
+    Raises:
+        InputError: the template is not symmetric enough to tell.
+    """
+    count = len(points)
+    if count == 68:
+        return MIRRORED_68
+    flipped = points * [-1, 1]
+    flipped = flipped + points.mean(0) - flipped.mean(0)
+    order = np.arange(count)
+    for _ in range(30):
+        apart = np.linalg.norm(points[:, None] - flipped[None], axis=2)
+        found = _matched(apart)
+        turn, shift = similarity(flipped[found], points)
+        flipped = flipped @ turn.T + shift
+        if (found == order).all():
+            break
+        order = found
+    if (order[order] != np.arange(count)).mean() > 0.02:
+        raise InputError(
+            f"The {count} points do not show which of them lie opposite each other.",
+            "--symmetric knows dlib's 68 points, and finds the pairs of templates that are nearly symmetric.",
+        )
+    order = np.where(order[order] == np.arange(count), order, np.arange(count))
+    return order.tolist()
+
+
+def _matched(apart: np.ndarray) -> np.ndarray:
+    """Pairs of rows and columns [N, N] with small distances, one to one: the nearest first."""
+    count = len(apart)
+    order = np.full(count, -1)
+    taken = np.zeros(count, bool)
+    for flat in np.argsort(apart, axis=None):
+        row, column = divmod(int(flat), count)
+        if order[row] < 0 and not taken[column]:
+            order[row], taken[column] = column, True
+    return order
