@@ -38,7 +38,8 @@ def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
         raise InputError(f"{len(found)} weights for {count} pictures.", "One weight for each picture is expected.")
     if not np.isfinite(found).all() or (found < 0).any() or found.sum() <= 0:
         raise InputError(
-            f"The weights {', '.join(f'{one:g}' for one in found)} cannot be used.", "Numbers of 0 and above, not all 0."
+            f"The weights {', '.join(f'{one:g}' for one in found)} cannot be used.",
+            "Numbers of 0 and above, not all 0.",
         )
     return found / found.sum()
 

@@ -1,7 +1,7 @@
 """A face moved along the difference of two others: in shape, in colour, and in texture, each by its own amount.
 
-After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets two averages apart (an older from a younger
-one, say) is added to a face, or taken from it.
+After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets two averages apart (an older from a
+younger one, say) is added to a face, or taken from it.
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
 if TYPE_CHECKING:
     import torch
 
+MOST_ASYMMETRY = 0.05  # of the extent: a template whose mirror image fits worse has no pairs
 MOST_TEXTURE = 4.0  # by which the detail of a band may grow or shrink
 
 # The points of dlib's template in a mirror.
@@ -98,22 +99,22 @@ def opposite_points(points: np.ndarray) -> list[int]:
         if (found == order).all():
             break
         order = found
-    if (order[order] != np.arange(count)).mean() > 0.02:
+    off = np.linalg.norm(flipped[order] - points, axis=1).mean() / np.ptp(points, axis=0).max()
+    if off > MOST_ASYMMETRY:
         raise InputError(
             f"The {count} points do not show which of them lie opposite each other.",
             "--symmetric knows dlib's 68 points, and finds the pairs of templates that are nearly symmetric.",
         )
-    order = np.where(order[order] == np.arange(count), order, np.arange(count))
     return order.tolist()
 
 
 def _matched(apart: np.ndarray) -> np.ndarray:
-    """Pairs of rows and columns [N, N] with small distances, one to one: the nearest first."""
+    """Partners from distances [N, N] between points and mirrored points: the nearest two first; some their own."""
     count = len(apart)
     order = np.full(count, -1)
-    taken = np.zeros(count, bool)
-    for flat in np.argsort(apart, axis=None):
-        row, column = divmod(int(flat), count)
-        if order[row] < 0 and not taken[column]:
-            order[row], taken[column] = column, True
+    both = apart + apart.T
+    for flat in np.argsort(both, axis=None, kind="stable"):
+        one, other = divmod(int(flat), count)
+        if order[one] < 0 and order[other] < 0:
+            order[one], order[other] = other, one
     return order
