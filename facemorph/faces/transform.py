@@ -24,6 +24,22 @@ MIRRORED_68 = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35
                38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]  # fmt: skip
 
 
+# WebMorph's 189, found by matching the mean of faces with its mirror image, and by the lines of the lips.
+# fmt: off
+MIRRORED_189 = [
+    1, 0, 10, 17, 16, 15, 14, 13, 12, 11, 2, 9, 8, 7, 6, 5, 4, 3, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 33,
+    32, 31, 30, 29, 28, 43, 42, 41, 40, 39, 38, 37, 36, 35, 34, 49, 48, 47, 46, 45, 44, 56, 57, 58, 59, 60, 55,
+    50, 51, 52, 53, 54, 66, 67, 68, 69, 70, 61, 62, 63, 64, 65, 82, 81, 80, 79, 78, 77, 76, 75, 74, 73, 72, 71,
+    86, 85, 84, 83, 93, 92, 91, 90, 89, 88, 87, 98, 97, 96, 95, 94, 103, 102, 101, 100, 99, 108, 107, 106, 105,
+    104, 112, 113, 114, 109, 110, 111, 120, 121, 122, 123, 124, 115, 116, 117, 118, 119, 133, 132, 131, 130,
+    129, 128, 127, 126, 125, 144, 143, 142, 141, 140, 139, 138, 137, 136, 135, 134, 157, 156, 155, 154, 153,
+    152, 151, 150, 149, 148, 147, 146, 145, 161, 162, 163, 158, 159, 160, 167, 168, 169, 164, 165, 166, 172,
+    173, 170, 171, 174, 175, 178, 177, 176, 182, 181, 180, 179, 184, 183, 187, 188, 185, 186,
+]
+# fmt: on
+MIRRORED = {68: MIRRORED_68, 189: MIRRORED_189}
+
+
 def transform_face(
     face: AverageFace,
     start: AverageFace,
@@ -80,14 +96,14 @@ def mirrored(face: AverageFace, pairs: "list[int] | None" = None) -> AverageFace
 def opposite_points(points: np.ndarray) -> list[int]:
     """For each point of a template the one on the other side of the face.
 
-    dlib's are known. Of any other, points are paired with their nearest mirror images, about the axis that fits best.
+    dlib's and WebMorph's are known. Of any other, points are paired with their nearest mirror images, about the axis that fits best.
 
     Raises:
         InputError: the template is not symmetric enough to tell.
     """
     count = len(points)
-    if count == 68:
-        return MIRRORED_68
+    if count in MIRRORED:
+        return MIRRORED[count]
     flipped = points * [-1, 1]
     flipped = flipped + points.mean(0) - flipped.mean(0)
     order = np.arange(count)
@@ -103,7 +119,7 @@ def opposite_points(points: np.ndarray) -> list[int]:
     if off > MOST_ASYMMETRY:
         raise InputError(
             f"The {count} points do not show which of them lie opposite each other.",
-            "--symmetric knows dlib's 68 points, and finds the pairs of templates that are nearly symmetric.",
+            "--symmetric knows dlib's 68 points and WebMorph's 189, and finds the pairs of templates that are nearly symmetric.",
         )
     return order.tolist()
 
