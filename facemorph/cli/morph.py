@@ -11,6 +11,7 @@ from facemorph.cli.options import (
     TableChoice,
     chosen_network,
     detector_option,
+    masking,
     network_option,
     output_option,
     seed_option,
@@ -20,8 +21,15 @@ from facemorph.cli.projection_options import name_of, projecting
 
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
-@click.argument("first", type=PATH)
-@click.argument("second", type=PATH)
+@click.argument("pictures", type=PATH, nargs=-1, required=True)
+@click.option("--loop", is_flag=True, help="Of three faces or more: back to the first at the end.")
+@click.option("--order", type=click.Choice(["given", "name", "date"]), default="given", show_default=True,
+              help="Of the faces: name in natural order (2 before 10), date as in EXIF.")  # fmt: skip
+@click.option("--at", "percents", metavar="LIST", help="landmarks, two faces: stills at these per cents of the way, "
+              "as 0,25,50 or 0,10,...,100.")  # fmt: skip
+@click.option("--shape", type=float, help="landmarks: shape fixed at this fraction; the colour alone changes.")
+@click.option("--colour", type=float, help="landmarks: colour fixed at this fraction; the shape alone changes.")
+@masking
 @click.option(
     "--method",
     type=TableChoice("facemorph.morphs:METHODS", "auto"),
@@ -32,8 +40,10 @@ from facemorph.cli.projection_options import name_of, projecting
     "--face-only or --detector, otherwise stylegan.",
 )
 @output_option(None, "Folder for the results; by default morphs/<first>-<second>.")
-@click.option("--steps", type=click.IntRange(2, 100), default=9, show_default=True, help="Stills, both ends included.")
-@click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True, help="Frames of MP4 and GIF.")
+@click.option("--steps", type=click.IntRange(2, 100), help="Stills, both ends included. Default: 9; of a chain, from "
+              "each face to the next, 2.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True,
+              help="Frames of MP4 and GIF from each face to the next.")  # fmt: skip
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="landmarks: side in pixels.")  # fmt: skip
 @click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first image.")
@@ -49,13 +59,15 @@ from facemorph.cli.projection_options import name_of, projecting
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def morph(
-    first: Path, second: Path, method: str, output: Path | None, steps: int, frames: int, size_px: int,
+    pictures: tuple[Path, ...], loop: bool, order: str, percents: str | None, shape: float | None,
+    colour: float | None, mask: str, background: str, method: str, output: Path | None, steps: int | None, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
     run: Path | None, seed: int, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
-    """Morph the face in FIRST into the face in SECOND: a strip of images, a GIF and an MP4.
+    """Morph the face in each of PICTURES into the next one's: a strip of images, a GIF and an MP4.
 
-    Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
+    Two pictures, three or more (a chain, in one film), or a folder of them. Points in a file beside a picture (.tem,
+    .pts, .csv, .json of the same stem) are used by landmarks instead of detected ones. Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
 
     \b
     facemorph morph ann.jpg bob.jpg
@@ -63,10 +75,30 @@ def morph(
     facemorph morph ann.jpg bob.jpg --face-only --size 1024 -o morphs/ann-as-bob
     facemorph morph ann.jpg bob.jpg --network stylegan1-ffhq-1024 --interpolation slerp
     facemorph morph ann.jpg bob.jpg --run run/
+    facemorph morph ann.jpg bob.jpg cem.jpg --loop --method landmarks
+    facemorph morph portraits/ --order date --method landmarks
+    facemorph morph ann.jpg bob.jpg --at 0,10,...,100 --colour 0.5
     """
-    folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
+    from facemorph.faces.pictures import find_pictures
+
+    single = len(pictures) == 1
+    faces = find_pictures(pictures, order, at_least=2)
+    if loop and len(faces) > 2:
+        faces = [*faces, faces[0]]
+    chain = len(faces) > 2
+    first, second = faces[0], faces[-1 if not loop or not chain else -2]
+    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
+    folder = output or Path("morphs", pictures[0].resolve().name if single else named)
     method = choose(run) if method == "auto" else method
+    stills = per_cents(percents) if percents else None
+    steps = steps or (2 if chain else 9)
+    landmarks_only = bool(mask or percents or shape is not None or colour is not None)
+    if landmarks_only and method != "landmarks":
+        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
+    if chain and stills:
+        raise click.UsageError("--at is for two faces.")
     from facemorph.animation import write_morph
+    from facemorph.faces.morph import Look
     from facemorph.files import check_free
     from facemorph.morphs import METHODS, MorphOptions
 
@@ -80,11 +112,21 @@ def morph(
         steps, frames, size_px, face_only, detector, network or "", search.settings(network),
         interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
     )  # fmt: skip
-    made = METHODS[method](first, second, options, progress)
+    if chain or landmarks_only:
+        from facemorph.morphs import CHAINS
+
+        look = Look(shape, colour, mask, background or "#FFFFFF")
+        made = CHAINS[method](faces, options, look, progress)
+    else:
+        made = METHODS[method](first, second, options, progress)
     for path, distance in zip((first, second), getattr(made, "distances", ()), strict=False):
         click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
-    written = write_morph(folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress)
-    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} images step_*.jpg")
+    written = write_morph(
+        folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress,
+        stills_at=stills,
+    )  # fmt: skip
+    kind = "percent_*.png" if stills else "step_*.jpg"
+    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {len(written) - 3} images {kind}")
 
 
 def choose(run: Path | None) -> str:
@@ -92,5 +134,27 @@ def choose(run: Path | None) -> str:
     if run is not None:
         return "dcgan"
     context = click.get_current_context()
-    given = (context.get_parameter_source(name) for name in ("size_px", "face_only", "detector"))
+    given = (
+        context.get_parameter_source(name)
+        for name in ("size_px", "face_only", "detector", "percents", "shape", "colour", "oval", "background")
+    )
     return "landmarks" if any(source is ParameterSource.COMMANDLINE for source in given) else "stylegan"
+
+
+def per_cents(text: str) -> list[float]:
+    """Fractions from per cents such as 0,25,50 or 0,10,...,100."""
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        if "..." not in parts:
+            values = [float(part) for part in parts]
+        else:
+            start, following, end = float(parts[0]), float(parts[1]), float(parts[3])
+            if len(parts) != 4 or parts[2] != "..." or (end - start) * (following - start) <= 0:
+                raise ValueError
+            step = following - start
+            values = [start + number * step for number in range(int((end - start) / step + 1e-9) + 1)]
+    except (ValueError, IndexError):
+        raise click.BadParameter(f"{text!r}: numbers are expected, as 0,25,50 or 0,10,...,100.") from None
+    if len(set(values)) != len(values):
+        raise click.BadParameter(f"{text!r} names a per cent twice.")
+    return [value / 100 for value in values]

@@ -31,7 +31,9 @@ def hull(points: np.ndarray) -> np.ndarray:
 
 
 def inner_face(points: np.ndarray) -> np.ndarray:
-    """The outline [N, 2] of the inner face: the jaw and a part of the forehead; of other templates all points' hull."""
+    """The outline [N, 2] of the inner face: the jaw to the brows or above; of others all points' hull."""
+    if len(points) == 189:  # WebMorph's: brows and jaw, without ears, hair and neck
+        return hull(points[[*range(71, 87), 109, *range(134, 145), 112]])
     if len(points) != 68:
         return hull(points)
     up = points[[19, 24]].mean(0) - points[33]

@@ -96,7 +96,8 @@ def mirrored(face: AverageFace, pairs: "list[int] | None" = None) -> AverageFace
 def opposite_points(points: np.ndarray) -> list[int]:
     """For each point of a template the one on the other side of the face.
 
-    dlib's and WebMorph's are known. Of any other, points are paired with their nearest mirror images, about the axis that fits best.
+    dlib's and WebMorph's are known. Of any other, points are paired with their nearest mirror images, about the axis
+    that fits best.
 
     Raises:
         InputError: the template is not symmetric enough to tell.
@@ -119,7 +120,7 @@ def opposite_points(points: np.ndarray) -> list[int]:
     if off > MOST_ASYMMETRY:
         raise InputError(
             f"The {count} points do not show which of them lie opposite each other.",
-            "--symmetric knows dlib's 68 points and WebMorph's 189, and finds the pairs of templates that are nearly symmetric.",
+            "dlib's 68 and WebMorph's 189 are known; of others the template must be nearly symmetric.",
         )
     return order.tolist()
 
