@@ -60,14 +60,16 @@ from facemorph.cli.projection_options import name_of, projecting
 @verbosity
 def morph(
     pictures: tuple[Path, ...], loop: bool, order: str, percents: str | None, shape: float | None,
-    colour: float | None, mask: str, background: str, method: str, output: Path | None, steps: int | None, frames: int, size_px: int,
+    colour: float | None, mask: str, background: str, method: str, output: Path | None,
+    steps: int | None, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
     run: Path | None, seed: int, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Morph the face in each of PICTURES into the next one's: a strip of images, a GIF and an MP4.
 
     Two pictures, three or more (a chain, in one film), or a folder of them. Points in a file beside a picture (.tem,
-    .pts, .csv, .json of the same stem) are used by landmarks instead of detected ones. Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
+    .pts, .csv, .json of the same stem) are used by landmarks instead of detected ones. Of several faces
+    in a picture, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
 
     \b
     facemorph morph ann.jpg bob.jpg

@@ -186,8 +186,8 @@ def masking(command: Command) -> Command:
     """Adds --oval and --background; the command receives `mask` ("", "face" or "oval") and `background`."""
 
     @click.option("--oval", is_flag=True, help="landmarks: an oval around the face on a plain ground.")
-    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: the ground of --oval, or, without it, "
-                  "of the inner face. Default: white.")  # fmt: skip
+    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: the ground of --oval, or, without "
+                  "it, of the inner face. Default: white.")  # fmt: skip
     @functools.wraps(command)
     def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
         if background:

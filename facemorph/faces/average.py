@@ -1,15 +1,19 @@
 """The average of many faces: their mean shape, each picture warped to it, their mean colours, and their texture."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.crop import ffhq_quad
+from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import Texture
+from facemorph.images import read_image
+from facemorph.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -145,3 +149,31 @@ def average_faces(
             kept.add(warped, float(part))
     assert total is not None
     return AverageFace(to_picture(kept.give(total) if texture else total), target)
+
+
+def average_files(
+    pictures: Sequence[Path],
+    *,
+    weights: Sequence[float] | None = None,
+    texture: bool = True,
+    size_px: int | None = None,
+    detector: str = "cnn",
+    progress: bool = False,
+) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
+    """`average_faces` of files, and the lines between the points.
+
+    Raises:
+        ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
+    """
+    check_weights(weights, len(pictures))
+    points, sizes = locate_points(pictures, detector, progress)
+    with progress_bar(progress, total=len(pictures), unit=" faces", description="average") as bar:
+
+        def images() -> Iterator[np.ndarray]:
+            for picture in pictures:
+                yield read_image(picture)
+                bar.update()
+
+        shapes = [one.points for one in points]
+        face = average_faces(images(), shapes, sizes, weights=weights, texture=texture, size_px=size_px)
+    return face, points[0].lines

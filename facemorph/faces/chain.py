@@ -11,32 +11,11 @@ from facemorph.errors import InputError
 from facemorph.faces.average import to_picture, to_planes
 from facemorph.faces.mask import cut_free, mask_of
 from facemorph.faces.morph import DETAIL, Face, LandmarkMorph, LandmarkMorphSettings, Look, cut_like, match_colours
-from facemorph.faces.points import FacePoints, check_template, points_of
+from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import smooth_map
 from facemorph.faces.warp import sample
 from facemorph.files import sha256
 from facemorph.images import read_image
-from facemorph.progress import progress_bar
-
-
-def locate_points(
-    pictures: Sequence[Path], detector: str = "cnn", progress: bool = False
-) -> tuple[list[FacePoints], list[tuple[int, int]]]:
-    """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
-
-    Raises:
-        ImageError, FaceError, InputError: as `read_image` and `points_of`; or their templates differ.
-    """
-    found: dict[Path, tuple[FacePoints, tuple[int, int]]] = {}
-    with progress_bar(progress and len(pictures) > 2, total=len(pictures), unit=" faces", description="locate") as bar:
-        for picture in pictures:
-            if picture not in found:
-                image = read_image(picture)
-                found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
-            bar.update()
-    points = [found[picture][0] for picture in pictures]
-    check_template(points, [str(picture) for picture in pictures])
-    return points, [found[picture][1] for picture in pictures]
 
 
 class LandmarkChain:

@@ -14,6 +14,8 @@ import numpy as np
 from facemorph.errors import InputError
 from facemorph.faces.locate import locate_face
 from facemorph.files import check_free, write_text
+from facemorph.images import read_image
+from facemorph.progress import progress_bar
 
 MIN_POINTS = 3
 OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
@@ -269,3 +271,34 @@ def check_template(faces: Sequence[FacePoints], names: Sequence[str]) -> None:
                 f"({faces[0].source}).",
                 "All pictures need points of the same template. Without files beside them, all are detected.",
             )
+
+
+def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A copy of an image with its points as dots: uint8 RGB [H, W, 3]."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image)
+    draw, radius = ImageDraw.Draw(picture), max(1.0, float(np.ptp(points, axis=0).max()) / 200)
+    for x, y in points:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 255, 0), outline=(0, 0, 0))
+    return np.asarray(picture)
+
+
+def locate_points(
+    pictures: Sequence[Path], detector: str = "cnn", progress: bool = False
+) -> tuple[list[FacePoints], list[tuple[int, int]]]:
+    """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
+
+    Raises:
+        ImageError, FaceError, InputError: as `read_image` and `points_of`; or their templates differ.
+    """
+    found: dict[Path, tuple[FacePoints, tuple[int, int]]] = {}
+    with progress_bar(progress and len(pictures) > 2, total=len(pictures), unit=" faces", description="locate") as bar:
+        for picture in pictures:
+            if picture not in found:
+                image = read_image(picture)
+                found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
+            bar.update()
+    points = [found[picture][0] for picture in pictures]
+    check_template(points, [str(picture) for picture in pictures])
+    return points, [found[picture][1] for picture in pictures]

@@ -4,14 +4,17 @@ After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets tw
 younger one, say) is added to a face, or taken from it.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.average import AverageFace, to_picture, to_planes
+from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
+from facemorph.images import read_image
 
 if TYPE_CHECKING:
     import torch
@@ -135,3 +138,24 @@ def _matched(apart: np.ndarray) -> np.ndarray:
         if order[one] < 0 and order[other] < 0:
             order[one], order[other] = other, one
     return order
+
+
+def transform_files(
+    face: Path,
+    ends: "tuple[Path, Path] | None",
+    *,
+    shape: float = 0.5,
+    colour: float = 0.5,
+    texture: float = 0.0,
+    detector: str = "cnn",
+) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
+    """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
+
+    Raises:
+        ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
+    """
+    paths = [face, *(ends or ())]
+    points, _ = locate_points(paths, detector)
+    faces = [AverageFace(read_image(path), one.points) for path, one in zip(paths, points, strict=True)]
+    start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
+    return transform_face(faces[0], start, end, shape=shape, colour=colour, texture=texture), points[0].lines
