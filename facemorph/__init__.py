@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facemorph.animation import write_gif, write_mp4
+    from facemorph.api.averages import average, read_points, transform, write_points
     from facemorph.api.faces import align, align_folder, compare, detect_faces, extract, find_landmarks
     from facemorph.api.portraits import children, generate, load_generator, morph, project
     from facemorph.api.runs import Run, list_settings, train
@@ -24,6 +25,7 @@ __all__ = [
     "Run",
     "align",
     "align_folder",
+    "average",
     "children",
     "compare",
     "detect_faces",
@@ -34,14 +36,18 @@ __all__ = [
     "load_generator",
     "morph",
     "project",
+    "read_points",
     "train",
+    "transform",
     "write_gif",
     "write_mp4",
+    "write_points",
 ]
 
 
 _HOMES = {
     "animation": ("write_gif", "write_mp4"),
+    "api.averages": ("average", "read_points", "transform", "write_points"),
     "api.faces": ("align", "align_folder", "compare", "detect_faces", "extract", "find_landmarks"),
     "api.portraits": ("children", "generate", "load_generator", "morph", "project"),
     "api.runs": ("Run", "list_settings", "train"),

@@ -16,6 +16,7 @@ from facemorph.errors import FaceError, OutputError
 from facemorph.faces import morph as library
 from facemorph.faces.landmarks import landmarks, steady_landmarks
 from facemorph.faces.locate import locate_face
+from facemorph.faces.mask import hull
 from facemorph.faces.morph import (
     DETAIL,
     Face,
@@ -27,7 +28,6 @@ from facemorph.faces.morph import (
     similarity,
     source_of,
 )
-from facemorph.faces.mask import hull
 from facemorph.faces.outline import ANGLES, RAYS, head_outline
 from facemorph.images import read_image, write_image
 

@@ -23,7 +23,7 @@ def landmarks(
     facemorph landmarks portraits/ --format tem
     facemorph landmarks ann.jpg --format json -o points
     """
-    from facemorph.errors import FacemorphError, FaceError
+    from facemorph.errors import FaceError, FacemorphError
     from facemorph.faces.pictures import find_pictures
     from facemorph.faces.points import drawn, points_of, write_points
     from facemorph.files import check_free
