@@ -1,0 +1,146 @@
+"""The mesh of a face at any angle: where BlazeFace sees a face, Face Mesh places its points.
+
+Both networks were trained on faces turned by little more than 45 degrees; a face is brought upright for the mesh by
+its eyes. `turn` is in quarters of a turn: the image is looked at as if it had been turned clockwise by so many.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facemorph.faces.sampling import sample_square
+
+REGION = 1.5  # side of the mesh's square, as a multiple of the face's box
+MESH_SIDE = 1.5  # the same, as a multiple of the extent of its points
+EYES = (33, 263)  # outer corners of the eyes, left and right in the upright image
+
+
+@dataclass(frozen=True)
+class Region:
+    """The square that the mesh is looked for in: its middle [2] and side in pixels, and the angle of its upper side.
+
+    `roll` is in radians, clockwise as it is seen.
+    """
+
+    middle: np.ndarray
+    side_px: float
+    roll: float
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors to the right and down, as the face is seen upright."""
+        right = np.array([np.cos(self.roll), np.sin(self.roll)])
+        return right, np.array([-right[1], right[0]])
+
+
+@dataclass(frozen=True)
+class BlazeDetection:
+    """A face that BlazeFace detects: `score` 0 to 1, `box` (left, top, right, bottom) and keypoints [6, 2] in pixels.
+
+    Of a turned image the box is the one that encloses the turned box. The keypoints are the right eye, the left eye,
+    the nose, the mouth, the right ear and the left ear, of the person.
+    """
+
+    score: float
+    box: tuple[float, float, float, float]
+    keypoints: np.ndarray
+    region: Region
+
+
+@functools.cache
+def _blazeface():  # noqa: ANN202
+    from facemorph.faces.blazeface import BlazeFace
+    from facemorph.faces.mobile_layers import load_embedded
+
+    return load_embedded(BlazeFace(), "face-detector")
+
+
+@functools.cache
+def _face_mesh():  # noqa: ANN202
+    from facemorph.faces.face_mesh import FaceMesh
+    from facemorph.faces.mobile_layers import load_embedded
+
+    return load_embedded(FaceMesh(), "face-mesh")
+
+
+def detect_blazeface(image: np.ndarray, *, turns: Sequence[int] = (0,)) -> list[list[BlazeDetection]]:
+    """For each turn, the faces of an image, uint8 RGB [H, W, 3], the best first."""
+    import torch
+
+    from facemorph.faces.blazeface import INPUT_PX, decode
+
+    height, width = image.shape[:2]
+    step = max(height, width) / INPUT_PX
+    middle = np.array([width, height]) / 2
+    frames = []
+    for turn in turns:
+        right, down = _quarter(turn)
+        frames.append((middle - (right + down) * step * INPUT_PX / 2, right * step, down * step))
+    squares = np.stack([sample_square(image, *frame, INPUT_PX, outside=0) for frame in frames])
+    with torch.inference_mode():
+        logits, values = _blazeface()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 127.5 - 1)
+    found = []
+    for frame, one_logits, one_values in zip(frames, logits.numpy(), values.numpy(), strict=True):
+        faces = []
+        for score, detection, place in decode(one_logits, one_values):
+            points, again = (_in_image(values, frame) for values in (detection, place))
+            eyes = again[3] - again[2]
+            sides = np.abs(place[2:4] - place[:2]) * INPUT_PX * step
+            roll = float(np.arctan2(eyes[1], eyes[0]))
+            region = Region(again[:2].mean(0), float(sides.max()) * REGION, roll)
+            box = (*points[:2].min(0).tolist(), *points[:2].max(0).tolist())
+            faces.append(BlazeDetection(score, box, points[2:], region))
+        found.append(faces)
+    return found
+
+
+def _in_image(values: np.ndarray, frame: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Places [16], as fractions of a sampled square's side, in pixels of the image: [8, 2]."""
+    from facemorph.faces.blazeface import INPUT_PX
+
+    corner, right, down = frame
+    points = values.reshape(8, 2) * INPUT_PX
+    return points[:, :1] * right + points[:, 1:] * down + corner
+
+
+def _quarter(turn: int) -> tuple[np.ndarray, np.ndarray]:
+    right = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]][turn % 4])
+    return right, np.array([-right[1], right[0]])
+
+
+def place_mesh(image: np.ndarray, regions: Sequence[Region]) -> list[tuple[np.ndarray, float]]:
+    """For each region of an image, uint8 RGB [H, W, 3], the mesh and the presence of a face.
+
+    Returns: float64 [478, 3] (x and y in pixels of the image, z in the same unit, towards the camera negative), and
+    the network's own probability, 0 to 1, that the region shows a face.
+    """
+    import torch
+
+    from facemorph.faces.face_mesh import INPUT_PX
+
+    frames = []
+    for region in regions:
+        right, down = (axis * region.side_px / INPUT_PX for axis in region.axes)
+        frames.append((region.middle - (right + down) * INPUT_PX / 2, right, down))
+    squares = np.stack([sample_square(image, *frame, INPUT_PX) for frame in frames])
+    with torch.inference_mode():
+        meshes, logits = _face_mesh()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 255)
+        presences = torch.sigmoid(logits).tolist()
+    placed = []
+    for (corner, right, down), mesh, presence in zip(frames, meshes.double().numpy(), presences, strict=True):
+        places = mesh[:, :1] * right + mesh[:, 1:2] * down + corner
+        placed.append((np.concatenate([places, mesh[:, 2:] * np.hypot(*right)], 1), presence))
+    return placed
+
+
+def region_of(mesh: np.ndarray) -> Region:
+    """The region of a face whose mesh [478, 3] is known: the way from one look, or one frame, to the next."""
+    across = mesh[EYES[1], :2] - mesh[EYES[0], :2]
+    roll = float(np.arctan2(across[1], across[0]))
+    right, down = Region(np.zeros(2), 1.0, roll).axes
+    upright = mesh[:, :2] @ np.stack([right, down], 1)  # [478, 2]
+    low, high = upright.min(0), upright.max(0)
+    middle = (low + high) / 2
+    return Region(middle[0] * right + middle[1] * down, float((high - low).max()) * MESH_SIDE, roll)
