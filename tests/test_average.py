@@ -155,3 +155,28 @@ def test_an_oval_shows_its_middle_and_hides_the_corners() -> None:
     points = np.array([[30.0, 30], [70, 30], [50, 80], [50, 20]])
     mask = mask_of(points, 100, 100, "oval")
     assert mask[50, 50] == 1 and mask[0, 0] == 0
+
+
+def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: Path) -> None:
+    from facemorph.animation import write_morph
+    from facemorph.cli.morph import per_cents
+    from facemorph.faces.chain import LandmarkChain
+    from facemorph.faces.morph import LandmarkMorphSettings
+    from facemorph.faces.pictures import find_pictures
+    from facemorph.images import write_image
+
+    rng = np.random.default_rng(0)
+    points = rng.uniform(30, 90, (15, 2))
+    for name, level in (("f1", 60), ("f2", 120), ("f10", 180)):
+        write_image(tmp_path / f"{name}.png", np.full((120, 120, 3), level, np.uint8))
+        write_points(tmp_path / f"{name}.tem", FacePoints(points + rng.normal(0, 1, points.shape)))
+    pictures = find_pictures([tmp_path])
+    assert [path.stem for path in pictures] == ["f1", "f2", "f10"]
+    chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=64))
+    levels = [int(image[32, 32, 0]) for image in chain.frames([0, 0.25, 0.5, 0.75, 1])]
+    assert levels == [60, 90, 120, 150, 180]
+    written = write_morph(tmp_path / "out", chain, steps=2, frames=4)
+    assert len(written) == 3 + 3
+    with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
+        find_pictures([*pictures, tmp_path / "gone.jpg"])
+    assert per_cents("0,25,...,100") == [0, 0.25, 0.5, 0.75, 1]
