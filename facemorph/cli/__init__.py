@@ -84,8 +84,8 @@ def main() -> None:
     if another_facemorph():
         click.echo(
             "Warning: PyPI's package facemorph, another project with the same command and module, is installed too; "
-            "the two overwrite each other's files.\nIf something fails: pip uninstall facemorph facemorph-toolkit, then "
-            "install facemorph-toolkit again.",
+            "the two overwrite each other's files.\nIf something fails: pip uninstall facemorph facemorph-toolkit, "
+            "then install facemorph-toolkit again.",
             err=True,
         )
 
