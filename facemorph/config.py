@@ -174,14 +174,24 @@ def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
         raise ConfigError(f"{path} is not YAML: {error}.", "See the shipped configs for the form.") from None
     if values is None:
         values = {}
+    given: dict[str, str] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         section, dot, name_in_section = key.strip().partition(".")
+        if given.setdefault(key.strip(), text) != text:
+            raise ConfigError(f"{key.strip()} is set twice, to {given[key.strip()]} and to {text}.", "Leave one out.")
         if not equals or not dot or not isinstance(values, dict):
             raise ConfigError(
                 f"--set {override} is not of the form section.key=value.", "For example training.steps=500."
             )
-        values = {**values, section: {**(values.get(section) or {}), name_in_section: yaml.safe_load(text)}}
+        before = values.get(section) or {}
+        if not isinstance(before, dict):
+            raise ConfigError(f"{path}: {section} should be keys with values, not {before!r}.")
+        try:
+            value = yaml.load(text, _OnceEach)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override} has a value that is not YAML.", "Put it in quotes.") from None
+        values = {**values, section: {**before, name_in_section: value}}
     return from_dict(values, str(path), kind)
 
 

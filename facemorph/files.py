@@ -1,13 +1,16 @@
 """Files written whole or not at all, locks, hashes, JSON and JSON Lines, files inside packages."""
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +20,74 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+
+MANIFEST = "manifest.jsonl"
+NAME_BYTES = 255  # the longest name on the usual file systems
+RESERVED = {"aux", "con", "nul", "prn", *(f"{port}{number}" for port in ("com", "lpt") for number in "123456789")}
+
+
+def printable(name: str) -> str:
+    """A name as it can be shown and stored as UTF-8: bytes that are not UTF-8 become \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def distinct(name: str) -> str:
+    """Equal for names that some file systems take for one: in upper and lower case, composed or not."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def fit_name(stem: str, end: str = "") -> str:
+    """`stem` + `end` as the name of a file: where it is too long, the stem is cut, with a hash of all of it.
+
+    Leading dots go, as hidden files are passed over.
+    """
+    stem = stem.lstrip(".") or "unnamed"
+    room = NAME_BYTES - len(os.fsencode(end))
+    if len(os.fsencode(stem)) > room:
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        while len(os.fsencode(stem)) > room - len(digest) - 1:
+            stem = stem[:-1]
+        stem = f"{stem}-{digest}"
+    return stem + end
+
+
+def output_stems(names: Iterable[str], end: str, known: Mapping[str, str]) -> dict[str, str]:
+    """What the outputs of each source are called before their `end`: its stem, or where two share one, its whole name.
+
+    Where several processes share the work, each finds the same stems.
+
+    Args:
+        names: of the sources, each once.
+        end: of the outputs' names, which have to fit into what a file system allows.
+        known: the stems of sources that have outputs already, which they keep.
+    """
+    names = sorted(names)
+    shared = Counter(distinct(Path(name).stem) for name in {*names, *known})
+    taken = {distinct(stem) for stem in known.values()}
+    found = {}
+    for name in names:
+        stem = Path(name).stem
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()
+        candidates = [stem] if shared[distinct(stem)] == 1 else []
+        candidates += [name, *(f"{stem}-{digest[:digits]}" for digits in (8, 16, 64))]
+        fitting = (fit_name(one, end).removesuffix(end) for one in candidates)
+        found[name] = known.get(name) or next(one for one in fitting if distinct(one) not in taken)
+        taken.add(distinct(found[name]))
+    return found
+
+
+def check_name(name: str, windows: bool = sys.platform == "win32") -> str:
+    """The name of a new file or folder, if it can be one.
+
+    Raises:
+        InputError: it is empty, holds a slash or a zero byte, or Windows reserves it and this is Windows.
+    """
+    if name in ("", ".", "..") or any(sign in name for sign in "/\0") or (windows and "\\" in name):
+        raise InputError(f"{name!r} cannot be the name of a folder.", "A name without slashes was expected.")
+    if windows and (name.split(".")[0].strip().lower() in RESERVED or name[-1] in ". " or set(name) & set('<>:"|?*')):
+        raise InputError(f"Windows reserves the name {name!r}, or a sign in it.", "Rename the source, or use --person.")
+    return name
 
 
 def check_free(path: Path, overwrite: bool) -> None:
@@ -29,6 +100,43 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} exists already.", "Choose another -o, or add --overwrite.")
 
 
+def _temporary(path: Path, suffix: str = "") -> Path:
+    """A hidden name beside `path`, short enough whatever its length."""
+    name = f".{path.name.removesuffix(suffix)}.{os.getpid()}.partial{suffix}"
+    if len(os.fsencode(name)) > NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.{os.getpid()}.partial{suffix}"
+    return path.with_name(name)
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove temporary files that processes left in `folder` when they were killed."""
+    for path in folder.glob(".*.partial*"):
+        number = path.name.rpartition(".partial")[0].rpartition(".")[2]
+        if number.isdigit() and not _is_running(int(number)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # where os.kill would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    hints = {errno.ENAMETOOLONG: "The name is too long: choose a shorter -o.", errno.ENOSPC: "Free some space."}
+    return OutputError(
+        f"Cannot write {path}: {error.strerror or error}.",
+        hints.get(error.errno or 0, "Check free space and permissions, or choose another -o."),
+    )
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure nothing is left.
@@ -38,7 +146,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = _temporary(path, path.suffix)
     done = False
     try:
         if not path.parent.is_dir():
@@ -47,10 +155,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105, half the time of Path.replace
         done = True
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}.",
-            "Check free space and permissions, or choose another -o.",
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
         if not done:
             with contextlib.suppress(OSError):
@@ -66,7 +171,7 @@ def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    temporary = _temporary(folder)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -76,10 +181,7 @@ def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
         for file in temporary.iterdir():
             file.replace(folder / file.name)
     except OSError as error:
-        raise OutputError(
-            f"Cannot write {folder}: {error.strerror or error}.",
-            "Check free space and permissions, or choose another -o.",
-        ) from error
+        raise _cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -124,7 +226,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write UTF-8. A byte of a file's name that is not UTF-8 is written as JSON and YAML escape it, \\udcNN."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
 
 
 def write_json(path: Path, value: Any) -> None:

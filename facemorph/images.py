@@ -3,8 +3,10 @@
 An image is uint8 RGB [H, W, 3]; networks take float [N, 3, H, W] in [-1, 1].
 """
 
+import contextlib
 import functools
 import importlib.util
+import math
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -12,23 +14,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from facemorph.errors import ImageError
+from facemorph.errors import ImageError, OutputError
 from facemorph.files import replacing
+from facemorph.folders import head_of, is_heif, what_it_is
 
 if TYPE_CHECKING:
     import torch
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+WRITTEN = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+EXPECTED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF and BMP are expected."
 SMALLEST_FONT_PX, CAPTION_MARGIN_PX = 9, 6  # below, letters run together; left and right of a caption, both
+TEXT_BYTES = 64 << 20  # of text in a PNG: some tools store a whole workflow there, and Pillow stops at one megabyte
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
 def read_image(path: str | PathLike[str]) -> np.ndarray:
-    """The image in a file, upright: uint8 RGB [H, W, 3].
+    """The image in a file, upright: uint8 RGB [H, W, 3]; of an animation the first one.
 
-    EXIF rotation is applied; grey, palette, CMYK and 16-bit images become 8-bit RGB; transparent pixels become white.
+    EXIF's orientation is applied; grey, palette, CMYK, 16-bit and float images become 8-bit RGB; transparent pixels
+    become white.
 
     Raises:
         ImageError: missing, not an image, damaged, cut short, or over `MAX_PIXELS`.
@@ -36,35 +48,63 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
     path = Path(path)
     if not path.exists():
         raise ImageError(f"No such image: {path}.", "Check the path.")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; an image file was expected.", "Name a file in it.")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise ImageError(f"{path} is {kind}; an image file was expected.", "Name a file in it.")
+    head = head_of(path)
+    if is_heif(head):
+        _know_heif(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF and the like, in a picture that it can read
+            PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, TEXT_BYTES)
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise ImageError(
-                        f"{path} is {image.width} x {image.height}; at most {MAX_PIXELS // 10**6} megapixels are read.",
-                        "Scale it down first.",
-                    )
-                return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+                    raise _too_large(f"{path} is {image.width} x {image.height}")
+                return np.asarray(_as_rgb(_upright(image)))
+    except ImageError as error:
+        if str(path) in error.problem:
+            raise
+        raise ImageError(f"{path} is {error.problem}.", error.hint) from None
     except UnidentifiedImageError:
-        kind = "an empty file" if path.stat().st_size == 0 else "not an image that can be read"
-        raise ImageError(f"{path} is {kind}.", "JPEG, PNG, WebP, TIFF and BMP are expected.") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} has too many pixels: {error}", "Scale it down first.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:  # what Pillow's decoders raise
+        kind = "an empty file" if not head else what_it_is(head) or "not an image that can be read"
+        raise ImageError(f"{path} is {kind}.", EXPECTED) from None
+    except PermissionError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    except Image.DecompressionBombError:
+        raise _too_large(f"{path} has too many pixels") from None
+    except MemoryError:
+        raise ImageError(f"There is not enough memory for {path}.", "Scale it down first.") from None
+    except Exception as error:  # a decoder may raise anything (struct.error, KeyError, ...) on a damaged file
         raise ImageError(f"{path} is damaged: {error}.", "Save or copy it again.") from error
+
+
+def _too_large(what: str) -> ImageError:
+    return ImageError(f"{what}; this toolkit reads at most {MAX_PIXELS // 10**6} megapixels.", "Scale it down first.")
+
+
+def _know_heif(path: Path) -> None:
+    """Let Pillow read HEIC, which iPhones write, by pillow-heif where it is installed."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise ImageError(
+            f"{path} is a HEIC image, for which a package is missing.", "pip install pillow-heif, or save it as JPEG."
+        )
+    register: Any = importlib.import_module("pillow_heif").register_heif_opener
+    register(thumbnails=False)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as a viewer shows it. The rest of its EXIF is not looked at: in many files it is wrong somewhere."""
+    orientation = None
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(ORIENTATION)
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64)
-        if image.mode == "F" and values.max(initial=0) <= 1:
-            values = values * 65535
-        elif image.mode == "I" and values.max(initial=0) <= 255:
-            values = values * 257
-        return Image.fromarray(np.clip(values / 257 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_as_8_bits(np.asarray(image), image.mode)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")
@@ -72,12 +112,34 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _as_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
+    """Grey levels of more than 8 bits as uint8 [H, W]. Which number is white follows from the largest.
+
+    Floats up to 1 (a little over, where a filter overshot) have white at 1; others up to 255 at 255, up to 65535 at
+    65535. A 16-bit image whose largest level is 255 would be black, so it holds 8 bits.
+
+    Raises:
+        ImageError: no numbers, or larger ones.
+    """
+    levels = values.astype(np.float64)
+    finite = levels[np.isfinite(levels)]
+    highest = float(finite.max()) if finite.size else math.inf
+    white = next((white for most, white in ((1.5, 1), (255, 255), (65535, 65535)) if highest <= most), None)
+    if white == 1 and mode != "F":
+        white = 255
+    if white is None:
+        raise ImageError(f"an image of levels up to {highest:g}, whose white is not known", "Save it with 8 bits.")
+    return np.clip(np.nan_to_num(levels) * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+
+
 def write_image(path: Path, image: np.ndarray | Image.Image, quality: int = 95) -> None:
     """Write an image, whole or not at all, in the format of the suffix.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or its suffix is of no format.
     """
+    if path.suffix.lower() not in WRITTEN:
+        raise OutputError(f"{path}: its suffix is of no image format.", f"Use one of {' '.join(sorted(WRITTEN))}.")
     pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     options: dict[str, Any] = {"quality": quality, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with replacing(path) as temporary:

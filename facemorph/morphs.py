@@ -32,7 +32,7 @@ class MorphOptions:
     frames: int = 30
     size_px: int = 512
     face_only: bool = False
-    detector: str = "cnn"
+    detector: str = "auto"
     network: str | Path = ""
     projection: ProjectionConfig | None = None
     latents: Path = Path("projected")

@@ -1,29 +1,44 @@
 """Clips to frames: a few random ones of each second, no two of them consecutive (2018 paper, section 4-2)."""
 
 import logging
+import os
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 from av.video.reformatter import VideoReformatter
-from PIL import Image
 
+from facemorph.clip import ClipReport, Sampled, decode, expected_frames, pixel_aspect
 from facemorph.errors import InputError, VideoError
-from facemorph.files import read_jsonl, replacing, sha256, write_jsonl
+from facemorph.files import (
+    MANIFEST,
+    check_name,
+    distinct,
+    fit_name,
+    output_stems,
+    read_jsonl,
+    remove_torn,
+    replacing,
+    sha256,
+    write_jsonl,
+)
+from facemorph.folders import find_persons, list_clips, tell_left_out
+from facemorph.frame_image import upright
 from facemorph.frame_sampling import NonAdjacentReservoir
 from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
-VIDEO_SUFFIXES = {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
 WAITING = 16  # images that may wait for them, which bounds the memory
 JPEG_QUALITY = 95
+FRAME_END = "-0000000.jpg"  # room for it is kept in a frame's name
 
 
 @dataclass(frozen=True)
@@ -37,59 +52,43 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class Person:
-    """Clips whose frames go into one folder, named after a clip or after a folder of clips."""
+    """Clips whose frames go into one folder, named after a clip or after a `folder` of clips, if they lie in one."""
 
     name: str
     clips: tuple[Path, ...]
-
-
-@dataclass
-class ClipReport:
-    """What one pass over a clip counted."""
-
-    frames_decoded: int = 0
-    frames_taken: int = 0
-    seconds: float = 0.0
-    seconds_lost: float = 0.0
-    damaged_packets: int = 0
-    sparse_seconds: int = 0  # seconds with too few images for `per_second` frames
-
-
-class Sampled(NamedTuple):
-    """A frame: `number` counts decoded frames from 0, `time` is seconds since the first one."""
-
-    number: int
-    time: float
-    frame: av.VideoFrame
+    folder: Path | None = None
 
 
 def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
     """One person per clip, or per folder of clips; with `person`, all clips show that one.
 
+    A folder without clips stands for the folders of clips in it.
+
     Raises:
-        InputError: a source is missing, a folder has no clips, or two sources would share a folder.
+        InputError: a source is missing, a folder has no clips, a name cannot be a folder's, or two sources would share
+            a folder.
     """
     found: list[Person] = []
     for source in sources:
         if source.is_dir():
-            clips = tuple(sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES))
-            if not clips:
-                raise InputError(
-                    f"The folder {source} holds no clips.",
-                    f"Expected one of {' '.join(sorted(VIDEO_SUFFIXES))}.",
-                )
-            found.append(Person(source.resolve().name, clips))
+            for name, folder in find_persons([source], list_clips, "clips").items():
+                clips = list_clips(folder)
+                tell_left_out(folder, clips)
+                found.append(Person(name, tuple(clips), folder))
         elif source.exists():
-            found.append(Person(source.stem, (source,)))
+            found.append(Person(fit_name(source.stem), (source,)))
         else:
             raise InputError(f"No such clip or folder: {source}.", "Check the path.")
     if person is not None:
-        found = [Person(person, tuple(clip for one in found for clip in one.clips))]
-    names = [one.name for one in found]
+        folders = {one.folder for one in found}
+        folder = folders.pop() if len(folders) == 1 else None
+        found = [Person(person, tuple(clip for one in found for clip in one.clips), folder)]
+    names = [distinct(one.name) for one in found]
     for one in found:
-        stems = [clip.stem for clip in one.clips]
-        twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-        twice = one.name if names.count(one.name) > 1 else twice
+        check_name(one.name)
+        clips = [distinct(clip.name) for clip in one.clips]
+        twice = next((clip.name for clip in one.clips if clips.count(distinct(clip.name)) > 1), None)
+        twice = one.name if names.count(distinct(one.name)) > 1 else twice
         if twice:
             raise InputError(
                 f"Two of the clips are called {twice!r} and their images would mix.",
@@ -118,7 +117,7 @@ def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key
         report.frames_taken += len(chosen)
         return chosen
 
-    for sample in _decode(path, report):
+    for sample in decode(path, report):
         if reservoir is None or int(sample.time) != second:
             chosen = close()
             if reservoir and len(chosen) < settings.per_second:
@@ -130,81 +129,6 @@ def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key
         if sample.number != last_taken + 1:
             reservoir.add(sample)
     yield from close()
-
-
-def _decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
-    with _open(path) as container:
-        stream = next(s for s in container.streams.video if "ATTACHED_PIC" not in str(s.disposition).upper())
-        stream.thread_type = "AUTO"
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        first: float | None = None
-        now = 0.0
-        for frame in _frames(container, stream, report):
-            time = frame.time
-            first = time if first is None else first
-            if time is None or first is None:
-                time, first = report.frames_decoded / rate, 0.0  # raw streams have no clock
-            now = max(now, round(time - first, 6))  # microseconds, so that 0.9999999 s is not the second before
-            report.seconds = now + 1 / rate
-            yield Sampled(report.frames_decoded, now, frame)
-            report.frames_decoded += 1
-        if not report.frames_decoded:
-            raise VideoError(f"No frame of {path} can be decoded.", "Is the clip damaged? Try to play it.")
-        expected = _promised_seconds(container, stream)
-        lost = expected - report.seconds
-        report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
-
-
-def _promised_seconds(container: Any, stream: Any) -> float:
-    """The duration of the video according to the file; 0 if it has none."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
-        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
-    # A longer sound track would look like lost frames.
-    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
-
-
-def _frames(container: Any, stream: Any, report: ClipReport) -> Iterator[av.VideoFrame]:
-    """Every frame that decodes; damaged packets are counted, not raised."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError:
-            report.damaged_packets += 1
-            return
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            report.damaged_packets += 1
-            continue
-        for frame in frames:
-            if frame.is_corrupt:
-                report.damaged_packets += 1
-            else:
-                yield frame
-
-
-def _open(path: Path) -> Any:
-    if not path.exists():
-        raise VideoError(f"No such clip: {path}.", "Check the path.")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty (0 bytes).", "Copy or record it again.")
-    try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise VideoError(
-            f"{path} cannot be read as a clip: {error.strerror}.",
-            "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read.",
-        ) from error
-    if all("ATTACHED_PIC" in str(stream.disposition).upper() for stream in container.streams.video):
-        container.close()
-        raise VideoError(f"{path} has no video stream.", "Is it a sound file?")
-    return container
 
 
 class _Encoders:
@@ -242,20 +166,58 @@ class _Encoders:
                 image.convert("RGB").save(file, "PNG")
 
 
-def upright(frame: av.VideoFrame, aspect: float, reformatter: VideoReformatter) -> Image.Image:
-    """A decoded frame as a player shows it: with square pixels and the clip's rotation applied.
+@dataclass
+class _Frames:
+    """The frames of a person: their folder, and what its manifest says of each clip."""
 
-    `aspect` is the pixel aspect ratio, width over height. The result has Pillow's mode RGBX, four bytes per pixel, as
-    Pillow stores them internally: the decoder's buffer is used without a copy, which saves a third of the time.
-    """
-    width = round(frame.width * max(aspect, 1.0))
-    height = round(frame.height / min(aspect, 1.0))
-    plane = reformatter.reformat(frame, width=width, height=height, format="rgb0").planes[0]
-    data: Any = plane  # it has the buffer protocol, which Pillow's types do not name
-    image = Image.frombuffer("RGBX", (width, height), data, "raw", "RGBX", plane.line_size, 1)
-    quarters = round(frame.rotation / 90) % 4
-    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
-    return image.transpose(turns[quarters - 1]) if quarters else image
+    folder: Path
+    settings: ExtractSettings
+    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path, settings: ExtractSettings) -> "_Frames":
+        """Raises InputError if frames were taken with other settings."""
+        found = cls(folder, settings)
+        for row in read_jsonl(folder / MANIFEST):
+            if "state" not in row:
+                found.rows.setdefault(row["clip"], []).append(row)
+                continue
+            if row["settings"] != asdict(settings):
+                was = ", ".join(f"{key} {value}" for key, value in row["settings"].items())
+                raise InputError(
+                    f"{folder} was extracted with other settings ({was}).", "Give another -o, or delete the folder."
+                )
+            found.heads[row["clip"]] = row
+        return found
+
+    def write(self) -> None:
+        write_jsonl(self.folder / MANIFEST, (r for name, head in self.heads.items() for r in (head, *self.of(name))))
+
+    def of(self, clip: str) -> list[dict[str, Any]]:
+        return self.rows.get(clip, [])
+
+    def stem(self, clip: str) -> str:
+        return self.heads[clip].get("stem") or Path(clip).stem
+
+    def done(self, clip: Path, digest: str) -> ClipReport | None:
+        """What was counted when this clip was extracted, if all its frames are here."""
+        head = self.heads.get(clip.name, {})
+        if head.get("state") != "done" or head["clip_sha256"] != digest:
+            return None
+        there = all((self.folder / row["file"]).exists() for row in self.of(clip.name))
+        return ClipReport(**head["report"]) if there else None
+
+    def forget(self, clip: str) -> None:
+        """Remove the frames of a clip that is gone or was replaced, and then its rows."""
+        frame = re.compile(re.escape(self.stem(clip)) + r"-\d{6,}\.(jpg|png)")
+        others = {row["file"] for name, rows in self.rows.items() if name != clip for row in rows}
+        begun = [path.name for path in self.folder.iterdir() if frame.fullmatch(path.name)]
+        for name in {*begun, *(row["file"] for row in self.of(clip))} - others:
+            (self.folder / name).unlink(missing_ok=True)
+        del self.heads[clip]
+        self.rows.pop(clip, None)
+        self.write()
 
 
 def extract(
@@ -263,29 +225,33 @@ def extract(
 ) -> dict[str, list[ClipReport]]:
     """Write the chosen frames of every clip to `output`/<person>/<clip>-<index>.<format>, with a manifest.jsonl.
 
-    Complete clips are skipped, missing frames are added, other files are left alone. A clip that cannot be read does
-    not stop the others; it is named in a warning and has no report.
+    Complete clips are skipped, missing frames are added, other files are left alone. Frames of a clip that was replaced
+    under its name, or is gone from the folder that was given, are removed. A clip that cannot be read does not stop the
+    others; it is named in a warning and has no report.
 
     Raises:
         InputError: the folder holds frames taken with other settings, or a clip could not be read.
     """
     for person in people:  # all of them before anything slow starts
-        _finished(output / person.name, settings)
+        _Frames.read(output / person.name, settings)
     reports: dict[str, list[ClipReport]] = {}
     failures: list[str] = []
     for person in people:
-        done = _finished(output / person.name, settings)
-        total = sum(_expected_frames(clip) for clip in person.clips) or None
+        frames = _Frames.read(output / person.name, settings)
+        remove_torn(frames.folder)
+        _forget_gone(person, frames)
+        total = sum(expected_frames(clip) for clip in person.clips) or None
         with progress_bar(progress, total=total, unit=" frames", description=f"extract {person.name}") as bar:
             for clip in person.clips:
                 try:
-                    digest = sha256(clip) if clip.exists() else ""
-                    if (clip.name, digest) in done:
-                        report = done[clip.name, digest]
+                    digest = _digest(clip)
+                    _forget_replaced(clip, digest, frames)
+                    report = frames.done(clip, digest)
+                    if report is not None:
                         _skip(bar, report.frames_decoded)
                         log.debug("%s: complete, nothing to do.", clip)
                     else:
-                        report = _extract_clip(clip, digest, output / person.name, settings, bar.update)
+                        report = _extract_clip(clip, digest, person, frames, bar.update)
                     reports.setdefault(person.name, []).append(report)
                 except VideoError as error:
                     failures.append(str(clip))
@@ -298,6 +264,49 @@ def extract(
     return reports
 
 
+def _digest(clip: Path) -> str:
+    try:
+        return sha256(clip)
+    except OSError as error:
+        raise VideoError(f"{clip} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
+
+
+def _where(folder: Path | None) -> str:
+    return os.fsdecode(os.path.abspath(folder)) if folder else ""  # noqa: PTH100, links stay
+
+
+def _forget_gone(person: Person, frames: _Frames) -> None:
+    """Remove the frames of clips that came from this person's folder of clips and are no longer in it."""
+    here, names = _where(person.folder), {clip.name for clip in person.clips}
+    for name, head in list(frames.heads.items()):
+        if here and name not in names and (head.get("folder") == here or _moved(head)):
+            log.warning("%s is gone from %s; its frames are removed.", name, person.folder)
+            frames.forget(name)
+
+
+def _moved(head: dict[str, Any]) -> bool:
+    return "folder" in head and not Path(head["folder"]).is_dir()
+
+
+def _forget_replaced(clip: Path, digest: str, frames: _Frames) -> None:
+    """Remove the frames of another clip that had this one's name.
+
+    Raises:
+        VideoError: that one is still there, in another folder.
+    """
+    head = frames.heads.get(clip.name)
+    if head is None or head["clip_sha256"] == digest:
+        return
+    before = Path(head.get("folder", ""), clip.name)
+    if "folder" in head and before.exists() and not before.samefile(clip):
+        raise VideoError(
+            f"{frames.folder} holds frames of another clip that is also called {clip.name}.",
+            "Rename this one, or give another -o.",
+        )
+    log.warning("%s is not the clip that it was; its frames in %s are taken anew.", clip, frames.folder)
+    frames.forget(clip.name)
+
+
 def _skip(bar: Any, frames: int) -> None:
     """Advance the bar by frames of an earlier run, which say nothing about the rate."""
     if not bar.disable:
@@ -305,62 +314,35 @@ def _skip(bar: Any, frames: int) -> None:
         bar.refresh()
 
 
-def _finished(folder: Path, settings: ExtractSettings) -> dict[tuple[str, str], ClipReport]:
-    """The clips whose frames are complete in `folder`, by name and hash."""
-    done = {}
-    for row in read_jsonl(folder / "manifest.jsonl"):
-        if "state" not in row:
-            continue
-        if row["settings"] != asdict(settings):
-            was = ", ".join(f"{key} {value}" for key, value in row["settings"].items())
-            raise InputError(
-                f"{folder} was extracted with other settings ({was}).", "Give another -o, or delete the folder."
-            )
-        if row["state"] == "done":
-            done[row["clip"], row["clip_sha256"]] = ClipReport(**row["report"])
-    return done
-
-
-def _expected_frames(clip: Path) -> int:
-    """The number of frames in the clip's header, for the progress bar; 0 if it cannot be read."""
-    try:
-        with _open(clip) as container:
-            stream = container.streams.video[0]
-            return stream.frames or round(float((container.duration or 0) / 1e6 * (stream.average_rate or 0)))
-    except VideoError:
-        return 0
-
-
 def _extract_clip(
-    clip: Path, digest: str, folder: Path, settings: ExtractSettings, advance: Callable[[int], object]
+    clip: Path, digest: str, person: Person, frames: _Frames, advance: Callable[[int], object]
 ) -> ClipReport:
-    report = ClipReport()
-    with _open(clip) as container:
-        aspect = float(container.streams.video[0].sample_aspect_ratio or 1)
-    manifest = folder / "manifest.jsonl"
+    report, settings, folder = ClipReport(), frames.settings, frames.folder
+    aspect = pixel_aspect(clip)
+    known = {name: frames.stem(name) for name in frames.heads}
+    stem = output_stems({*known, *(one.name for one in person.clips)}, FRAME_END, known)[clip.name]
     source = {"clip": clip.name, "clip_sha256": digest}
     head: dict[str, Any] = {**source, "state": "begun", "settings": asdict(settings)}
-    known = read_jsonl(manifest)
-    if any(row["clip"] == clip.name and row["clip_sha256"] != digest for row in known):
-        raise VideoError(
-            f"{folder} holds frames of another clip that is also called {clip.name}.",
-            "Rename this one, or give another -o.",
-        )
-    before = [row for row in known if row["clip"] != clip.name]
+    head |= {"stem": stem} if stem != clip.stem else {}
+    head |= {"folder": _where(person.folder)} if person.folder else {}
+    ours = clip.name in frames.heads  # what is there was written from this clip
     rows = []
     shown = 0
     with _Encoders() as encoders:
         for sample in sample_frames(clip, settings, report, digest):
             if not rows:
-                write_jsonl(manifest, [*before, head])  # so that a rerun with other settings is refused
-            name = f"{clip.stem}-{sample.number:06d}.{settings.format}"
+                frames.heads[clip.name], frames.rows[clip.name] = head, []
+                frames.write()  # so that a rerun with other settings is refused
+            name = f"{stem}-{sample.number:06d}.{settings.format}"
             rows.append({"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed})
-            if not (folder / name).exists():
+            if not ours or not (folder / name).exists():
                 encoders.submit(folder / name, sample.frame, aspect)
             advance(report.frames_decoded - shown)
             shown = report.frames_decoded
     advance(report.frames_decoded - shown)
-    write_jsonl(manifest, [*before, {**head, "state": "done", "report": asdict(report)}, *rows])
+    frames.heads[clip.name] = {**head, "state": "done", "report": asdict(report)}
+    frames.rows[clip.name] = rows
+    frames.write()
     if report.seconds_lost or report.damaged_packets:
         log.warning(
             "%s is damaged: %.1f of %.1f s were read (%d damaged packets); the frames that decoded are kept.",

@@ -7,21 +7,24 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "progress", "files", "images", "device", "distributed", "config"}
+GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config"}
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 # What a room may import beside itself and the ground. "stylegan" alone means load, latents and generate.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "files": {"errors"},
-    "images": {"errors", "files"},
+    "folders": {"errors", "files"},
+    "images": {"errors", "files", "folders"},
     "device": {"errors"},
     "distributed": {"errors", "files"},
     "config": {"errors"},
     "frame_sampling": set(),
     "animation": GROUND,
-    "video": GROUND | {"frame_sampling"},
-    "faces": GROUND | {"animation"},
+    "frame_image": set(),
+    "clip": GROUND | {"frame_image"},
+    "video": GROUND | {"clip", "frame_image", "frame_sampling"},
+    "faces": GROUND | {"animation", "embedded"},
     "embedded": set(),
     "weights": GROUND | {"embedded"},
     "metrics": GROUND | {"weights"},

@@ -232,14 +232,15 @@ def test_many_clips_without_a_name_get_a_hint(tmp_path: Path) -> None:
     assert hint not in CliRunner().invoke(main, [*words[:3], "-o", str(tmp_path / "out")]).stderr
 
 
-def test_other_settings_or_another_clip_of_the_name_do_not_mix(tmp_path: Path) -> None:
+def test_other_settings_do_not_mix_and_a_replaced_clip_is_followed(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", even(2, 24))
     run(clip, tmp_path / "out")
     with pytest.raises(InputError, match="other settings"):
         run(clip, tmp_path / "out", seed=1)
     make_clip(clip, even(3, 24))
-    with pytest.raises(InputError, match="could not be read"):
-        run(clip, tmp_path / "out")
+    rows = run(clip, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "a").glob("*.png")} == {row["file"] for row in rows}
+    assert len(rows) == 12
     with pytest.raises(InputError, match="would mix"):
         (tmp_path / "b").mkdir()
         video.find_people([clip, make_clip(tmp_path / "b" / "a.mp4", even(1, 24))])

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from facemorph.errors import ImageError
+from facemorph.faces import locate
 from facemorph.faces.compare import Comparison, compare_images
 from facemorph.faces.crop import find_crop
 from facemorph.faces.descriptors import SAME_PERSON
-from facemorph.faces.detect import Detection
-from facemorph.faces.locate import LocatedFace, cached_detector, locate_face
+from facemorph.faces.locate import Face, locate_face
 from facemorph.images import read_image
 from facemorph.video import ClipReport
 
@@ -32,30 +32,31 @@ def read(image: Image) -> tuple[np.ndarray, str]:
     return np.ascontiguousarray(image), "the array"
 
 
-def detect_faces(image: Image, *, detector: str = "cnn") -> list[Detection]:
-    """The faces in an image, the best score first: boxes (left, top, right, bottom) in pixels, and scores.
+def detect_faces(image: Image, *, detector: str = "auto", landmarks: str = "mesh") -> list[Face]:
+    """The faces in an image, the largest first: box, score, presence, mesh, 68 landmarks, roll, yaw and pitch.
 
     Args:
-        detector: "cnn" (dlib's network in PyTorch), "hog", or "dlib-cnn".
+        detector: "auto" (BlazeFace at any angle, then "cnn"), "cnn" (dlib's network in PyTorch), "hog" or "dlib-cnn".
+        landmarks: where the 68 are from: "mesh" (MediaPipe's Face Mesh) or "dlib" (its regression trees).
 
     Raises:
         ImageError: it cannot be read.
     """
-    return cached_detector(detector)([read(image)[0]])[0]
+    return locate.detect_faces(read(image)[0], detector=detector, points=landmarks)
 
 
-def find_landmarks(image: Image, *, detector: str = "cnn") -> LocatedFace:
-    """The largest face of an image with its 68 landmarks, float64 [68, 2] in pixels.
+def find_landmarks(image: Image, *, detector: str = "auto", landmarks: str = "mesh") -> Face:
+    """The largest face of an image; `.landmarks` are 68 points, float64 [68, 2] in pixels. Arguments as `detect_faces`.
 
     Raises:
         ImageError: it cannot be read.
         FaceError: there is no face in it.
     """
     array, name = read(image)
-    return locate_face(array, name, detector=detector)
+    return locate.locate_face(array, name, detector=detector, points=landmarks)
 
 
-def align(image: Image, *, crop: str = "eyes", size: int = 256, detector: str = "cnn") -> np.ndarray:
+def align(image: Image, *, crop: str = "eyes", size: int = 256, detector: str = "auto") -> np.ndarray:
     """The largest face of an image, cut out so that it lies where the crop puts it: uint8 RGB [size, size, 3].
 
     Args:
@@ -78,7 +79,7 @@ def align_folder(
     *,
     crop: str = "eyes",
     size: int = 64,
-    detector: str = "cnn",
+    detector: str = "auto",
     jobs: int = 0,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def align_folder(
     return run_align(Path(source), Path(output), settings, jobs=jobs, progress=progress)
 
 
-def compare(first: Image, second: Image, *, threshold: float = SAME_PERSON, detector: str = "cnn") -> Comparison:
+def compare(first: Image, second: Image, *, threshold: float = SAME_PERSON, detector: str = "auto") -> Comparison:
     """Are two images of one person? `.distance` between dlib's descriptors (Euclidean), and `.same` below `threshold`.
 
     Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, crop_option, detector_option, output_option, verbosity
+from facemorph.cli.options import PATH, crop_option, detector_option, in_list, output_option, quoted, verbosity
 
 
 @click.command(short_help="Frames to aligned faces, every frame accounted for.")
@@ -49,17 +49,24 @@ def align(
     torchrun --nproc-per-node 4 -m facemorph align frames/man frames/woman
     """
     from facemorph.distributed import shard_from_environment
+    from facemorph.errors import InputError
     from facemorph.faces import align as library
+    from facemorph.folders import name_of_folder
 
     shard = shard_from_environment()
     settings = library.AlignSettings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
     made = []
+    failures: list[InputError] = []
     for folder in library.find_folders(list(folders)):
-        target = output / folder.resolve().name
+        target = output / name_of_folder(folder)
         bars = progress and shard.rank == 0
-        rows = library.align(
-            folder, target, settings, person=person, jobs=jobs, device=device, shard=shard, progress=bars
-        )
+        try:
+            rows = library.align(
+                folder, target, settings, person=person, jobs=jobs, device=device, shard=shard, progress=bars
+            )
+        except InputError as error:  # of one person; the others go on
+            failures.append(error)
+            continue
         if len(rows) < len(library.list_images(folder)):
             click.echo(f"{target}: shard {shard.rank + 1} of {shard.world} done, {len(rows)} images")
             continue
@@ -74,5 +81,9 @@ def align(
         click.echo(f"  contact sheets: {target}-accepted.jpg" + (f", {target}-rejected.jpg" if reasons else ""))
         made.append(target)
     if made:
-        faces = "" if output == Path("faces") else f" --set data.faces=[{output}]"
+        faces = "" if output == Path("faces") else f" --set {quoted(f'data.faces={in_list(str(output))}')}"
         click.echo(f"Next: facemorph train --config mixed.yaml{faces}")
+    if failures:
+        for error in failures[:-1]:
+            click.echo(f"Error: {error}", err=True)
+        raise failures[-1]

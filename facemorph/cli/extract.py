@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, quoted, seed_option, verbosity
 
 
 @click.command(short_help="Clips to frames: 4 random ones per second, no two consecutive.")
@@ -53,4 +53,4 @@ def extract(
             f"{sparse} seconds have too few images for {per_second} frames; as many as possible were taken.",
             err=True,
         )
-    click.echo(f"Next: facemorph align {' '.join(str(output / name) for name in reports)}")
+    click.echo(f"Next: facemorph align {' '.join(quoted(str(output / name)) for name in reports)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import SEEDS, chosen_network, network_option, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, SEEDS, chosen_network, network_option, output_option, verbosity
 
 AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 
@@ -26,7 +26,7 @@ AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 @click.option("--compile", "compiled", is_flag=True, help="Compile first (torch.compile): for many images.")
 @click.option("--half", is_flag=True, help="float16 in the upper layers of a StyleGAN2, for GPUs.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-@output_option("generated.png", "The grid.")
+@output_option("generated.png", "The grid.", IMAGE_FILE)
 @verbosity
 def generate(
     network: str | None, seeds: list[int], columns: int | None, size_px: int | None, overwrite: bool, output: Path,

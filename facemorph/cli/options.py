@@ -2,8 +2,10 @@
 
 import functools
 import importlib
+import io
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +35,10 @@ def verbosity(command: Command) -> Command:
     @click.option("-v", "--verbose", is_flag=True, help="Also print details on the way.")
     @functools.wraps(command)
     def wrapped(*args: Any, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # a name of any bytes can be printed, as ls prints it
+            if isinstance(stream, io.TextIOWrapper):
+                utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+                stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
         log = logging.getLogger("facemorph")
         log.handlers[:] = [_Console()]
         log.propagate = False
@@ -40,6 +46,38 @@ def verbosity(command: Command) -> Command:
         return command(*args, progress=not quiet, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+class OutputFile(click.Path):
+    """A file to write, whose suffix chooses its format: one of `suffixes`, and no folder. Wrong usage otherwise."""
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.is_dir() or str(value).endswith("/") or path.suffix.lower() not in self.suffixes:
+            kind = "is a folder" if path.is_dir() else "has no suffix of a format that can be written"
+            self.fail(f"{path} {kind}. A file that ends in {', '.join(self.suffixes)} was expected.", param, ctx)
+        return path
+
+
+IMAGE_FILE = OutputFile(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PLOT_FILE = OutputFile(".png", ".pdf", ".svg", ".jpg", ".jpeg")
+
+
+def quoted(text: str) -> str:
+    """A word as a shell wants it, where it needs quotes; brackets alone need none in the usual shells."""
+    plain = re.fullmatch(r"[\w@%+=:,./\[\]-]+", text)
+    return text if plain else shlex.quote(text)
+
+
+def in_list(name: str) -> str:
+    """A list of this one name, as YAML: quoted where YAML would take it for something else."""
+    words = ("no", "yes", "on", "off", "true", "false", "null")
+    plain = re.fullmatch(r"[A-Za-z/._][\w/.-]*", name) and name.lower() not in words
+    return f"[{name}]" if plain else "['{}']".format(name.replace("'", "''"))
 
 
 class Seeds(click.ParamType):
@@ -67,8 +105,8 @@ def seed_option(help: str) -> Callable[[Command], Command]:
     return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help)
 
 
-def output_option(default: str | None, help: str) -> Callable[[Command], Command]:
-    return click.option("-o", "--output", type=PATH, default=default, show_default=default is not None, help=help)
+def output_option(default: str | None, help: str, type: click.ParamType = PATH) -> Callable[[Command], Command]:
+    return click.option("-o", "--output", type=type, default=default, show_default=default is not None, help=help)
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what -o names.")
@@ -177,7 +215,7 @@ crop_option = click.option(
     "--crop", type=TableChoice("facemorph.faces.crop:CROPS"), cls=TableOption, default="eyes", show_default=True
 )
 detector_option = click.option(
-    "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="cnn",
+    "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="auto",
     show_default=True,
 )  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, verbosity
+from facemorph.cli.options import PATH, PLOT_FILE, output_option, overwrite_option, verbosity
 
 if TYPE_CHECKING:
     from facemorph.dcgan.health import Health
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Plot the losses of runs, with a verdict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@output_option(None, "The image; .png, .svg or .pdf. By default loss.png in the (first) run folder.")
+@output_option(None, "The image; .png, .svg or .pdf. By default loss.png in the (first) run folder.", PLOT_FILE)
 @overwrite_option
 @verbosity
 def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, progress: bool) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="A grid of generated faces from a run.")
 @click.argument("run", type=PATH)
-@output_option(None, "The image. By default sample-<seed>.png in the run folder.")
+@output_option(None, "The image. By default sample-<seed>.png in the run folder.", IMAGE_FILE)
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
 @click.option("--person", metavar="NAME", help="Generate this person; for conditional runs.")
 @overwrite_option

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, verbosity
+from facemorph.cli.options import PATH, OutputFile, verbosity
 
 
 @click.group()
@@ -120,7 +120,12 @@ def verify(names: tuple[str, ...], progress: bool) -> None:
 
 @weights.command()
 @click.argument("file", type=PATH)
-@click.option("-o", "--output", type=PATH, help="Default: FILE with the suffix .safetensors, in this folder.")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputFile(".safetensors"),
+    help="Default: FILE with the suffix .safetensors, in this folder.",
+)
 @click.option("--alignment", type=click.Choice(["ffhq", "eyes"]), default="ffhq", show_default=True,
               help="How the faces lie that it was trained on, as in `facemorph align --crop`.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")

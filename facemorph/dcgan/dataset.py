@@ -1,6 +1,7 @@
 """Face folders to one array in memory: one folder per person."""
 
 import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.dcgan.config import Data
-from facemorph.errors import InputError
-from facemorph.faces.align import list_images
-from facemorph.files import read_jsonl
+from facemorph.errors import ImageError, InputError
+from facemorph.files import MANIFEST, printable, read_jsonl
+from facemorph.folders import find_persons as folders_of_persons
+from facemorph.folders import list_images, tell_left_out
 from facemorph.images import read_image, resize
+
+log = logging.getLogger("facemorph")
 
 MAX_BYTES = 8 << 30  # of faces in memory
 
@@ -61,17 +65,14 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
     Raises:
         InputError: a folder is missing or has no images, or a person in `config.persons` is not there.
     """
-    found: dict[str, list[Path]] = {}
     for name in config.faces:
-        folder = Path(name)
-        if not folder.is_dir():
+        if not Path(name).is_dir():
             raise InputError(
-                f"No face folder {folder} (data.faces).",
+                f"No face folder {name} (data.faces).",
                 "Make it with `facemorph align frames/*`, or name another: --set data.faces=FOLDER",
             )
-        inner = [child for child in sorted(folder.iterdir()) if child.is_dir() and _accepted(child)]
-        for person in inner or [folder]:  # contact sheets may lie beside the persons' folders
-            found.setdefault(person.resolve().name, []).extend(_accepted(person))
+    folders = folders_of_persons([Path(name) for name in config.faces])
+    found = {printable(name): _accepted(folder) for name, folder in folders.items()}
     found = {name: paths for name, paths in found.items() if paths}
     if not found:
         raise InputError(f"No faces in {', '.join(config.faces)}.", "Make them with `facemorph align frames/*`.")
@@ -83,18 +84,19 @@ def find_persons(config: Data) -> dict[str, list[Path]]:
 
 def _accepted(folder: Path) -> list[Path]:
     """The images that `facemorph align` accepted; all images of a folder without its manifest."""
-    rows = read_jsonl(folder / "manifest.jsonl")
-    if not rows:
-        return list_images(folder)
-    return [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
+    images = list_images(folder)
+    rows = read_jsonl(folder / MANIFEST)
+    if rows:
+        images = [folder / row["file"] for row in rows if "file" in row and (folder / row["file"]).exists()]
+    tell_left_out(folder, images)
+    return images
 
 
 def load_faces(config: Data, size_px: int, seed: int) -> Faces:
     """Read every face once, at `size_px`; with `limit`, a seeded choice of that many per person.
 
     Raises:
-        InputError: as `find_persons`, or they do not fit into memory.
-        ImageError: an image cannot be read.
+        InputError: as `find_persons`, they do not fit into memory, or none of a person's can be read.
     """
     persons = find_persons(config)
     if config.limit:
@@ -109,13 +111,23 @@ def load_faces(config: Data, size_px: int, seed: int) -> Faces:
             "Take fewer with data.limit.",
         )
     images = np.empty((count, 3, size_px, size_px), np.uint8)
+    readable = np.ones(count, bool)
 
     def read(item: tuple[int, Path]) -> None:
         index, path = item
-        images[index] = resize(read_image(path), size_px).transpose(2, 0, 1)
+        try:
+            images[index] = resize(read_image(path), size_px).transpose(2, 0, 1)
+        except ImageError as error:
+            readable[index] = False
+            log.warning("%s It is left out.", error.problem)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(read, enumerate(path for paths in persons.values() for path in paths)))
     labels = np.repeat(np.arange(len(persons)), [len(paths) for paths in persons.values()])
+    lost = [name for index, name in enumerate(persons) if not readable[labels == index].any()]
+    if lost:
+        raise InputError(f"None of the faces of {', '.join(lost)} can be read.", "Align them again.")
+    if not readable.all():
+        images, labels = images[readable], labels[readable]
     digest = hashlib.sha256(images.tobytes() + labels.tobytes() + "/".join(persons).encode()).hexdigest()
     return Faces(images, labels, tuple(persons), digest, ", ".join(config.faces))

@@ -174,6 +174,11 @@ def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
 
 def _check_faces(config: Config, faces: Faces, group: ProcessGroup) -> None:
     size = config.training.batch_size
+    if len(faces.images) < 2:
+        raise InputError(
+            f"There is one face, in {faces.source}; two at least are needed to train.",
+            "A few hundred of a person are usual: `facemorph align` makes them from frames.",
+        )
     if len(faces.images) < size:
         raise InputError(
             f"{len(faces.images)} faces do not fill one batch of {size}.",

@@ -1,5 +1,6 @@
 """Frames to aligned faces: detect, landmarks, crop, write; every frame accounted for in a manifest."""
 
+import contextlib
 import functools
 import json
 import logging
@@ -8,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
-from facemorph.faces.locate import LocatedFace, choose_face, locate_face
+from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.faces.track import Tracker
-from facemorph.files import sha256, write_jsonl
-from facemorph.images import IMAGE_SUFFIXES, contact_sheet, read_image, write_image
+from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
+from facemorph.folders import find_persons, list_images, tell_left_out
+from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
@@ -31,6 +34,7 @@ CHUNK = 16  # images that one process takes at a time
 # Above either, a face counts as cut off by the frame. The box is needed too, as landmarks tend to stay in the image.
 LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; fraction of the box's side
 SIDE_SAMPLE = 15  # frames that decide the side of a crop of fixed size
+BEGUN = ".begun.json"  # the faces that a process is about to write
 SHEET = 100  # images on a contact sheet
 ALL = Shard()
 
@@ -50,7 +54,7 @@ class AlignSettings:
 
     size_px: int = 64
     crop: str = "eyes"
-    detector: str = "cnn"
+    detector: str = "auto"
     side_px: int = 0
     person: str = ""
     min_face_px: int = 0
@@ -70,7 +74,7 @@ def _detector_for(settings: AlignSettings, device: str) -> Any:
     return detector
 
 
-def reference_descriptor(path: Path, detector: str = "cnn") -> np.ndarray:
+def reference_descriptor(path: Path, detector: str = "auto") -> np.ndarray:
     """The descriptor [128] of the largest face in the image `path`.
 
     Raises:
@@ -81,24 +85,32 @@ def reference_descriptor(path: Path, detector: str = "cnn") -> np.ndarray:
 
 
 def _align_chunk(
-    paths: list[Path], folder: Path, settings: AlignSettings, reference: np.ndarray | None, device: str
+    paths: list[Path], outputs: dict[str, Path], settings: AlignSettings, reference: np.ndarray | None, device: str
 ) -> list[dict[str, Any]]:
     """Align some images and return their manifest rows. Runs in a worker process."""
     rows: list[dict[str, Any]] = []
     images: list[np.ndarray] = []
     readable: list[dict[str, Any]] = []
     for path in paths:
-        row: dict[str, Any] = {"source": path.name, "source_sha256": sha256(path)}
+        row: dict[str, Any] = {"source": path.name, "source_sha256": ""}
         rows.append(row)
         try:
+            row["source_sha256"] = _digest(path)
             images.append(read_image(path))
             readable.append(row)
         except ImageError as error:
             row |= {"status": "rejected", "reason": "unreadable", "detail": error.problem}
     detected = _detector_for(settings, device)(images)
     for row, image, detections in zip(readable, images, detected, strict=True):
-        row |= _align_one(image, detections, folder / f"{Path(row['source']).stem}.png", settings, reference)
+        row |= _align_one(image, detections, outputs[row["source"]], settings, reference)
     return rows
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
 
 
 def _align_one(
@@ -124,7 +136,7 @@ def _align_one(
     return row | {"status": "accepted", "file": output.name}
 
 
-def _cut_by_the_frame(face: LocatedFace, width: int, height: int) -> str:
+def _cut_by_the_frame(face: Face, width: int, height: int) -> str:
     """How much of the face lies outside the image, in words; empty if only a little."""
     outside = int(((face.landmarks < 0) | (face.landmarks >= [width, height])).any(1).sum())
     left, top, right, bottom = face.box
@@ -135,32 +147,12 @@ def _cut_by_the_frame(face: LocatedFace, width: int, height: int) -> str:
 
 
 def find_folders(sources: list[Path]) -> list[Path]:
-    """The folders of images among `sources`; a folder of folders stands for its subfolders.
+    """The folders of images among `sources`; a folder of folders stands for its subfolders (see `find_persons`).
 
     Raises:
         InputError: missing, not a folder, without images, or two of the same name.
     """
-    found: list[Path] = []
-    for source in sources:
-        if not source.is_dir():
-            kind = "is a file; a folder of frames was expected" if source.exists() else "does not exist"
-            raise InputError(f"{source} {kind}.", "`facemorph extract` makes folders of frames from clips.")
-        inner = sorted(child for child in source.iterdir() if child.is_dir() and list_images(child))
-        if not list_images(source) and not inner:
-            raise InputError(f"The folder {source} holds no images.", f"Expected {' '.join(sorted(IMAGE_SUFFIXES))}.")
-        found += [source] if list_images(source) else inner
-    names = Counter(folder.resolve().name for folder in found)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise InputError(
-            f"Two of the folders are called {twice[0]!r} and would be mixed.", "Rename one, or choose another -o."
-        )
-    return found
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The image files in a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    return list(find_persons(sources).values())
 
 
 def align(
@@ -200,22 +192,32 @@ def align(
         settings = replace(settings, person=sha256(person))
     known = known_rows(output)
     settings = _same_settings(settings, known, output)
+    _check_source(source, known, output)
     paths = list_images(source)
+    tell_left_out(source, paths)
     if find_crop(settings.crop).fixed_size and not settings.side_px:
         settings = replace(settings, side_px=_measured_side(paths, settings))
 
-    done = {row["source"]: row for row in known if "source" in row and _still_holds(row, output)}
+    here = {path.name: path for path in paths}
+    rows_before = {row["source"]: row for row in known if "source" in row}
+    done = {name: row for name, row in rows_before.items() if name in here and _still_holds(row, here[name], output)}
+    if shard.world == 1:
+        _remove_stale(rows_before, done, output)
+    stems = {name: Path(row["file"]).stem for name, row in done.items() if "file" in row}
+    outputs = {name: output / f"{stem}.png" for name, stem in output_stems(here, ".png", stems).items()}
     mine = shard.mine(paths)
     todo = [path for path in mine if path.name not in done]
-    head = {"settings": asdict(settings), "from": source.name}
+    head = {"settings": asdict(settings), "from": source.name, "folder": os.path.abspath(source)}  # noqa: PTH100
     with progress_bar(
         progress, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
     ) as bar:
         if todo:
             manifest = shard.manifest(output)
             write_jsonl(manifest, [head, *done.values()])
+            if shard.world == 1:  # what a kill may leave without a row
+                write_json(output / BEGUN, [outputs[path.name].name for path in todo])
             with manifest.open("a") as file:  # chunk by chunk: an interruption loses little
-                for rows in _aligned_chunks(todo, output, settings, reference, jobs, device):
+                for rows in _aligned_chunks(todo, outputs, settings, reference, jobs, device):
                     done |= {row["source"]: row for row in rows}
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
@@ -224,10 +226,11 @@ def align(
         done |= {row["source"]: row for row in known_rows(output) if "source" in row}
         if any(path.name not in done for path in paths):
             return [done[path.name] for path in mine]  # another process will finish last
-    if todo or parts(output):
+    if todo or parts(output) or rows_before.keys() != here.keys():
         write_jsonl(output / "manifest.jsonl", [head, *(done[path.name] for path in paths)])
         for part in parts(output):
             part.unlink(missing_ok=True)
+    (output / BEGUN).unlink(missing_ok=True)
     rows = [done[path.name] for path in paths]
     for row in rows:
         if row.get("reason") == "unreadable":
@@ -243,7 +246,12 @@ def align(
 
 
 def _aligned_chunks(
-    todo: list[Path], output: Path, settings: AlignSettings, reference: np.ndarray | None, jobs: int, device: str
+    todo: list[Path],
+    outputs: dict[str, Path],
+    settings: AlignSettings,
+    reference: np.ndarray | None,
+    jobs: int,
+    device: str,
 ) -> Iterator[list[dict[str, Any]]]:
     size = 4 * CHUNK if settings.follow else CHUNK  # each chunk begins with a search of the whole frame
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
@@ -251,15 +259,20 @@ def _aligned_chunks(
     jobs = min(jobs or max(cpus, 1), len(chunks))
     if jobs == 1:
         for chunk in chunks:
-            yield _align_chunk(chunk, output, settings, reference, device)
+            yield _align_chunk(chunk, outputs, settings, reference, device)
         return
     # spawn: a fork of a process with threads (tqdm, torch) may hang
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
         with hidden_main():
-            futures = [pool.submit(_align_chunk, chunk, output, settings, reference, device) for chunk in chunks]
+            futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "A process that aligned faces was ended from outside, as a machine short of memory does.",
+                "What is done is kept. Run the same command again, with fewer processes: --jobs 1",
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -287,8 +300,41 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
     return AlignSettings(**before)
 
 
-def _still_holds(row: dict[str, Any], output: Path) -> bool:
-    return row["status"] == "rejected" or (output / row["file"]).exists()
+def _still_holds(row: dict[str, Any], source: Path, output: Path) -> bool:
+    """Whether a row is about what its source is now, and its face is there, whole."""
+    try:
+        if sha256(source) != row["source_sha256"]:
+            return False
+        if row["status"] == "rejected":
+            return True
+        with (output / row["file"]).open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            return file.read(4) == b"IEND"
+    except OSError:
+        return False
+
+
+def _check_source(source: Path, known: list[dict[str, Any]], output: Path) -> None:
+    """Raises InputError where `output` holds the faces of another folder, which is still there."""
+    before = next((row["folder"] for row in known if "folder" in row), None)
+    if before is not None and Path(before).is_dir() and not Path(before).samefile(source):
+        raise InputError(
+            f"{output} holds the faces of {before}, not of {source}.", "Choose another -o, or delete the folder."
+        )
+
+
+def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, Any]], output: Path) -> None:
+    """Remove the faces of sources that are gone or have changed, and those that a kill left without a row."""
+    kept = {row["file"] for row in done.values() if "file" in row}
+    stale = {row["file"] for row in before.values() if "file" in row}
+    with contextlib.suppress(OSError, ValueError):
+        stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
+    changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
+    if changed:
+        log.warning("%s: %d images were replaced or are gone since; their faces go.", output, len(changed))
+    for name in stale - kept:
+        (output / name).unlink(missing_ok=True)
+    remove_torn(output)
 
 
 def _measured_side(paths: list[Path], settings: AlignSettings) -> int:
@@ -307,7 +353,7 @@ def _measured_side(paths: list[Path], settings: AlignSettings) -> int:
 def _write_sheets(rows: list[dict[str, Any]], source: Path, output: Path) -> None:
     for status in ("accepted", "rejected"):
         chosen = [row for row in rows if row["status"] == status]
-        sheet = output.with_name(f"{output.name}-{status}.jpg")
+        sheet = output.with_name(fit_name(output.name, f"-{status}.jpg"))
         if not chosen:
             sheet.unlink(missing_ok=True)
             continue

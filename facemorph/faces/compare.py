@@ -48,7 +48,7 @@ def compare(
     second: str | PathLike[str],
     *,
     threshold: float = SAME_PERSON,
-    detector: str = "cnn",
+    detector: str = "auto",
 ) -> Comparison:
     """Compare the largest faces of two images.
 
@@ -69,14 +69,14 @@ def compare_images(
     second: tuple[np.ndarray, str],
     *,
     threshold: float = SAME_PERSON,
-    detector: str = "cnn",
+    detector: str = "auto",
 ) -> Comparison:
     """As `compare`, for images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
     one, other = _describe([first, second], detector)
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
-def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "cnn") -> list[Face]:
+def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[Face]:
     """The largest face of each image, with its descriptor. Raises as `compare` does."""
     return _describe(((read_image(path), str(path)) for path in paths), detector)
 

@@ -51,5 +51,7 @@ def load_embedded(network: nn.Module, name: str) -> nn.Module:
     """`network` with the weights of `embedded/NAME.safetensors` in float32, frozen, for inference."""
     from safetensors.torch import load_file
 
-    network.load_state_dict({key: value.float() for key, value in load_file(FOLDER / f"{name}.safetensors").items()})
+    file = load_file(FOLDER / f"{name}.safetensors")
+    layers = {key: value for key, value in file.items() if not key.startswith("view.")}
+    network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in layers.items()})
     return network.eval().requires_grad_(False)

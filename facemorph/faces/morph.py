@@ -44,7 +44,7 @@ class LandmarkMorphSettings:
     steps: int = 9
     frames: int = 30
     face_only: bool = False
-    detector: str = "cnn"
+    detector: str = "auto"
 
 
 @dataclass(frozen=True)

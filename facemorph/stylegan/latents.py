@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,10 @@ from facemorph.errors import InputError
 from facemorph.files import check_free, write_atomically
 from facemorph.stylegan.networks.generator import Generator
 
+log = logging.getLogger("facemorph")
+
 KIND = "facemorph latent"
+MAX_ARRAY_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,62 @@ def read_latent(path: str | PathLike[str]) -> Latent:
         return Latent(arrays.pop("w"), header["space"], header["network"], about, arrays)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is not a latent: {error}.", "Make one with `facemorph project`.") from error
+
+
+def read_array(path: Path) -> np.ndarray:
+    """A latent as other tools write it, .npy, .npz or .pt: float32 [w_size] or [num_layers, w_size].
+
+    Raises:
+        InputError: it holds no array of numbers, several latents, or something else.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        if path.stat().st_size > MAX_ARRAY_BYTES:
+            raise ValueError("it is far too large")
+        if path.suffix.lower() in (".npy", ".npz"):
+            loaded: Any = np.load(path, allow_pickle=False)
+            named = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            named = loaded if isinstance(loaded, dict) else {"": loaded}
+            while len(named) == 1 and isinstance(inner := next(iter(named.values())), dict):
+                named = inner  # rosinality's projector: {file: {"img", "latent", "noise"}}
+            named = {k: v.detach().numpy() for k, v in named.items() if isinstance(v, torch.Tensor)}
+        chosen = [named[name] for name in ("w", "latent", "latents") if name in named] or list(named.values())
+        if len(chosen) != 1:
+            raise ValueError(f"it holds {len(chosen)} arrays, and none is called w or latent")
+        array = chosen[0]
+        if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
+            raise ValueError("it holds no plain finite numbers")
+        if array.ndim == 3 and len(array) > 1:
+            raise ValueError(f"it holds {len(array)} latents; one was expected")
+        array = array[0] if array.ndim == 3 or (array.ndim == 2 and len(array) == 1) else array
+        if array.ndim not in (1, 2):
+            raise ValueError(f"its array is of shape {array.shape}; (512,), (18, 512) or (1, 18, 512) was expected")
+        return np.ascontiguousarray(array, np.float32)
+    except Exception as error:  # what a damaged file makes the readers raise
+        raise InputError(
+            f"{path} is not a latent: {str(error).splitlines()[0] if str(error) else error!r}.",
+            "An image, a latent of `facemorph project`, or an array of one latent was expected.",
+        ) from None
+
+
+def as_latent(array: np.ndarray, generator: Generator, path: Path) -> Latent:
+    """An array of `read_array` as a latent of this network, to which it is taken to belong: it does not say.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    shape = (generator.architecture.num_layers, generator.architecture.w_size)
+    if array.shape not in (shape, shape[1:]):
+        raise InputError(
+            f"{path} holds a latent of shape {array.shape}; this network's are of shape {shape}.",
+            "Name the network that it was made with: --network FILE",
+        )
+    w = np.broadcast_to(array, shape).copy()
+    log.info("%s does not say which network it belongs to; it is taken for one of this network, in W.", path)
+    return Latent(w, "w" if array.ndim == 1 else "w+", fingerprint(generator), {"source": path.name})
 
 
 def check_network(latent: Latent, generator: Generator, name: str) -> None:

@@ -75,6 +75,11 @@ def convert(source: Path, target: Path, overwrite: bool = False, alignment: str 
         OutputError: the target exists and `overwrite` is not set, or it cannot be written.
     """
     description = read_published(source)
+    if description.architecture.image_channels not in (1, 3):
+        channels = description.architecture.image_channels
+        raise WeightsError(
+            f"{source} makes images of {channels} channels; 1 or 3 are supported.", "Nothing was written."
+        )
     architecture = dataclasses.replace(description.architecture, alignment=ALIGNMENTS[alignment])
     description = dataclasses.replace(description, architecture=architecture)
     description.origin.update(origin)

@@ -9,13 +9,14 @@ import torch
 from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.images import to_uint8
-from facemorph.stylegan.latents import Latent, check_network, read_latent
+from facemorph.stylegan.latents import Latent, as_latent, check_network, read_array, read_latent
 from facemorph.stylegan.load import find_face_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
 from facemorph.stylegan.projection.project_images import project_files
 
 LATENT_SUFFIX = ".safetensors"
+ARRAY_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 
 
 def resolve_latents(
@@ -39,16 +40,19 @@ def resolve_latents(
         WeightsError, InputError: as `project_files`; a latent belongs to another network.
         ImageError, FaceError: an image cannot be read, or shows no face; nothing has been projected then.
     """
-    path = find_face_network(network)
-    portraits = [file for file in files if file.suffix != LATENT_SUFFIX]
+    kinds = {file: file.suffix.lower() for file in files}
+    arrays = {file: read_array(file) for file, kind in kinds.items() if kind in ARRAY_SUFFIXES}
+    portraits = [file for file in files if kinds[file] not in (LATENT_SUFFIX, *ARRAY_SUFFIXES)]
     for file in portraits:
         if not file.is_file():
             raise InputError(f"No such image: {file}.", "Check the path.")
-    latents = {file: read_latent(file) for file in files if file.suffix == LATENT_SUFFIX}  # before anything slow
+    latents = {file: read_latent(file) for file in files if kinds[file] == LATENT_SUFFIX}  # before anything slow
+    path = find_face_network(network)
     generator = load_generator(path, pick_device(device))
     check(generator)
     for file, latent in latents.items():
         check_network(latent, generator, str(file))
+    latents |= {file: as_latent(array, generator, file) for file, array in arrays.items()}
     unique = list(dict.fromkeys(portraits))
     if unique:
         found = project_files(

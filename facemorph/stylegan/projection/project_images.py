@@ -1,6 +1,7 @@
 """Portraits to latents: aligned, projected, written with figures of the reconstruction."""
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,7 @@ def _project_chunk(
         report = {
             "source": portrait.path.name,
             "source_sha256": portrait.sha256,
+            "source_folder": _where(portrait.path),
             **key,
             **figures(portrait.image, image, portrait.points, projector.lpips, portrait.chip),
             "identity_optimised": "identity" in one.history and one.steps > 0,
@@ -189,6 +191,10 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return {path: folder / path.stem for path in images}
 
 
+def _where(path: Path) -> str:
+    return os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120, links stay
+
+
 def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     """Was this image done before with the same network and settings?
 
@@ -199,6 +205,10 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     if report is None:
         return False
     expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
+    same_file = report.get("source_folder") == _where(image) and report.get("source") == image.name
+    if same_file and report.get("source_sha256") != expected["source_sha256"] and image.is_file():
+        log.warning("%s is not the image that it was; it is projected anew.", image)
+        return False
     changed = [name for name, value in expected.items() if report.get(name) != value]
     if changed:
         raise OutputError(

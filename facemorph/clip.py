@@ -1,0 +1,260 @@
+"""A clip: opened as a file and nothing else, decoded, deinterlaced, its clock made to run forwards."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.filter
+
+from facemorph.errors import VideoError
+from facemorph.files import printable
+from facemorph.folders import head_of, looks_like_image, what_it_is
+from facemorph.frame_image import is_hdr
+from facemorph.images import MAX_PIXELS
+
+log = logging.getLogger("facemorph")
+
+LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
+BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
+BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
+# Formats that FFmpeg recognises by content and that name other files, or the network.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sdp"}
+NO_CLIP = "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read."
+
+
+@dataclass
+class ClipReport:
+    """What one pass over a clip counted."""
+
+    frames_decoded: int = 0
+    frames_taken: int = 0
+    seconds: float = 0.0
+    seconds_lost: float = 0.0
+    damaged_packets: int = 0
+    sparse_seconds: int = 0  # seconds with too few images for `per_second` frames
+
+
+class Sampled(NamedTuple):
+    """A frame: `number` counts decoded frames from 0, `time` is seconds since the first one."""
+
+    number: int
+    time: float
+    frame: av.VideoFrame
+
+
+class Clock:
+    """Presentation times as a file has them to seconds since the first frame, which never run backwards.
+
+    A step back opens a new stretch of time, which begins a frame after the last one: recordings that were joined begin
+    their clock anew. Frames that are only a little out of order stand still.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._frame_seconds = 1 / fps
+        self._offset, self._behind = 0.0, 0
+        self._top: float | None = None  # the latest time of this stretch
+        self._now: float | None = None
+        self.stretches = 1
+
+    def at(self, time: float | None) -> float:
+        """Seconds since the first frame, of the next frame; `time` is None where the file has no clock."""
+        if self._now is None:
+            self._now, self._top, self._offset = 0.0, time, -(time or 0.0)
+        elif time is None:
+            self._now += self._frame_seconds
+            self._top = None
+        elif self._top is not None and 0 < time - self._top <= LEAP_SECONDS:
+            self._top, self._behind = time, 0
+            self._now = max(self._now, time + self._offset)
+        else:
+            self._behind += 1
+            ahead = 0.0 if self._top is None else time - self._top
+            if self._top is None or not -BACK_SECONDS <= ahead <= 0 or self._behind > BEHIND_FRAMES:
+                self.stretches += abs(ahead) > BACK_SECONDS
+                self._now += self._behind * self._frame_seconds
+                self._offset, self._top, self._behind = self._now - time, time, 0
+        self._now = round(self._now, 6)  # microseconds, so that 0.9999999 s is not the second before
+        return self._now
+
+
+def open_clip(path: Path) -> Any:
+    """The clip as a PyAV container. The path is always a file's, whatever it looks like; nothing else is opened.
+
+    Raises:
+        VideoError: missing, empty, no clip, or without moving images.
+    """
+    if not path.exists():
+        raise VideoError(f"No such clip: {path}.", "Check the path.")
+    if not path.is_file():
+        raise VideoError(f"{path} is not a regular file.", "A video file was expected.")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes).", "Copy or record it again.")
+    head = head_of(path)
+    if looks_like_image(head) and not head.startswith(b"GIF8"):
+        raise VideoError(f"{path} is an image, not a clip.", "Images go into a folder, for `facemorph align`.")
+    try:
+        name = f"file:{os.path.abspath(path)}"  # noqa: PTH100, links stay
+        options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
+        container = av.open(name, options=options, metadata_errors="replace")
+    except Exception as error:  # PyAV and FFmpeg raise many kinds
+        kind = what_it_is(head)
+        why = f"it is {kind}" if kind and kind != "a clip" else getattr(error, "strerror", None) or str(error)
+        raise VideoError(f"{path} cannot be read as a clip: {why}.", NO_CLIP) from error
+    problem = ""
+    if PLAYLISTS & set(container.format.name.split(",")):
+        problem = "is a list of other files, not a clip"
+    elif container.format.name == "tty" or not _moving(container):
+        problem = "has no video stream"
+    elif (codec := _moving(container)[0].codec_context) is None:
+        problem = "is coded in a way for which there is no decoder here"
+    elif codec.width * codec.height > MAX_PIXELS:
+        problem = f"has more than the {MAX_PIXELS // 10**6} megapixels that this toolkit reads"
+    if problem:
+        container.close()
+        hint = "Is it a sound file?" if "stream" in problem else "Give a video file."
+        raise VideoError(f"{path} {problem}.", hint)
+    return container
+
+
+def _moving(container: Any) -> list[Any]:
+    """The video streams, without covers."""
+    return [s for s in container.streams.video if "ATTACHED_PIC" not in str(s.disposition).upper()]
+
+
+def pixel_aspect(path: Path) -> float:
+    """Width over height of the clip's pixels."""
+    with open_clip(path) as container:
+        return float(_moving(container)[0].sample_aspect_ratio or 1)
+
+
+def expected_frames(path: Path) -> int:
+    """The number of frames in the clip's header, for the progress bar; 0 if it cannot be read."""
+    try:
+        with open_clip(path) as container:
+            stream = _moving(container)[0]
+            return max(0, stream.frames or round(float((container.duration or 0) / 1e6 * (stream.average_rate or 0))))
+    except (VideoError, ArithmeticError):
+        return 0
+
+
+def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
+    """Every frame of a clip that decodes; `report` is filled meanwhile, and remarks go into the log.
+
+    Raises:
+        VideoError: as `open_clip`, or nothing in it can be decoded.
+    """
+    with open_clip(path) as container:
+        stream = _moving(container)[0]
+        stream.thread_type = "AUTO"
+        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.1 <= r <= 1000), 25.0)
+        clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
+        for frame in deinterlacer.frames(_frames(container, stream, report)):
+            now = clock.at(frame.time)
+            hdr = hdr or is_hdr(frame)
+            report.seconds = now + 1 / rate
+            yield Sampled(report.frames_decoded, now, frame)
+            report.frames_decoded += 1
+        if not report.frames_decoded:
+            raise VideoError(f"No frame of {path} can be decoded.", "Is the clip damaged? Try to play it.")
+        expected = _promised_seconds(container, stream)
+        lost = expected - report.seconds
+        report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
+    name = printable(str(path))
+    if clock.stretches > 1:
+        log.info("%s: its clock begins anew %d times; it was read as one recording.", name, clock.stretches - 1)
+    if hdr:
+        log.info("%s is HDR; its frames were tone-mapped to SDR.", name)
+    if deinterlacer.used:
+        log.info("%s is interlaced; its frames were deinterlaced.", name)
+
+
+def _promised_seconds(container: Any, stream: Any) -> float:
+    """The duration of the video according to the file; 0 if it has none."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
+        try:
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+        except ValueError:
+            return 0.0
+    # A longer sound track would look like lost frames.
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
+
+
+def _frames(container: Any, stream: Any, report: ClipReport) -> Iterator[av.VideoFrame]:
+    """Every frame that decodes; damaged packets are counted, not raised."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except Exception:  # what a demuxer raises on a damaged file ends it
+            report.damaged_packets += 1
+            return
+        try:
+            frames = packet.decode()
+        except Exception:
+            report.damaged_packets += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt or frame.width * frame.height > MAX_PIXELS:
+                report.damaged_packets += 1
+            else:
+                yield frame
+
+
+class Deinterlacer:
+    """Frames as they come, and from the first interlaced one on through FFmpeg's bwdif, one frame for each."""
+
+    def __init__(self) -> None:
+        self._graph: Any = None
+        self._shape: tuple[Any, ...] = ()
+        self.used = False
+
+    def frames(self, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for frame in source:
+            shape = (frame.width, frame.height, frame.format.name)
+            if self._graph is not None and shape != self._shape:
+                yield from self._flushed()
+            if self._graph is None:
+                if not frame.interlaced_frame:
+                    yield frame
+                    continue
+                self._open(frame, shape)
+            graph: Any = self._graph
+            graph.push(frame)
+            yield from self._ready()
+        if self._graph is not None:
+            yield from self._flushed()
+
+    def _open(self, frame: av.VideoFrame, shape: tuple[Any, ...]) -> None:
+        graph = av.filter.Graph()
+        base = frame.time_base or Fraction(1, 25)
+        ends = (
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base),
+            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+            graph.add("buffersink"),
+        )
+        graph.link_nodes(*ends).configure()
+        self._graph, self._shape, self.used = graph, shape, True
+
+    def _ready(self) -> Iterator[av.VideoFrame]:
+        while True:
+            try:
+                frame = self._graph.pull()
+            except (BlockingIOError, EOFError):
+                return
+            assert isinstance(frame, av.VideoFrame)
+            yield frame
+
+    def _flushed(self) -> Iterator[av.VideoFrame]:
+        self._graph.push(None)
+        yield from self._ready()
+        self._graph = None
