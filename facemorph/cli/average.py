@@ -14,14 +14,15 @@ from facemorph.cli.options import PATH, detector_option, masking, output_option,
               help="Keep the amount of detail that the faces have; without, it is the mean of the pixels.")  # fmt: skip
 @click.option("--size", "size_px", type=click.IntRange(64, 4096),
               help="A square around the head. Default: the pictures' own frame, if they are of one size.")  # fmt: skip
+@click.option("--face-only", is_flag=True, help="Show the inner face alone, on the ground of --background.")
 @masking
 @detector_option
 @output_option("average.png", "The picture; its points are written beside it (.tem).")
 @click.option("--overwrite", is_flag=True, help="Replace what -o names.")
 @verbosity
 def average(
-    pictures: tuple[Path, ...], weights: str | None, texture: bool, size_px: int | None, mask: str, background: str,
-    detector: str, output: Path, overwrite: bool, progress: bool,
+    pictures: tuple[Path, ...], weights: str | None, texture: bool, size_px: int | None, face_only: bool, mask: str,
+    background: str, detector: str, output: Path, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """The average face of PICTURES, or of the pictures in a folder.
 
@@ -40,6 +41,9 @@ def average(
     from facemorph.files import check_free
     from facemorph.images import write_image
 
+    if face_only and mask == "oval":
+        raise click.UsageError("--face-only or --oval, not both.")
+    mask = mask or ("face" if face_only else "")
     points = output.with_suffix(".tem")
     for path in (output, points):
         check_free(path, overwrite)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from facemorph.cli.batches import pairs_options, run_pairs
 from facemorph.cli.options import (
     PATH,
     TableChoice,
@@ -21,7 +22,8 @@ from facemorph.cli.projection_options import name_of, projecting
 
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
-@click.argument("pictures", type=PATH, nargs=-1, required=True)
+@click.argument("pictures", type=PATH, nargs=-1)
+@pairs_options
 @click.option("--loop", is_flag=True, help="Of three faces or more: back to the first at the end.")
 @click.option("--order", type=click.Choice(["given", "name", "date"]), default="given", show_default=True,
               help="Of the faces: name in natural order (2 before 10), date as in EXIF.")  # fmt: skip
@@ -59,8 +61,8 @@ from facemorph.cli.projection_options import name_of, projecting
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def morph(
-    pictures: tuple[Path, ...], loop: bool, order: str, percents: str | None, shape: float | None,
-    colour: float | None, mask: str, background: str, method: str, output: Path | None,
+    pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None,
+    shape: float | None, colour: float | None, mask: str, background: str, method: str, output: Path | None,
     steps: int | None, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
     run: Path | None, seed: int, overwrite: bool, progress: bool,
@@ -80,17 +82,21 @@ def morph(
     facemorph morph ann.jpg bob.jpg cem.jpg --loop --method landmarks
     facemorph morph portraits/ --order date --method landmarks
     facemorph morph ann.jpg bob.jpg --at 0,10,...,100 --colour 0.5
+    facemorph morph --pairs pairs.csv --method landmarks --jobs 2 -o morphs/list
+
+    Of a list, each pair gives its picture at the amount (0.5 without one), or those of --at; no film.
     """
     from facemorph.faces.pictures import find_pictures
 
+    if bool(pictures) == (pairs is not None):
+        raise click.UsageError("Give pictures, or a list of them: --pairs pairs.csv.")
+    if pairs and (loop or order != "given" or steps):
+        raise click.UsageError("--loop, --order and --steps are not for --pairs.")
     single = len(pictures) == 1
-    faces = find_pictures(pictures, order, at_least=2)
+    faces = [] if pairs else find_pictures(pictures, order, at_least=2)
     if loop and len(faces) > 2:
         faces = [*faces, faces[0]]
     chain = len(faces) > 2
-    first, second = faces[0], faces[-1 if not loop or not chain else -2]
-    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
-    folder = output or Path("morphs", pictures[0].resolve().name if single else named)
     method = choose(run) if method == "auto" else method
     stills = per_cents(percents) if percents else None
     steps = steps or (2 if chain else 9)
@@ -102,11 +108,10 @@ def morph(
     from facemorph.animation import write_morph
     from facemorph.faces.morph import Look
     from facemorph.files import check_free
-    from facemorph.morphs import METHODS, MorphOptions
+    from facemorph.morphs import CHAINS, METHODS, MorphOptions
 
     if method == "dcgan" and run is None:
         raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
-    check_free(folder, overwrite)
     if method == "stylegan":
         network = chosen_network(network)
     where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
@@ -114,10 +119,18 @@ def morph(
         steps, frames, size_px, face_only, detector, network or "", search.settings(network),
         interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
     )  # fmt: skip
+    look = Look(shape, colour, mask, background or "#FFFFFF")
+    if pairs:
+        if jobs > 1 and method != "landmarks":
+            raise click.UsageError("--jobs is for --method landmarks.")
+        morph_pairs(pairs, output or Path("morphs", pairs.stem), method, options, look, stills, overwrite, jobs,
+                    progress)  # fmt: skip
+        return
+    first, second = faces[0], faces[-1 if not loop or not chain else -2]
+    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
+    folder = output or Path("morphs", pictures[0].resolve().name if single else named)
+    check_free(folder, overwrite)
     if chain or landmarks_only:
-        from facemorph.morphs import CHAINS
-
-        look = Look(shape, colour, mask, background or "#FFFFFF")
         made = CHAINS[method](faces, options, look, progress)
     else:
         made = METHODS[method](first, second, options, progress)
@@ -129,6 +142,35 @@ def morph(
     )  # fmt: skip
     kind = "percent_*.png" if stills else "step_*.jpg"
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {len(written) - 3} images {kind}")
+
+
+def morph_pairs(
+    table: Path, folder: Path, method: str, options: Any, look: Any, stills: list[float] | None, overwrite: bool,
+    jobs: int, progress: bool,
+) -> None:  # fmt: skip
+    """The pictures of every pair in a list."""
+    from dataclasses import asdict
+
+    from facemorph.animation import still_names
+    from facemorph.batches import Made, Pair, read_pairs
+    from facemorph.errors import InputError
+    from facemorph.morphs import CHAINS
+
+    def make(pair: Pair) -> Made:
+        if pair.amount is not None and not 0 <= pair.amount <= 1:
+            raise InputError(f"the amount {pair.amount:g} lies outside 0 to 1.")
+        assert pair.second is not None
+        made = CHAINS[method]([pair.first, pair.second], options, look, False)
+        fractions = stills if stills and pair.amount is None else [0.5 if pair.amount is None else pair.amount]
+        names = [f"{pair.name}.png"]
+        if stills and pair.amount is None:
+            names = [f"{pair.name}-{name.removeprefix('percent_')}" for name in still_names(stills, named=True)]
+        return Made(dict(zip(names, made.frames(fractions), strict=True)), made.manifest())
+
+    kept = {key: value for key, value in asdict(options).items() if key not in ("steps", "frames", "latents", "device")}
+    recipe = {"command": "morph", "method": method, "at": stills, "look": asdict(look)}
+    recipe |= {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
+    run_pairs(read_pairs(table), folder, make, recipe, overwrite=overwrite, jobs=jobs, progress=progress)
 
 
 def choose(run: Path | None) -> str:

@@ -4,6 +4,7 @@ After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets tw
 younger one, say) is added to a face, or taken from it.
 """
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.average import AverageFace, to_picture, to_planes
+from facemorph.faces.mask import mask_of
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
@@ -140,13 +142,21 @@ def _matched(apart: np.ndarray) -> np.ndarray:
     return order
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """Of the whole difference, which is 1; see `transform_face`."""
+
+    shape: float = 0.5
+    colour: float = 0.5
+    texture: float = 0.0
+
+
 def transform_files(
     face: Path,
     ends: "tuple[Path, Path] | None",
+    amounts: Amounts,
     *,
-    shape: float = 0.5,
-    colour: float = 0.5,
-    texture: float = 0.0,
+    face_only: bool = False,
     detector: str = "cnn",
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
@@ -158,4 +168,13 @@ def transform_files(
     points, _ = locate_points(paths, detector)
     faces = [AverageFace(read_image(path), one.points) for path, one in zip(paths, points, strict=True)]
     start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
-    return transform_face(faces[0], start, end, shape=shape, colour=colour, texture=texture), points[0].lines
+    made = transform_face(faces[0], start, end, **asdict(amounts))
+    return (within(made, faces[0]) if face_only else made), points[0].lines
+
+
+def within(made: AverageFace, face: AverageFace) -> AverageFace:
+    """The inner face of `made`, which is in the frame of `face`, within the rest of that picture."""
+    height, width = face.image.shape[:2]
+    mask = mask_of(made.points, width, height, "face") * mask_of(face.points, width, height, "face")
+    mixed = face.image + mask[..., None] * (made.image.astype(np.float32) - face.image)
+    return AverageFace((mixed + 0.5).astype(np.uint8), made.points)
