@@ -109,3 +109,23 @@ def test_rows_with_a_problem_say_which(tmp_path: Path) -> None:
     words = ["", "has 2 cells, the head 3", "has no second", "that of line 2 too", "cannot be the name"]
     for problem, word in zip(problems, words, strict=True):
         assert word in problem and bool(problem) == bool(word)
+
+
+def test_landmarks_as_json_and_the_inner_face_alone(tmp_path: Path) -> None:
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    write_image(tmp_path / "eileen.png", astronaut)
+    result = CliRunner().invoke(main, ["landmarks", str(tmp_path / "eileen.png"), "--json", "-q"])
+    row = json.loads(result.stdout)
+    assert (row["width"], row["height"], len(row["points"])) == (512, 512, 68)
+    left, top, right, bottom = row["box"]
+    nose = row["points"][30]
+    assert left < nose[0] < right and top < nose[1] < bottom
+
+    for mask, name in (([], "whole.png"), (["--face-only"], "inner.png")):
+        words = ["transform", str(tmp_path / "eileen.png"), "--symmetric", "--shape", "0", "-o", str(tmp_path / name)]
+        assert CliRunner().invoke(main, [*words, *mask]).exit_code == 0
+    whole, inner = read_image(tmp_path / "whole.png"), read_image(tmp_path / "inner.png")
+    x, y = (round(value) for value in nose)
+    np.testing.assert_array_equal(inner[y, x], whole[y, x])
+    np.testing.assert_array_equal(inner[:20], astronaut[:20])
+    assert np.abs(whole[:20].astype(int) - astronaut[:20]).mean() > 1
