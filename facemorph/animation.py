@@ -85,7 +85,7 @@ def write_morph(
     legs: int = getattr(morph, "legs", 1)
     total = (len(stills_at) if stills_at else legs * (steps - 1) + 1) + len(film_fractions(legs, frames))
     with (
-        replacing_files(folder, stale="step_*.jpg") as temporary,
+        replacing_files(folder, "step_*.jpg", "step_*.png", "percent_*.png") as temporary,
         progress_bar(progress, total=total, unit=" images", description="morph") as bar,
     ):
         stills, fractions = [], stills_at or np.linspace(0, 1, legs * (steps - 1) + 1).tolist()

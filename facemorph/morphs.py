@@ -70,14 +70,17 @@ def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool
 
 def by_dcgan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Through a trained run's latent space. Raises as `facemorph.dcgan.projection.RunMorph`."""
+    return _through_run([first, second], options, progress)
+
+
+def _through_run(faces: Sequence[Path], options: MorphOptions, progress: bool) -> Morph:
     from facemorph.dcgan.projection import RunMorph, RunMorphSettings
 
     o = options
     if o.run is None:
         raise InputError("A morph by dcgan needs a trained run.", "Give its folder: --run run/")
-    return RunMorph(
-        first, second, o.run, RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed), progress
-    )
+    settings = RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed)
+    return RunMorph(faces, o.run, settings, progress)
 
 
 METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
@@ -112,12 +115,13 @@ def chain_by_stylegan(faces: Sequence[Path], options: MorphOptions, look: "Look"
     )  # fmt: skip
 
 
-def no_chain(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
-    raise InputError("A trained run morphs two faces only.", "Three or more: --method landmarks or stylegan.")
+def chain_by_dcgan(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
+    """Through a trained run's latent space. Raises as `facemorph.dcgan.projection.RunMorph`."""
+    return _through_run(faces, options, progress)
 
 
 CHAINS: dict[str, Callable[[Sequence[Path], MorphOptions, "Look", bool], Morph]] = {
     "landmarks": chain_by_landmarks,
     "stylegan": chain_by_stylegan,
-    "dcgan": no_chain,
+    "dcgan": chain_by_dcgan,
 }

@@ -129,3 +129,32 @@ def test_landmarks_as_json_and_the_inner_face_alone(tmp_path: Path) -> None:
     np.testing.assert_array_equal(inner[y, x], whole[y, x])
     np.testing.assert_array_equal(inner[:20], astronaut[:20])
     assert np.abs(whole[:20].astype(int) - astronaut[:20]).mean() > 1
+
+
+def test_even_steps_are_more_even_and_old_stills_go(tmp_path: Path) -> None:
+    from facemorph.evaluation.morphs import describe_any
+
+    write_image(tmp_path / "eileen.png", pytest.importorskip("skimage.data").astronaut())
+    from matplotlib.cbook import get_sample_data
+
+    write_image(tmp_path / "grace.png", read_image(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
+    pair = [str(tmp_path / "grace.png"), str(tmp_path / "eileen.png")]
+
+    def stills(*more: str) -> list[Path]:
+        out = tmp_path / "out"
+        words = ["morph", *pair, "-q", "--method", "landmarks", "--size", "200", "--frames", "2", "--steps", "5"]
+        result = CliRunner().invoke(main, [*words, "-o", str(out), "--overwrite", *more])
+        assert result.exit_code == 0, result.output
+        return sorted([*out.glob("step_*"), *out.glob("percent_*")])
+
+    def variation(paths: list[Path]) -> float:
+        descriptors, _ = describe_any([read_image(path) for path in paths])
+        distances = np.linalg.norm(np.diff(descriptors, axis=0), axis=1)
+        return float(distances.std() / distances.mean())
+
+    plain = stills()
+    before = variation(plain)
+    even = stills("--even")
+    assert len(plain) == len(even) == 5 and all(path.name.startswith("percent_") for path in even)
+    assert variation(even) < 0.5 * before
+    assert [path.name for path in stills()] == [f"step_{number}.jpg" for number in range(5)]

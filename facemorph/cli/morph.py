@@ -29,6 +29,7 @@ from facemorph.cli.projection_options import name_of, projecting
               help="Of the faces: name in natural order (2 before 10), date as in EXIF.")  # fmt: skip
 @click.option("--at", "percents", metavar="LIST", help="landmarks, two faces: stills at these per cents of the way, "
               "as 0,25,50 or 0,10,...,100.")  # fmt: skip
+@click.option("--even", is_flag=True, help="Two faces: place the steps so that neighbours are equally far in identity.")
 @click.option("--shape", type=float, help="landmarks: shape fixed at this fraction; the colour alone changes.")
 @click.option("--colour", type=float, help="landmarks: colour fixed at this fraction; the shape alone changes.")
 @masking
@@ -61,7 +62,7 @@ from facemorph.cli.projection_options import name_of, projecting
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def morph(
-    pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None,
+    pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None, even: bool,
     shape: float | None, colour: float | None, mask: str, background: str, method: str, output: Path | None,
     steps: int | None, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
@@ -82,6 +83,7 @@ def morph(
     facemorph morph ann.jpg bob.jpg cem.jpg --loop --method landmarks
     facemorph morph portraits/ --order date --method landmarks
     facemorph morph ann.jpg bob.jpg --at 0,10,...,100 --colour 0.5
+    facemorph morph ann.jpg bob.jpg --even --method landmarks
     facemorph morph --pairs pairs.csv --method landmarks --jobs 2 -o morphs/list
 
     Of a list, each pair gives its picture at the amount (0.5 without one), or those of --at; no film.
@@ -105,6 +107,8 @@ def morph(
         raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
     if chain and stills:
         raise click.UsageError("--at is for two faces.")
+    if even and (chain or stills or pairs):
+        raise click.UsageError("--even is for two faces, without --at and --pairs.")
     from facemorph.animation import write_morph
     from facemorph.faces.morph import Look
     from facemorph.files import check_free
@@ -134,8 +138,13 @@ def morph(
         made = CHAINS[method](faces, options, look, progress)
     else:
         made = METHODS[method](first, second, options, progress)
-    for path, distance in zip((first, second), getattr(made, "distances", ()), strict=False):
+    for path, distance in zip(faces, getattr(made, "distances", ()), strict=False):
         click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
+    if even:
+        from facemorph.evaluation.even import even_fractions
+
+        stills, variation = even_fractions(made, steps, progress)
+        click.echo(f"distances between neighbours vary by {100 * variation:.0f} % of their mean")
     written = write_morph(
         folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress,
         stills_at=stills,
