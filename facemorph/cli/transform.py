@@ -7,6 +7,7 @@ import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
 from facemorph.cli.options import PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.projection_options import projecting, write_combined
 
 
 @click.command(short_help="A face moved along the difference of two others, or made symmetric.")
@@ -22,6 +23,8 @@ from facemorph.cli.options import PATH, detector_option, masking, output_option,
 @click.option("--texture", type=float, default=0.0, is_flag=False, flag_value=0.5,
               help="The same of the strength of detail; alone: 0.5.")  # fmt: skip
 @click.option("--face-only", is_flag=True, help="Change the inner face alone, within the picture.")
+@click.option("--network", help="In the latent space of this generator, a file or a card's name: by --shape alone.")
+@projecting
 @masking
 @detector_option
 @output_option(None, "The picture; by default <face>-transformed.png. Its points are written beside it (.tem).")
@@ -30,7 +33,8 @@ from facemorph.cli.options import PATH, detector_option, masking, output_option,
 def transform(
     face: Path | None, pairs: Path | None, jobs: int, start: Path | None, end: Path | None,
     symmetric: bool, shape: float, colour: float, texture: float,
-    face_only: bool, mask: str, background: str, detector: str, output: Path | None, overwrite: bool, progress: bool,
+    face_only: bool, network: str | None, search: Any, mask: str, background: str, detector: str,
+    output: Path | None, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Move FACE along the difference of two others: younger, more typical, and so on.
 
@@ -38,6 +42,7 @@ def transform(
     facemorph transform ann.jpg --from young.png --to old.png
     facemorph transform ann.jpg --from young.png --to old.png --shape -0.3 --colour 0 --texture
     facemorph transform ann.jpg --symmetric
+    facemorph transform ann.jpg --from young.png --to old.png --network faces-128 --preset instant
     facemorph transform --pairs pairs.csv --from young.png --to old.png -o older
     facemorph transform --pairs pairs.csv --shape 0.3 --colour 0
 
@@ -53,6 +58,8 @@ def transform(
     from facemorph.files import check_free
     from facemorph.images import write_image
 
+    if network and (pairs or symmetric or mask or face_only or texture):
+        raise click.UsageError("--network is for one face, --from, --to and --shape.")
     amounts = Amounts(shape, colour, texture)
     if pairs:
         transform_pairs(pairs, output or Path("transforms", pairs.stem), symmetric, start, end, amounts, face_only,
@@ -60,9 +67,12 @@ def transform(
         return
     assert face is not None
     output = output or Path(f"{face.stem}-transformed.png")
-    points = output.with_suffix(".tem")
+    points = output.with_suffix(".safetensors" if network else ".tem")
     for path in (output, points):
         check_free(path, overwrite)
+    if network and start and end:
+        write_combined(output, [face, start, end], [1, -shape, shape], network, search, progress)
+        return
     ends = None if start is None or end is None else (start, end)
     made, lines = transform_files(face, ends, amounts, face_only=face_only, detector=detector)
     write_image(output, shown(made, mask, background))

@@ -52,6 +52,8 @@ def find_pictures(given: Sequence[Path], order: str = "given", at_least: int = 1
                 raise InputError(f"The folder {path} holds no images.", "Portraits are expected in it.")
             found += inside
         elif not path.exists():
+            if path.suffix == ".safetensors":
+                raise InputError(f"{path} does not exist; a latent was expected.", "Check the path.")
             raise InputError(f"No such image: {path}.", "Check the path.")
         else:
             found.append(path)
