@@ -31,6 +31,7 @@ COMMANDS = [
     "train-encoder",
     "directions",
     "child",
+    "web",
 ]
 
 
