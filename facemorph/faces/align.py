@@ -63,6 +63,8 @@ class AlignSettings:
 
 @functools.cache
 def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str = "cpu") -> Any:
+    if follow and kind == "auto":
+        kind = "cnn"  # the map of whose scores is followed
     detector = make_detector(kind, device=device, min_face_px=min_face_px)
     return Tracker(detector) if follow else detector
 

@@ -137,13 +137,14 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import best_meshes, is_face
+        from facemorph.faces.mesh import are_enough, best_meshes, is_face
 
         by_image = []
         for index, image in enumerate(images):
             _check(image, index)
-            meshes = [mesh for mesh in best_meshes(image) if is_face(mesh)]
-            found = [Detection(mesh.box, mesh.score, mesh) for mesh in meshes]
+            meshes = best_meshes(image)
+            sound = [mesh for mesh in meshes if is_face(mesh)] if are_enough(meshes, image) else []
+            found = [Detection(mesh.box, mesh.score, mesh) for mesh in sound]
             found = [one for one in found if one.width_px >= self.min_face_px]
             by_image.append(found or self._make_cnn()([image])[0])
         return by_image

@@ -12,7 +12,7 @@ from facemorph.errors import ConfigError, FaceError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, Detector, hog_frame, make_detector
 from facemorph.faces.landmarks import landmarks, steady_landmarks
-from facemorph.faces.mesh import Mesh, best_meshes, is_face, mesh_in_box
+from facemorph.faces.mesh import Mesh, are_enough, best_meshes, is_face, mesh_in_box
 
 log = logging.getLogger("facemorph")
 
@@ -93,7 +93,7 @@ def locate_face(
     if not faces:
         raise FaceError(
             f"No face was detected in {name}.",
-            "A face at least 40 pixels wide, seen from the front or half from the side, is expected.",
+            "A face of at least 40 pixels, from the front or half from the side, is expected. --detector cnn may find others.",
         )
     if len(faces) > 1:
         box = tuple(round(side) for side in faces[0].box)
@@ -109,9 +109,9 @@ def locate_all(image: np.ndarray, *, detector: str = "auto") -> list[tuple[Box, 
     again at twice its size. Boxes are in pixels of the image.
     """
     if detector == "auto":
-        found = [(one.box, one.score, one) for one in best_meshes(image)]
-        if any(is_face(one[2]) for one in found):
-            return sorted(found, key=lambda one: -_area(one[0]))
+        meshes = best_meshes(image)
+        if are_enough(meshes, image):
+            return sorted([(one.box, one.score, one) for one in meshes], key=lambda one: -_area(one[0]))
     kind = "cnn" if detector == "auto" else detector
     longest = max(image.shape[:2])
     scales = [min(1.0, DETECT_PX / longest)]

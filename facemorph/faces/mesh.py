@@ -117,6 +117,7 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 # presence; from the right turn it gets at least 0.87 (10 portraits at 8 angles).
 # Least presence that is believed: of 1,091 pictures of a face all but one have more, of 666 without one 20 have.
 PRESENCE = 0.5
+SMALL = 0.2  # of the image's longest side: BlazeFace misses smaller faces
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
 ZOOM_OUT = 1.6  # for pictures that a face fills
 
@@ -124,6 +125,12 @@ ZOOM_OUT = 1.6  # for pictures that a face fills
 def is_face(mesh: "Mesh") -> bool:
     """Whether the mesh network itself takes what it was shown for a face."""
     return mesh.presence >= PRESENCE
+
+
+def are_enough(meshes: Sequence["Mesh"], image: np.ndarray) -> bool:
+    """Whether BlazeFace's faces will do: one of them is a face, and so large that it hardly missed a larger one."""
+    sides = [mesh.box[2] - mesh.box[0] for mesh in meshes if is_face(mesh)]
+    return bool(sides) and max(sides) >= SMALL * max(image.shape[:2])
 
 
 def best_meshes(image: np.ndarray) -> list["Mesh"]:
@@ -231,7 +238,8 @@ def place_mesh(image: np.ndarray, regions: Sequence[Region]) -> list[tuple[np.nd
     placed = []
     for (corner, right, down), mesh, presence in zip(frames, meshes.double().numpy(), presences, strict=True):
         places = mesh[:, :1] * right + mesh[:, 1:2] * down + corner
-        placed.append((np.concatenate([places, mesh[:, 2:] * np.hypot(*right)], 1), presence))
+        # to a hundredth of a pixel, as manifests keep them: sums differ in the last bits with the number of threads
+        placed.append((np.concatenate([places, mesh[:, 2:] * np.hypot(*right)], 1).round(2), presence))
     return placed
 
 
