@@ -30,7 +30,7 @@ def average(
     weights: Sequence[float] | None = None,
     texture: bool = True,
     size: int | None = None,
-    detector: str = "cnn",
+    detector: str = "auto",
 ) -> AverageFace:
     """The average of faces: `.image`, uint8 RGB [H, W, 3], and its `.points` [N, 2].
 
@@ -59,7 +59,7 @@ def transform(
     shape: float = 0.5,
     colour: float = 0.5,
     texture: float = 0.0,
-    detector: str = "cnn",
+    detector: str = "auto",
 ) -> AverageFace:
     """A face moved along the difference of two others, images or what `average` returned: `.image` and `.points`.
 

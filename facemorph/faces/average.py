@@ -157,7 +157,7 @@ def average_files(
     weights: Sequence[float] | None = None,
     texture: bool = True,
     size_px: int | None = None,
-    detector: str = "cnn",
+    detector: str = "auto",
     progress: bool = False,
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`average_faces` of files, and the lines between the points.

@@ -223,7 +223,7 @@ def beside(picture: Path) -> Path | None:
     return next((path for kind in FORMATS if (path := picture.with_suffix(f".{kind}")).is_file()), None)
 
 
-def points_of(image: np.ndarray, picture: Path, *, detector: str = "cnn", files: bool = True) -> FacePoints:
+def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files: bool = True) -> FacePoints:
     """The points of the face in a picture: those in the file beside it, otherwise detected ones.
 
     This is the one place where a picture's points come from.
@@ -285,7 +285,7 @@ def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def locate_points(
-    pictures: Sequence[Path], detector: str = "cnn", progress: bool = False
+    pictures: Sequence[Path], detector: str = "auto", progress: bool = False
 ) -> tuple[list[FacePoints], list[tuple[int, int]]]:
     """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
 

@@ -157,7 +157,7 @@ def transform_files(
     amounts: Amounts,
     *,
     face_only: bool = False,
-    detector: str = "cnn",
+    detector: str = "auto",
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
 
