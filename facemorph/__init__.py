@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facemorph.animation import write_gif, write_mp4
+    from facemorph.api.averages import average, read_points, transform, write_points
     from facemorph.api.faces import (
         align,
         align_folder,
@@ -44,6 +45,7 @@ __all__ = [
     "Run",
     "align",
     "align_folder",
+    "average",
     "children",
     "compare",
     "detect_faces",
@@ -57,15 +59,19 @@ __all__ = [
     "morph",
     "project",
     "read_picture",
+    "read_points",
     "train",
+    "transform",
     "write_gif",
     "write_morph",
     "write_mp4",
+    "write_points",
 ]
 
 
 _HOMES = {
     "animation": ("write_gif", "write_mp4"),
+    "api.averages": ("average", "read_points", "transform", "write_points"),
     "api.faces": (
         "align",
         "align_folder",

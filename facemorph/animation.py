@@ -17,6 +17,7 @@ from facemorph.progress import progress_bar
 
 STRIP_PX, GIF_PX, FILM_PX = 256, 320, 256  # strip and GIF at most, the film at least: players blur small ones
 FPS, HOLD_FRAMES = 25, 12
+STRIP_FACES, GIF_FRAMES = 10, 150  # of a chain: in a row, and at most
 STRIP, FILM, GIF, MANIFEST = "strip.png", "morph.mp4", "morph.gif", "manifest.jsonl"
 
 WALK_SUFFIXES = (".png", ".gif", ".mp4")  # what `write_walk` writes
@@ -38,6 +39,16 @@ class Morph(Protocol):
         ...
 
 
+class Chain(Morph, Protocol):
+    """A morph through several faces; they lie at even fractions of the way.
+
+    Attributes:
+        legs: from one face to the next, how many.
+    """
+
+    legs: int
+
+
 def step_name(number: int) -> str:
     return f"step_{number}.jpg"
 
@@ -55,11 +66,14 @@ def write_morph(
     frames: int = 30,
     overwrite: bool = False,
     progress: bool = False,
+    stills_at: list[float] | None = None,
 ) -> list[Path]:
     """Write a morph to `folder`, all of it or nothing.
 
     Written are step_0.jpg (the first face) to step_<steps - 1>.jpg (the second), strip.png with all of them side by
     side, morph.mp4 from the one to the other, morph.gif there and back, manifest.jsonl, and the morph's own extras.
+    Of a chain, `steps` and `frames` are those from each face to the next; its film rests at each face, and its GIF, of
+    150 frames at most, goes on rather than back. With `stills_at`, fractions, the stills are those, as percent_<n>.png.
 
     Returns:
         The files written, the strip first.
@@ -68,31 +82,72 @@ def write_morph(
         OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
     """
     check_free(folder, overwrite)
+    legs: int = getattr(morph, "legs", 1)
+    total = (len(stills_at) if stills_at else legs * (steps - 1) + 1) + len(film_fractions(legs, frames))
     with (
-        replacing_files(folder, stale="step_*.jpg") as temporary,
-        progress_bar(progress, total=steps + frames, unit=" images", description="morph") as bar,
+        replacing_files(folder, "step_*.jpg", "step_*.png", "percent_*.png") as temporary,
+        progress_bar(progress, total=total, unit=" images", description="morph") as bar,
     ):
-        stills, fractions = [], np.linspace(0, 1, steps).tolist()
-        for number, image in enumerate(morph.frames(fractions)):
-            write_image(temporary / step_name(number), image)
+        stills, fractions = [], stills_at or np.linspace(0, 1, legs * (steps - 1) + 1).tolist()
+        names = still_names(fractions, named=stills_at is not None)
+        for index, image in enumerate(morph.frames(fractions)):
+            if image.shape[2] == 4:
+                names[index] = str(Path(names[index]).with_suffix(".png"))
+            write_image(temporary / names[index], image)
+            image = on_white(image)
             stills.append(resize(image, min(STRIP_PX, len(image))))
             bar.update()
-        write_image(temporary / STRIP, grid(stills, columns=len(stills)))
+        write_image(
+            temporary / STRIP, grid(stills, columns=min(len(stills), len(stills) if legs == 1 else STRIP_FACES))
+        )
         small: list[np.ndarray] = []
+        way = film_fractions(legs, frames)
+        every = -(-len(way) // GIF_FRAMES) if legs > 1 else 1  # a GIF is held in memory whole
 
         def film() -> Iterator[np.ndarray]:
-            eased_fractions = eased(frames)
-            for fraction, image in zip(eased_fractions, morph.frames(eased_fractions), strict=True):
-                small.append(resize(image, min(GIF_PX, len(image))))
+            for index, image in enumerate(morph.frames([fraction for fraction, _ in way])):
+                image = on_white(image)
+                if index % every == 0:
+                    small.append(resize(image, min(GIF_PX, len(image))))
                 large = enlarged(image, -(-FILM_PX // len(image)))
-                yield from [large] * (HOLD_FRAMES if fraction in (0, 1) else 1)
+                yield from [large] * (HOLD_FRAMES if way[index][1] else 1)
                 bar.update()
 
         write_mp4(temporary / FILM, film(), FPS)
-        write_gif(temporary / GIF, small)
+        write_gif(temporary / GIF, small, back=legs == 1)
         write_jsonl(temporary / MANIFEST, morph.manifest())
         morph.write_extras(temporary, fractions)
-    return [folder / name for name in (STRIP, FILM, GIF, *map(step_name, range(steps)))]
+    return [folder / name for name in (STRIP, FILM, GIF, *names)]
+
+
+def still_names(fractions: Sequence[float], named: bool) -> list[str]:
+    """step_0.jpg and so on; with `named`, percent_000.png by the fraction."""
+    if not named:
+        return [step_name(number) for number in range(len(fractions))]
+    percents = [f"{100 * fraction:.4g}" for fraction in fractions]
+    return [f"percent_{'-' * percent.startswith('-')}{_padded(percent.lstrip('-'))}.png" for percent in percents]
+
+
+def _padded(number: str) -> str:
+    whole, point, rest = number.partition(".")
+    return whole.zfill(3) + point + rest
+
+
+def film_fractions(legs: int, frames: int) -> list[tuple[float, bool]]:
+    """Fractions of the whole way, and whether a face lies there; each leg starts and ends slowly."""
+    one = eased(frames)
+    way = [(0.0, True)]
+    for leg in range(legs):
+        way += [((leg + fraction) / legs, fraction == 1) for fraction in one[1:]]
+    return way
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """An image without its transparency, where it has any: uint8 RGB [H, W, 3]."""
+    if image.shape[2] == 3:
+        return image
+    alpha = image[..., 3:].astype(np.uint16)
+    return ((alpha * image[..., :3] + (255 - alpha) * 255 + 127) // 255).astype(np.uint8)
 
 
 def write_walk(stem: Path, strips: Sequence[Sequence[np.ndarray]], films: Sequence[Sequence[np.ndarray]]) -> list[Path]:
@@ -118,14 +173,22 @@ def enlarged(image: np.ndarray, times: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((times * width, times * height), Image.Resampling.BICUBIC))
 
 
-def write_gif(path: str | PathLike[str], frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08) -> None:
-    """An endless GIF of equal-sized frames, there and back again; every frame has its own 256 colours."""
+def write_gif(
+    path: str | PathLike[str], frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08, *, back: bool = True
+) -> None:
+    """An endless GIF of equal-sized frames, there and back again (without `back`: only there), 256 colours a frame."""
     images = [Image.fromarray(frame) for frame in frames]
     octrees = [image.quantize(256, Image.Quantize.FASTOCTREE) for image in images]  # median cut loses red lips
     there = [image.quantize(palette=octree) for image, octree in zip(images, octrees, strict=True)]
     duration = round(1000 * seconds_per_frame)
     with replacing(Path(path)) as temporary:
-        there[0].save(temporary, save_all=True, append_images=[*there[1:], *there[-2:0:-1]], duration=duration, loop=0)
+        there[0].save(
+            temporary,
+            save_all=True,
+            append_images=[*there[1:], *(there[-2:0:-1] if back else [])],
+            duration=duration,
+            loop=0,
+        )
 
 
 def write_mp4(path: str | PathLike[str], frames: Iterable[np.ndarray], fps: float = 25) -> None:

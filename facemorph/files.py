@@ -163,10 +163,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
+def replacing_files(folder: Path, *stale: str) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success its files move into `folder`, on failure nothing is left.
 
-    In `folder`, files of the same names are replaced and those that match the pattern `stale` deleted; others stay.
+    In `folder`, files of the same names are replaced and those that match a pattern of `stale` deleted; others stay.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
@@ -176,7 +176,7 @@ def replacing_files(folder: Path, stale: str = "") -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         folder.mkdir(exist_ok=True)
-        for old in folder.glob(stale) if stale else ():
+        for old in [path for pattern in stale for path in folder.glob(pattern)]:
             old.unlink()
         for file in temporary.iterdir():
             file.replace(folder / file.name)

@@ -1,12 +1,16 @@
 """The ways to morph one face into another, by name. To add one: a function here that returns a `Morph`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facemorph.animation import Morph
 from facemorph.errors import InputError
 from facemorph.stylegan.projection.config import ProjectionConfig, load_projection_config
+
+if TYPE_CHECKING:
+    from facemorph.faces.morph import Look
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,58 @@ def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool
 
 def by_dcgan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Through a trained run's latent space. Raises as `facemorph.dcgan.projection.RunMorph`."""
+    return _through_run([first, second], options, progress)
+
+
+def _through_run(faces: Sequence[Path], options: MorphOptions, progress: bool) -> Morph:
     from facemorph.dcgan.projection import RunMorph, RunMorphSettings
 
     o = options
     if o.run is None:
         raise InputError("A morph by dcgan needs a trained run.", "Give its folder: --run run/")
-    return RunMorph(
-        first, second, o.run, RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed), progress
-    )
+    settings = RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed)
+    return RunMorph(faces, o.run, settings, progress)
 
 
 METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
     "landmarks": by_landmarks,
     "stylegan": by_stylegan,
     "dcgan": by_dcgan,
+}
+
+
+def chain_by_landmarks(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
+    """From each face to the next, two in memory at a time. Raises as `facemorph.faces.chain.LandmarkChain`."""
+    from facemorph.faces.chain import LandmarkChain
+    from facemorph.faces.morph import LandmarkMorphSettings
+
+    o = options
+    settings = LandmarkMorphSettings(o.size_px, o.steps, o.frames, o.face_only, o.detector)
+    return LandmarkChain(faces, settings, look, progress)
+
+
+def chain_by_stylegan(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
+    """Through a generator's latent space. Raises as `facemorph.stylegan.editing.morph.latent_chain`."""
+    from facemorph.stylegan.editing.morph import LatentMorphSettings, latent_chain
+    from facemorph.stylegan.load import default_network
+
+    o = options
+    settings = LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers)
+    network = o.network or default_network()
+    projection = o.projection or load_projection_config("balanced", network=network)
+    return latent_chain(
+        faces, network, settings, projection,
+        latents=o.latents, aligned=o.aligned, device=o.device, progress=progress,
+    )  # fmt: skip
+
+
+def chain_by_dcgan(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
+    """Through a trained run's latent space. Raises as `facemorph.dcgan.projection.RunMorph`."""
+    return _through_run(faces, options, progress)
+
+
+CHAINS: dict[str, Callable[[Sequence[Path], MorphOptions, "Look", bool], Morph]] = {
+    "landmarks": chain_by_landmarks,
+    "stylegan": chain_by_stylegan,
+    "dcgan": chain_by_dcgan,
 }

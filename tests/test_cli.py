@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -86,3 +87,13 @@ def test_shell_completion_knows_the_commands() -> None:
     code = "from facemorph.cli import main; main(prog_name='facemorph')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "plot-loss" in result.stdout
+
+
+def test_the_other_project_of_this_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from facemorph.cli import another_facemorph
+
+    assert not another_facemorph()
+    (tmp_path / "facemorph-0.1.0.dist-info").mkdir()
+    (tmp_path / "facemorph-0.1.0.dist-info" / "METADATA").write_text("Name: facemorph\nVersion: 0.1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert another_facemorph()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from published_files import dumps, stylegan1
@@ -66,6 +67,20 @@ def test_a_morph_of_latents_takes_the_way_it_says(home: Path) -> None:
     assert again.exit_code == 1 and "exists already" in again.output
 
 
+def test_averages_and_transforms_of_latents_are_sums(home: Path) -> None:
+    made = run(
+        "average", "ann.safetensors", "bob.safetensors", "--weights", "3,1", "--network", "net.pkl", "-o", "m.png"
+    )
+    assert made.exit_code == 0, made.output
+    ann, bob = (read_latent(home / f"{name}.safetensors").w for name in ("ann", "bob"))
+    np.testing.assert_allclose(read_latent(home / "m.safetensors").w, 0.75 * ann + 0.25 * bob, rtol=1e-5, atol=1e-6)
+    ends = ["--from", "bob.safetensors", "--to", "m.safetensors"]
+    moved = run("transform", "ann.safetensors", *ends, "--shape", "2", "--network", "net.pkl", "-o", "t.png")
+    assert moved.exit_code == 0, moved.output
+    wanted = ann + 2 * (0.75 * ann + 0.25 * bob - bob)
+    np.testing.assert_allclose(read_latent(home / "t.safetensors").w, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_layers_that_are_not_named_stay_the_first_ones() -> None:
     first, second = np.zeros((12, 3)), np.ones((12, 3))
     (last,) = latents_of_way(first, second, [1.0], LatentMorphSettings(layers=("middle",)), np.zeros(3))
@@ -93,6 +108,13 @@ def test_a_run_gives_back_its_own_pictures_and_walks_between_them(home: Path) ->
     assert read_jsonl(home / "out" / "manifest.jsonl")[0]["method"] == "dcgan"
     assert len(json.loads((home / "out" / "ends.json").read_text())["z"][0]) == 4
     assert read_image(home / "out" / "step_1.jpg").shape == (16, 16, 3)
+    write_image(home / "b.png", data.astronaut()[:310, 60:400])
+    chain = run("morph", "a.png", "b.png", "a.png", "--run", "run", "--frames", 3, "-o", "chain")
+    assert chain.exit_code == 0, chain.output
+    z = json.loads((home / "chain" / "ends.json").read_text())["z"]
+    assert len(z) == 3 and z[0] == z[2] and (home / "chain" / "face_2.png").is_file()
+    middle = trained.images(torch.tensor([z[1]]))[0]
+    assert np.abs(read_image(home / "chain" / "step_1.jpg").astype(float) - middle).mean() < 6  # of JPEG
     missing = run("morph", "a.png", "a.png", "--method", "dcgan")
     assert missing.exit_code == 2 and "--run" in missing.output
 

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "animation": GROUND,
     "frame_image": set(),
     "clip": GROUND | {"frame_image"},
+    "batches": GROUND,
     "video": GROUND | {"clip", "frame_image", "frame_sampling"},
     "faces": GROUND | {"animation", "embedded"},
     "embedded": set(),

@@ -16,6 +16,7 @@ from facemorph.errors import FaceError, OutputError
 from facemorph.faces import morph as library
 from facemorph.faces.landmarks import landmarks, steady_landmarks
 from facemorph.faces.locate import locate_face
+from facemorph.faces.mask import hull
 from facemorph.faces.morph import (
     DETAIL,
     Face,
@@ -173,7 +174,7 @@ def test_the_hull_is_that_of_scipy() -> None:
     from scipy.spatial import ConvexHull
 
     points = np.random.default_rng(5).integers(0, 40, (60, 2)).astype(float)
-    ours, reference = library._hull(points), points[ConvexHull(points).vertices]
+    ours, reference = hull(points), points[ConvexHull(points).vertices]
     assert {tuple(point) for point in ours} == {tuple(point) for point in reference}
 
 
@@ -337,7 +338,7 @@ def test_a_folder_with_something_in_it_is_only_replaced_when_told(
 def test_a_failure_on_the_way_leaves_nothing(
     files: tuple[Path, Path], quick: LandmarkMorphSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(animation, "write_gif", full)

@@ -14,9 +14,10 @@ import numpy as np
 from facemorph.animation import Morph
 from facemorph.animation import write_morph as write_a_morph
 from facemorph.api.faces import Image, Path_, read
-from facemorph.errors import ConfigError
+from facemorph.errors import ConfigError, InputError
+from facemorph.faces.morph import Look
 from facemorph.images import read_image, write_image
-from facemorph.morphs import METHODS, MorphOptions
+from facemorph.morphs import CHAINS, METHODS, MorphOptions
 from facemorph.progress import Tell
 from facemorph.stylegan.latents import Latent, read_latent, write_latent
 from facemorph.stylegan.load import default_network, find_face_network
@@ -187,8 +188,8 @@ def children(
 
 
 def morph(
-    first: Image,
-    second: Image,
+    first: Image | Sequence[Image],
+    second: Image | None = None,
     *,
     method: str = "stylegan",
     steps: int = 9,
@@ -199,6 +200,8 @@ def morph(
     **options: Any,
 ) -> np.ndarray:
     """The morph of one face into another, both ends included: uint8 RGB [steps, S, S, 3].
+
+    A list of faces makes a chain, in which `steps` are those from each face to the next: [legs (steps - 1) + 1, ...].
 
     Args:
         method: "stylegan" (through a generator's latent space), "landmarks" (warp and dissolve, without any network) or
@@ -216,14 +219,23 @@ def morph(
     """
     if method not in METHODS:
         raise ConfigError(f"method should be one of {', '.join(METHODS)}, not {method}.")
-    with _as_files(first, second) as (a, b, scratch):
+    faces = [first] if isinstance(first, str | PathLike | np.ndarray) else list(first)
+    faces += [second] if second is not None else []
+    if len(faces) < 2:
+        raise InputError("A morph needs two faces or more.", "fm.morph(a, b), or fm.morph([a, b, c]).")
+    with _as_files(*faces) as (*paths, scratch):
         options.setdefault("latents", scratch)
         if run is not None:
             options["run"] = Path(run)
         if network is not None:
             options["network"] = network
-        made = METHODS[method](a, b, MorphOptions(steps, steps, size, **options), progress)
-        return np.stack(list(made.frames(np.linspace(0, 1, steps).tolist())))
+        chosen = MorphOptions(steps, steps, size, **options)
+        if len(paths) == 2:
+            made = METHODS[method](paths[0], paths[1], chosen, progress)
+        else:
+            made = CHAINS[method](paths, chosen, Look(), progress)
+        count = (len(paths) - 1) * (steps - 1) + 1
+        return np.stack(list(made.frames(np.linspace(0, 1, count).tolist())))
 
 
 def landmark_morph(first: Image, second: Image, *, size: int = 512) -> Morph:

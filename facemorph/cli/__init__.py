@@ -22,6 +22,9 @@ COMMANDS = [
     "walk",
     "evaluate",
     "morph",
+    "average",
+    "transform",
+    "landmarks",
     "weights",
     "generate",
     "project",
@@ -79,3 +82,21 @@ def main() -> None:
 
     Exit codes: 0 done, 1 it could not be done (the message says why), 2 wrong usage, 130 interrupted.
     """
+    if another_facemorph():
+        click.echo(
+            "Warning: PyPI's package facemorph, another project with the same command and module, is installed too; "
+            "the two overwrite each other's files.\nIf something fails: pip uninstall facemorph facemorph-toolkit, "
+            "then install facemorph-toolkit again.",
+            err=True,
+        )
+
+
+def another_facemorph() -> bool:
+    """Whether the other project of this name, which is not facemorph-toolkit, is installed."""
+    import importlib.metadata
+
+    try:
+        importlib.metadata.distribution("facemorph")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

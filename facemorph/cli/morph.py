@@ -6,11 +6,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from facemorph.cli.batches import pairs_options, run_pairs
 from facemorph.cli.options import (
     PATH,
     TableChoice,
     chosen_network,
     detector_option,
+    masking,
     network_option,
     output_option,
     seed_option,
@@ -20,8 +22,17 @@ from facemorph.cli.projection_options import name_of, projecting
 
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
-@click.argument("first", type=PATH)
-@click.argument("second", type=PATH)
+@click.argument("pictures", type=PATH, nargs=-1)
+@pairs_options
+@click.option("--loop", is_flag=True, help="Of three faces or more: back to the first at the end.")
+@click.option("--order", type=click.Choice(["given", "name", "date"]), default="given", show_default=True,
+              help="Of the faces: name in natural order (2 before 10), date as in EXIF.")  # fmt: skip
+@click.option("--at", "percents", metavar="LIST", help="landmarks, two faces: stills at these per cents of the way, "
+              "as 0,25,50 or 0,10,...,100.")  # fmt: skip
+@click.option("--even", is_flag=True, help="Two faces: place the steps so that neighbours are equally far in identity.")
+@click.option("--shape", type=float, help="landmarks: shape fixed at this fraction; the colour alone changes.")
+@click.option("--colour", type=float, help="landmarks: colour fixed at this fraction; the shape alone changes.")
+@masking
 @click.option(
     "--method",
     type=TableChoice("facemorph.morphs:METHODS", "auto"),
@@ -32,8 +43,10 @@ from facemorph.cli.projection_options import name_of, projecting
     "--face-only or --detector, otherwise stylegan.",
 )
 @output_option(None, "Folder for the results; by default morphs/<first>-<second>.")
-@click.option("--steps", type=click.IntRange(2, 100), default=9, show_default=True, help="Stills, both ends included.")
-@click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True, help="Frames of MP4 and GIF.")
+@click.option("--steps", type=click.IntRange(2, 100), help="Stills, both ends included. Default: 9; of a chain, from "
+              "each face to the next, 2.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True,
+              help="Frames of MP4 and GIF from each face to the next.")  # fmt: skip
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="landmarks: side in pixels.")  # fmt: skip
 @click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first image.")
@@ -49,13 +62,17 @@ from facemorph.cli.projection_options import name_of, projecting
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def morph(
-    first: Path, second: Path, method: str, output: Path | None, steps: int, frames: int, size_px: int,
+    pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None, even: bool,
+    shape: float | None, colour: float | None, mask: str, background: str, method: str, output: Path | None,
+    steps: int | None, frames: int, size_px: int,
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
     run: Path | None, seed: int, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
-    """Morph the face in FIRST into the face in SECOND: a strip of images, a GIF and an MP4.
+    """Morph the face in each of PICTURES into the next one's: a strip of images, a GIF and an MP4.
 
-    Of several faces, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
+    Two pictures, three or more (a chain, in one film), or a folder of them. Points in a file beside a picture (.tem,
+    .pts, .csv, .json of the same stem) are used by landmarks instead of detected ones. Of several faces
+    in a picture, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
 
     \b
     facemorph morph ann.jpg bob.jpg
@@ -63,16 +80,42 @@ def morph(
     facemorph morph ann.jpg bob.jpg --face-only --size 1024 -o morphs/ann-as-bob
     facemorph morph ann.jpg bob.jpg --network stylegan1-ffhq-1024 --interpolation slerp
     facemorph morph ann.jpg bob.jpg --run run/
+    facemorph morph ann.jpg bob.jpg cem.jpg --loop --method landmarks
+    facemorph morph portraits/ --order date --method landmarks
+    facemorph morph ann.jpg bob.jpg --at 0,10,...,100 --colour 0.5
+    facemorph morph ann.jpg bob.jpg --even --method landmarks
+    facemorph morph --pairs pairs.csv --method landmarks --jobs 2 -o morphs/list
+
+    Of a list, each pair gives its picture at the amount (0.5 without one), or those of --at; no film.
     """
-    folder = output or Path("morphs", f"{name_of(first)}-{name_of(second)}")
+    from facemorph.faces.pictures import find_pictures
+
+    if bool(pictures) == (pairs is not None):
+        raise click.UsageError("Give pictures, or a list of them: --pairs pairs.csv.")
+    if pairs and (loop or order != "given" or steps):
+        raise click.UsageError("--loop, --order and --steps are not for --pairs.")
+    single = len(pictures) == 1
+    faces = [] if pairs else find_pictures(pictures, order, at_least=2)
+    if loop and len(faces) > 2:
+        faces = [*faces, faces[0]]
+    chain = len(faces) > 2
     method = choose(run) if method == "auto" else method
+    stills = per_cents(percents) if percents else None
+    steps = steps or (2 if chain else 9)
+    landmarks_only = bool(mask or percents or shape is not None or colour is not None)
+    if landmarks_only and method != "landmarks":
+        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
+    if chain and stills:
+        raise click.UsageError("--at is for two faces.")
+    if even and (chain or stills or pairs):
+        raise click.UsageError("--even is for two faces, without --at and --pairs.")
     from facemorph.animation import write_morph
+    from facemorph.faces.morph import Look
     from facemorph.files import check_free
-    from facemorph.morphs import METHODS, MorphOptions
+    from facemorph.morphs import CHAINS, METHODS, MorphOptions
 
     if method == "dcgan" and run is None:
         raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
-    check_free(folder, overwrite)
     if method == "stylegan":
         network = chosen_network(network)
     where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
@@ -80,11 +123,63 @@ def morph(
         steps, frames, size_px, face_only, detector, network or "", search.settings(network),
         interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
     )  # fmt: skip
-    made = METHODS[method](first, second, options, progress)
-    for path, distance in zip((first, second), getattr(made, "distances", ()), strict=False):
+    look = Look(shape, colour, mask, background or "#FFFFFF")
+    if pairs:
+        if jobs > 1 and method != "landmarks":
+            raise click.UsageError("--jobs is for --method landmarks.")
+        morph_pairs(pairs, output or Path("morphs", pairs.stem), method, options, look, stills, overwrite, jobs,
+                    progress)  # fmt: skip
+        return
+    first, second = faces[0], faces[-1 if not loop or not chain else -2]
+    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
+    folder = output or Path("morphs", pictures[0].resolve().name if single else named)
+    check_free(folder, overwrite)
+    if chain or landmarks_only:
+        made = CHAINS[method](faces, options, look, progress)
+    else:
+        made = METHODS[method](first, second, options, progress)
+    for path, distance in zip(faces, getattr(made, "distances", ()), strict=False):
         click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
-    written = write_morph(folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress)
-    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {steps} images step_*.jpg")
+    if even:
+        from facemorph.evaluation.even import even_fractions
+
+        stills, variation = even_fractions(made, steps, progress)
+        click.echo(f"distances between neighbours vary by {100 * variation:.0f} % of their mean")
+    written = write_morph(
+        folder, made, steps=steps, frames=frames, overwrite=overwrite, progress=progress,
+        stills_at=stills,
+    )  # fmt: skip
+    kind = "percent_*.png" if stills else "step_*.jpg"
+    click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {len(written) - 3} images {kind}")
+
+
+def morph_pairs(
+    table: Path, folder: Path, method: str, options: Any, look: Any, stills: list[float] | None, overwrite: bool,
+    jobs: int, progress: bool,
+) -> None:  # fmt: skip
+    """The pictures of every pair in a list."""
+    from dataclasses import asdict
+
+    from facemorph.animation import still_names
+    from facemorph.batches import Made, Pair, read_pairs
+    from facemorph.errors import InputError
+    from facemorph.morphs import CHAINS
+
+    def make(pair: Pair) -> Made:
+        if pair.amount is not None and not 0 <= pair.amount <= 1:
+            raise InputError(f"the amount {pair.amount:g} lies outside 0 to 1.")
+        assert pair.second is not None
+        made = CHAINS[method]([pair.first, pair.second], options, look, False)
+        fractions = stills if stills and pair.amount is None else [0.5 if pair.amount is None else pair.amount]
+        names = [f"{pair.name}.png"]
+        if stills and pair.amount is None:
+            names = [f"{pair.name}-{name.removeprefix('percent_')}" for name in still_names(stills, named=True)]
+        return Made(dict(zip(names, made.frames(fractions), strict=True)), made.manifest())
+
+    kept = {key: value for key, value in asdict(options).items() if key not in ("steps", "frames", "latents", "device")}
+    recipe = {"command": "morph", "method": method, "at": stills, "look": asdict(look)}
+    recipe |= {key: str(value) if isinstance(value, Path) else value for key, value in kept.items()}
+    run_pairs(read_pairs(table), folder, make, recipe, overwrite=overwrite, jobs=jobs, progress=progress)
 
 
 def choose(run: Path | None) -> str:
@@ -92,5 +187,27 @@ def choose(run: Path | None) -> str:
     if run is not None:
         return "dcgan"
     context = click.get_current_context()
-    given = (context.get_parameter_source(name) for name in ("size_px", "face_only", "detector"))
+    given = (
+        context.get_parameter_source(name)
+        for name in ("size_px", "face_only", "detector", "percents", "shape", "colour", "oval", "background")
+    )
     return "landmarks" if any(source is ParameterSource.COMMANDLINE for source in given) else "stylegan"
+
+
+def per_cents(text: str) -> list[float]:
+    """Fractions from per cents such as 0,25,50 or 0,10,...,100."""
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        if "..." not in parts:
+            values = [float(part) for part in parts]
+        else:
+            start, following, end = float(parts[0]), float(parts[1]), float(parts[3])
+            if len(parts) != 4 or parts[2] != "..." or (end - start) * (following - start) <= 0:
+                raise ValueError
+            step = following - start
+            values = [start + number * step for number in range(int((end - start) / step + 1e-9) + 1)]
+    except (ValueError, IndexError):
+        raise click.BadParameter(f"{text!r}: numbers are expected, as 0,25,50 or 0,10,...,100.") from None
+    if len(set(values)) != len(values):
+        raise click.BadParameter(f"{text!r} names a per cent twice.")
+    return [value / 100 for value in values]

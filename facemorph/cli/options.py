@@ -218,3 +218,21 @@ detector_option = click.option(
     "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="auto",
     show_default=True,
 )  # fmt: skip
+
+
+def masking(command: Command) -> Command:
+    """Adds --oval and --background; the command receives `mask` ("", "face" or "oval") and `background`."""
+
+    @click.option("--oval", is_flag=True, help="landmarks: an oval around the face on a plain ground.")
+    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: the ground of --oval, or, without "
+                  "it, of the inner face. Default: white.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
+        if background:
+            from facemorph.faces.mask import ground_colour
+
+            ground_colour(background)
+        mask = "oval" if oval else "face" if background else ""
+        return command(*args, mask=mask, background=background or "#FFFFFF", **kwargs)
+
+    return wrapped  # type: ignore[return-value]

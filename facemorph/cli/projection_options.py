@@ -61,3 +61,18 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
 def name_of(path: Path) -> str:
     """What an image or a latent is called: a latent lies in a folder of the image's name."""
     return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem
+
+
+def write_combined(
+    output: Path, files: list[Path], parts: list[float], network: str, search: ProjectionOptions, progress: bool
+) -> None:
+    """The picture of a sum of latents, and the latent beside it."""
+    from facemorph.images import write_image
+    from facemorph.stylegan.editing.arithmetic import combine
+    from facemorph.stylegan.latents import write_latent
+
+    image, latent = combine(files, parts, network, search.settings(network), progress=progress, **search.where)
+    beside = output.with_suffix(".safetensors")
+    write_image(output, image)
+    write_latent(beside, latent, overwrite=True)
+    click.echo(f"{output}\n{beside}")

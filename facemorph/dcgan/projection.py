@@ -104,14 +104,15 @@ def align_as(run: Run, path: Path) -> np.ndarray:
 
 
 class RunMorph:
-    """The walk between two photographs that were projected into a trained run.
+    """The walk between two photographs or more that were projected into a trained run, at even fractions of the way.
 
     Attributes:
-        distances: descriptor distance of each end to its photograph, [2].
+        legs: from one to the next, how many.
+        distances: descriptor distance of each face to its photograph, [N].
     """
 
-    def __init__(self, first: Path, second: Path, run_folder: Path, settings: RunMorphSettings, progress: bool) -> None:
-        """Project both.
+    def __init__(self, faces: Sequence[Path], run_folder: Path, settings: RunMorphSettings, progress: bool) -> None:
+        """Project all.
 
         Raises:
             RunError: no run, or it has no generator yet.
@@ -119,22 +120,30 @@ class RunMorph:
         """
         run = Run.open(run_folder)
         self.trained = load_generator(run)
-        self.settings = settings
-        self.aligned = [align_as(run, path) for path in (first, second)]
-        self.z, self.distances = invert(self.trained, np.stack(self.aligned), settings, progress)
+        self.settings, self.legs = settings, len(faces) - 1
+        unique = list(dict.fromkeys(faces))  # of a loop, the first is the last as well
+        aligned = [align_as(run, path) for path in unique]
+        z, distances = invert(self.trained, np.stack(aligned), settings, progress)
+        order = [unique.index(path) for path in faces]
+        self.aligned, self.z, self.distances = [aligned[index] for index in order], z[order], distances[order]
         self.rows: list[dict[str, Any]] = [{"method": "dcgan", "settings": asdict(settings), "run": str(run_folder)}]
-        self.rows += [{"source": path.name, "source_sha256": sha256(path)} for path in (first, second)]
+        self.rows += [{"source": path.name, "source_sha256": sha256(path)} for path in faces]
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
-        z = between_at(self.z[0], self.z[1], torch.tensor(fractions), spherical=self.settings.spherical)
-        yield from self.trained.images(z)
+        for fraction in fractions:
+            place = fraction * self.legs
+            leg = max(min(int(place + 1e-9), self.legs - 1), 0)
+            at = torch.tensor([place - leg])
+            z = between_at(self.z[leg], self.z[leg + 1], at, spherical=self.settings.spherical)
+            yield from self.trained.images(z)
 
     def manifest(self) -> list[dict[str, Any]]:
         return self.rows
 
     def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
-        """first.png and second.png, the aligned photographs, and ends.json, how near to them the ends are."""
-        for name, face in zip(("first.png", "second.png"), self.aligned, strict=True):
+        """The aligned photographs (first.png and second.png; of a chain face_0.png and so on), and ends.json."""
+        names = ["first.png", "second.png"] if self.legs == 1 else [f"face_{n}.png" for n in range(self.legs + 1)]
+        for name, face in zip(names, self.aligned, strict=True):
             write_image(folder / name, face)
         write_json(
             folder / "ends.json", {"descriptor_distance": self.distances.round(4).tolist(), "z": self.z.tolist()}

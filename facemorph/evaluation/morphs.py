@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from facemorph.animation import MANIFEST, step_name
+from facemorph.animation import MANIFEST
 from facemorph.errors import FaceError, InputError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.features import features_of_aligned
@@ -71,13 +71,14 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
     Raises:
         InputError: there is no morph, or it has too few steps; the network is not the morph's.
     """
-    count = sum(1 for _ in folder.glob("step_*.jpg")) if folder.is_dir() else 0
+    stills = still_paths(folder)
+    count = len(stills)
     if count < 3:
         raise InputError(
             f"{folder} holds {count} steps of a morph (step_0.jpg, step_1.jpg, ...); at least 3 are needed.",
             "`facemorph morph a.jpg b.jpg --steps 9` makes a folder with 9.",
         )
-    images = [read_image(folder / step_name(number)) for number in range(count)]
+    images = [read_image(path) for path in stills]
     rows = read_jsonl(folder / MANIFEST)
     descriptors, detected = describe_any(images, progress)
     name, distance = perceptual_distance()
@@ -104,6 +105,12 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
     if (folder / "way.safetensors").is_file() and network is not None:
         found["path_length"] = path_length(folder / "way.safetensors", network, distance)
     return found
+
+
+def still_paths(folder: Path) -> list[Path]:
+    """The stills of a morph in the order of the way: step_<n>, or percent_<n>."""
+    found = [*folder.glob("step_*.[jp][pn]g")] or [*folder.glob("percent_*.png")]
+    return sorted(found, key=lambda path: float(path.stem.partition("_")[2]))
 
 
 def path_length(way: Path, network: Path, distance: Distance) -> dict[str, float]:

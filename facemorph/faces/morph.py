@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from facemorph.faces.crop import cut, ffhq_quad
+from facemorph.faces.average import head_quad
+from facemorph.faces.crop import cut
 from facemorph.faces.locate import locate_face
+from facemorph.faces.mask import cut_free, inner_face
 from facemorph.faces.outline import head_outline
+from facemorph.faces.points import FacePoints, beside, check_template, points_of
+from facemorph.faces.smooth_warp import similarity
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
 from facemorph.files import sha256
 from facemorph.images import read_image, to_tensor, to_uint8
@@ -23,7 +27,6 @@ from facemorph.images import read_image, to_tensor, to_uint8
 if TYPE_CHECKING:
     import torch
 
-FRAME = 1.2  # side of the common frame, as a multiple of the FFHQ crop's: the whole head and some shoulder
 DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
 FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
 MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
@@ -45,8 +48,24 @@ class LandmarkMorphSettings:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What of a morph moves and what is shown.
+
+    Attributes:
+        shape, colour: fixed fractions of the way; None: those of each image.
+        mask: a name in `facemorph.faces.mask.SHAPES`, outside which `background` is shown; "" shows everything.
+        background: a colour like #808080, or "transparent".
+    """
+
+    shape: float | None = None
+    colour: float | None = None
+    mask: str = ""
+    background: str = "#FFFFFF"
+
+
+@dataclass(frozen=True)
 class Face:
-    """An image in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], landmarks [68, 2] in the frame."""
+    """An image in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], points [N, 2] in the frame."""
 
     image: np.ndarray
     points: np.ndarray
@@ -56,27 +75,39 @@ class Face:
         return len(self.image) // DETAIL
 
 
-def landmark_morph(first: Source, second: Source, settings: LandmarkMorphSettings) -> "LandmarkMorph":
+def landmark_morph(
+    first: Source, second: Source, settings: LandmarkMorphSettings, look: "Look | None" = None
+) -> "LandmarkMorph":
     """The morph of two images in memory, uint8 RGB [H, W, 3], each with its manifest row (see `source_of`).
+
+    A row that has "points", those in a file beside the picture, needs no detection.
 
     Raises:
         FaceError: no face is detected in an image.
     """
     located, rows = [], []
     for image, row in (first, second):
+        if "points" in row:
+            located.append((image, np.array(row["points"])))
+            rows.append(row)
+            continue
         face = locate_face(image, str(row["source"]), detector=settings.detector)
         located.append((image, face.landmarks))
         place = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
         rows.append({**row, **place})
+    check_template([FacePoints(points) for _, points in located], [str(row["source"]) for row in rows])
     faces = common_frame(located[0], located[1], settings.size_px)
-    return LandmarkMorph(
-        *faces, face_only=settings.face_only, rows=[{"method": "landmarks", "settings": asdict(settings)}, *rows]
-    )
+    head = {"method": "landmarks", "settings": asdict(settings), **({"look": asdict(look)} if look else {})}
+    return LandmarkMorph(*faces, face_only=settings.face_only, rows=[head, *rows], look=look)
 
 
 def source_of(path: Path) -> Source:
     """An image file as `landmark_morph` takes it. Raises ImageError if it cannot be read."""
-    return read_image(path), {"source": path.name, "source_sha256": sha256(path)}
+    image, row = read_image(path), {"source": path.name, "source_sha256": sha256(path)}
+    file = beside(path)
+    if file is not None:
+        row |= {"points_of": file.name, "points": points_of(image, path).points.tolist()}
+    return image, row
 
 
 def common_frame(
@@ -87,21 +118,13 @@ def common_frame(
     The first face is aligned as in FFHQ. The second is aligned to the first by the similarity that is the least-squares
     fit of its landmarks (Umeyama 1991). Beyond its borders an image is mirrored and blurred.
     """
-    quad = ffhq_quad(first[1])
-    quad = quad.mean(0) + FRAME * (quad - quad.mean(0))
-    turn, shift = similarity(first[1], second[1])
-    return _cut_out(*first, quad, size_px), _cut_out(*second, quad @ turn.T + shift, size_px)
+    return cut_like(first, first[1], size_px), cut_like(second, first[1], size_px)
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix [2, 2] and shift [2] of the similarity that maps points [N, 2] to others with least squared error."""
-    centre, target_centre = source.mean(0), target.mean(0)
-    x, y = (source - centre).T
-    u, v = (target - target_centre).T
-    spread = (x * x + y * y).sum()
-    a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
-    turn = np.array([[a, -b], [b, a]])
-    return turn, target_centre - turn @ centre
+def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, size_px: int) -> Face:
+    """An image with its points, in the frame of a face whose points are `first`."""
+    turn, shift = similarity(first, located[1])
+    return _cut_out(*located, head_quad(first) @ turn.T + shift, size_px)
 
 
 def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:
@@ -117,7 +140,13 @@ class LandmarkMorph:
     """
 
     def __init__(
-        self, first: Face, second: Face, *, face_only: bool = False, rows: Sequence[dict[str, Any]] = ()
+        self,
+        first: Face,
+        second: Face,
+        *,
+        face_only: bool = False,
+        rows: Sequence[dict[str, Any]] = (),
+        look: Look | None = None,
     ) -> None:
         if first.size_px != second.size_px:
             raise ValueError(f"frames of {first.size_px} and {second.size_px} pixels")
@@ -129,21 +158,29 @@ class LandmarkMorph:
         if face_only:
             import torch
 
-            self.shapes[1][68:] = self.sources[0][68:]  # the head of the first image keeps its outline
+            count = len(first.points)
+            self.shapes[1][count:] = self.sources[0][count:]  # the head of the first image keeps its outline
             masks = [torch.from_numpy(face_mask(face))[None, None] for face in (first, second)]
             images[1] = match_colours(images[1], masks[1], images[0], masks[0])
             images[0] = torch.cat([images[0], masks[0]], 1)
-        self.rows = list(rows)
+        self.rows, self.look, self.count = list(rows), look or Look(), len(first.points)
         self.triangles = triangulate((self.shapes[0] + self.shapes[1]) / 2)
         self.images = images
 
     def at(self, fraction: float) -> np.ndarray:
-        """The image at a fraction of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3]."""
-        shape = (1 - fraction) * self.shapes[0] + fraction * self.shapes[1]
+        """The image at a fraction of the way from the first face (0) to the second (1): uint8 RGB [S, S, 3].
+
+        RGBA [S, S, 4] before a transparent background.
+        """
+        of_shape = fraction if self.look.shape is None else self.look.shape
+        fraction = fraction if self.look.colour is None else self.look.colour
+        shape = (1 - of_shape) * self.shapes[0] + of_shape * self.shapes[1]
         first, second = (self._warped(index, shape) for index in range(2))
         if first.shape[1] == 4:
-            return to_uint8(first[:, :3].lerp(second, fraction * first[:, 3:]))[0]
-        return to_uint8(first.lerp(second, fraction))[0]
+            image = to_uint8(first[:, :3].lerp(second, fraction * first[:, 3:]))[0]
+        else:
+            image = to_uint8(first.lerp(second, fraction))[0]
+        return cut_free(image, shape[: self.count], self.look.mask, self.look.background) if self.look.mask else image
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
         """The images at `fractions` of the way, each computed while the caller uses the one before."""
@@ -168,8 +205,13 @@ class LandmarkMorph:
 
 
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
-    """Corresponding points of both heads: landmarks, an estimate of the hairline, and the outline if it is clear."""
+    """Corresponding points of both heads: landmarks, an estimate of the hairline, and the outline if it is clear.
+
+    Of other templates than dlib's, the points alone.
+    """
     faces = (first, second)
+    if len(first.points) != 68:
+        return [face.points.copy() for face in faces]
     outlines = [head_outline(face.image, (face.points + 0.5) * DETAIL - 0.5) for face in faces]
     outlines = [(outline + 0.5) / DETAIL - 0.5 for outline in outlines]
     clear = ~np.isnan(outlines).any((0, 2))
@@ -185,33 +227,13 @@ def _heads(first: Face, second: Face) -> list[np.ndarray]:
 
 def face_mask(face: Face) -> np.ndarray:
     """Mask of the inner face, 1 inside and fading to 0 at the convex hull of the landmarks: float32 [S, S]."""
-    up = face.points[[19, 24]].mean(0) - face.points[33]
-    outline = [*face.points[:17], *(face.points[BROWS] + 0.3 * up)[::-1]]
-    corners = (_hull(np.array(outline)) + 0.5) * DETAIL - 0.5
     mask = Image.new("L", (len(face.image), len(face.image)))
+    corners = (inner_face(face.points) + 0.5) * DETAIL - 0.5
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
     radius = FEATHER * len(face.image) / 2
     soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
     inside = np.clip(2 * soft - 1, 0, 1)  # 0 outside the hull, where hair and background begin
     return inside * inside * (3 - 2 * inside)
-
-
-def _hull(points: np.ndarray) -> np.ndarray:
-    """The convex hull of points [N, 2], in order (Andrew's monotone chain)."""
-
-    def chain(ordered: np.ndarray) -> list[np.ndarray]:
-        kept: list[np.ndarray] = []
-        for point in ordered:
-            while len(kept) > 1:
-                (ax, ay), (bx, by) = kept[-1] - kept[-2], point - kept[-1]
-                if ax * by - ay * bx > 0:
-                    break
-                kept.pop()
-            kept.append(point)
-        return kept[:-1]
-
-    ordered = points[np.lexsort(points.T[::-1])]
-    return np.array(chain(ordered) + chain(ordered[::-1]))
 
 
 def match_colours(

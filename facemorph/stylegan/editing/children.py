@@ -137,7 +137,7 @@ def write_children(
     growing = growing_up(mother.w, father.w, family, directions)
     cell_px = min(max(generator.architecture.resolution, SMALLEST_CELL_PX), LARGEST_CELL_PX)
     with (
-        replacing_files(folder, stale="child_*") as temporary,
+        replacing_files(folder, "child_*") as temporary,
         progress_bar(progress, total=count + 2 + len(growing), unit=" images", description="child") as bar,
     ):
         rendered: list[np.ndarray] = []

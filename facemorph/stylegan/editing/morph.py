@@ -1,5 +1,6 @@
 """The morph through a network's latent space: every step is a face that the generator can make."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,3 +106,55 @@ def latent_morph(
         {"source": path.name, "space": one.space, **one.about} for path, one in zip((first, second), found, strict=True)
     ]
     return LatentMorph(generator, found[0], found[1], settings, rows)
+
+
+class LatentChain:
+    """The morph through several latents of one network, which lie at even fractions of the way."""
+
+    def __init__(
+        self, generator: Generator, found: Sequence[Latent], settings: LatentMorphSettings, rows: list[dict[str, Any]]
+    ) -> None:
+        self.morphs = [LatentMorph(generator, a, b, settings) for a, b in itertools.pairwise(found)]
+        self.generator, self.legs, self.rows = generator, len(self.morphs), rows
+
+    def latents(self, fractions: Sequence[float]) -> np.ndarray:
+        """Latents [N, L, w_size] at fractions of the whole way."""
+        places = [min(max(fraction, 0.0), 1.0) * self.legs for fraction in fractions]
+        legs = [min(int(place + 1e-9), self.legs - 1) for place in places]
+        ways = [self.morphs[leg].latents([place - leg]) for place, leg in zip(places, legs, strict=True)]
+        return np.concatenate(ways)
+
+    def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
+        for fraction in fractions:
+            yield from render_latents(self.generator, self.latents([fraction]))
+
+    def manifest(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
+        """way.safetensors, as `LatentMorph` writes it."""
+        stills = self.latents(fractions)
+        about = {"what": "latents of the stills, in the array way"}
+        kept = Latent(stills[0], "w+", fingerprint(self.generator), about, {"way": stills})
+        write_latent(folder / "way.safetensors", kept, overwrite=True)
+
+
+def latent_chain(
+    faces: Sequence[Path],
+    network: str | Path,
+    settings: LatentMorphSettings,
+    projection: ProjectionConfig,
+    *,
+    latents: Path,
+    aligned: bool = False,
+    device: str | None = None,
+    progress: bool = False,
+) -> LatentChain:
+    """The morph through `faces`, images or latents of `facemorph project`; see `latent_morph`."""
+    generator, found = resolve_latents(
+        faces, network, projection, folder=latents, aligned=aligned, device=device, progress=progress
+    )
+    known = fingerprint(generator)
+    rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
+    rows += [{"source": path.name, "space": one.space, **one.about} for path, one in zip(faces, found, strict=True)]
+    return LatentChain(generator, found, settings, rows)

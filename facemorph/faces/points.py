@@ -1,0 +1,304 @@
+"""Points of a face in files: Psychomorph and WebMorph .tem, iBUG .pts, CSV and JSON; and where a picture's come from.
+
+Points are float64 [N, 2], x before y, in pixels of their picture, pixel centres at whole numbers. A template is what
+the points mean; here it is known by their number alone: dlib's 68, a mesh's 478, WebMorph's 189, or anything else.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from facemorph.errors import InputError
+from facemorph.faces.locate import locate_face
+from facemorph.files import check_free, write_text
+from facemorph.images import read_image
+from facemorph.progress import progress_bar
+
+MIN_POINTS = 3
+OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
+# The lines of dlib's 68 points, as .tem files draw them: first, last, and whether they close.
+LINES_68 = ((0, 16, 0), (17, 21, 0), (22, 26, 0), (27, 30, 0), (31, 35, 0), (36, 41, 1), (42, 47, 1), (48, 59, 1),
+            (60, 67, 1))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FacePoints:
+    """Points [N, 2] of a face, and the `lines` (indices) that join them where a .tem file says so.
+
+    `source` is the file, or "detected"; `box` that of a detected face.
+    """
+
+    points: np.ndarray
+    lines: tuple[tuple[int, ...], ...] = ()
+    source: str = "detected"
+    box: tuple[float, ...] = field(default=())
+
+
+def _number(text: str, path: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise InputError(f"{path}, line {line}: {text.strip()!r} is not a number.", "Two finite numbers, x and y.")
+    return value
+
+
+def _pair(text: str, path: Path, line: int) -> list[float]:
+    parts = text.replace(",", " ").replace(";", " ").split()
+    if len(parts) != 2:
+        raise InputError(
+            f"{path}, line {line}: {text.strip()!r} is not a point.", "Two numbers, x and y, are expected."
+        )
+    return [_number(part, path, line) for part in parts]
+
+
+def _count(text: str, path: Path, line: int) -> int:
+    if not text.strip().isdigit():
+        raise InputError(f"{path}, line {line}: {text.strip()!r} is not a number of points.", "A whole number.")
+    return int(text)
+
+
+def _read_tem(lines: list[str], path: Path) -> FacePoints:
+    count = _count(lines[0], path, 1)
+    rows = lines[1 : count + 1]
+    if len(rows) < count:
+        raise InputError(f"{path}, line 1 announces {count} points; {len(rows)} follow.", "Is the file whole?")
+    points = [_pair(text, path, number) for number, text in enumerate(rows, 2)]
+    joined: list[tuple[int, ...]] = []
+    rest = [(number, text) for number, text in enumerate(lines[count + 1 :], count + 2) if text.strip()]
+    if rest:  # a number of lines; of each: closed or not, how many points, which, and a flag
+        announced = _count(rest[0][1], path, rest[0][0])
+        for start in range(1, 1 + 3 * announced, 3):
+            block = rest[start : start + 3]
+            if len(block) < 3:
+                raise InputError(
+                    f"{path}, line {rest[-1][0]}: {announced} lines between points are announced, the file ends in "
+                    f"number {len(joined) + 1}.", "Is the file whole?",
+                )  # fmt: skip
+            number, text = block[2]
+            indices = [_count(part, path, number) for part in text.split()]
+            if len(indices) != _count(block[1][1], path, block[1][0]) or max(indices, default=0) >= count:
+                raise InputError(
+                    f"{path}, line {number}: {text.strip()!r} does not fit {count} points.",
+                    f"{block[1][1].strip()} indices below {count} are expected.",
+                )
+            joined.append(tuple(indices))
+    return FacePoints(np.array(points), tuple(joined))
+
+
+def _read_pts(lines: list[str], path: Path) -> FacePoints:
+    announced, points, inside = None, [], False
+    for number, text in enumerate(lines, 1):
+        text = text.strip()
+        if text.startswith("n_points"):
+            announced = _count(text.partition(":")[2], path, number)
+        elif text in ("{", "}"):
+            inside = text == "{"
+        elif inside and text:
+            points.append(_pair(text, path, number))
+    if announced is not None and announced != len(points):
+        raise InputError(f"{path} announces {announced} points and holds {len(points)}.", "Is the file whole?")
+    return FacePoints(np.array(points) - 1)  # counted from 1, as MATLAB does
+
+
+def _read_csv(lines: list[str], path: Path) -> FacePoints:
+    rows = [(number, text) for number, text in enumerate(lines, 1) if text.strip()]
+    if rows and any(character.isalpha() for character in rows[0][1]):  # a head: x,y or with more columns
+        names = [name.strip().lower() for name in rows[0][1].split(",")]
+        if "x" not in names or "y" not in names:
+            raise InputError(f"{path}, line {rows[0][0]} names no columns x and y.", "A head like x,y is expected.")
+        columns = names.index("x"), names.index("y")
+        points = []
+        for number, text in rows[1:]:
+            cells = text.split(",")
+            if len(cells) != len(names):
+                raise InputError(f"{path}, line {number} has {len(cells)} cells, its head {len(names)}.", "x,y a line.")
+            points.append([_number(cells[column], path, number) for column in columns])
+        return FacePoints(np.array(points))
+    return FacePoints(np.array([_pair(text, path, number) for number, text in rows]))
+
+
+def _read_json(lines: list[str], path: Path) -> FacePoints:
+    try:
+        value = json.loads("\n".join(lines))
+        value = value if isinstance(value, list) else value.get("points", value.get("landmarks"))
+        points = np.array(value, np.float64)
+        if points.ndim != 2 or points.shape[1] < 2 or not np.isfinite(points).all():
+            raise ValueError("it holds no list of x and y")
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno} is not JSON: {error.msg}.", "A list of [x, y].") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {error}.", 'A list of [x, y], alone or under "points", is expected.') from None
+    return FacePoints(points[:, :2])
+
+
+def _xy(points: np.ndarray, between: str, shift: float = 0) -> list[str]:
+    return [f"{x + shift:.6g}{between}{y + shift:.6g}" for x, y in points]
+
+
+def _write_tem(face: FacePoints) -> str:
+    lines = face.lines
+    if not lines and len(face.points) == 68:
+        lines = tuple((*range(a, b + 1), *([a] if closed else [])) for a, b, closed in LINES_68)
+    text = [str(len(face.points)), *_xy(face.points, "\t"), str(len(lines))]
+    for line in lines:
+        text += ["1" if line[0] == line[-1] and len(line) > 2 else "0", str(len(line)), " ".join(map(str, line))]
+    return "\n".join(text) + "\n"
+
+
+def _write_pts(face: FacePoints) -> str:
+    rows = _xy(face.points, " ", 1)
+    return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}"]) + "\n"
+
+
+def _write_csv(face: FacePoints) -> str:
+    return "\n".join(["x,y", *_xy(face.points, ",")]) + "\n"
+
+
+def _write_json(face: FacePoints) -> str:
+    return json.dumps({"points": np.round(face.points, 3).tolist()}) + "\n"
+
+
+@dataclass(frozen=True)
+class PointsFormat:
+    """How a file of points is read (its lines and its path) and written."""
+
+    meaning: str
+    read: Callable[[list[str], Path], FacePoints]
+    write: Callable[[FacePoints], str]
+
+
+FORMATS = {
+    "tem": PointsFormat("Psychomorph and WebMorph", _read_tem, _write_tem),
+    "pts": PointsFormat("iBUG, counted from 1", _read_pts, _write_pts),
+    "csv": PointsFormat("x,y a line", _read_csv, _write_csv),
+    "json": PointsFormat("a list of [x, y]", _read_json, _write_json),
+}
+
+
+def _format_of(path: Path) -> PointsFormat:
+    kind = FORMATS.get(path.suffix[1:].lower())
+    if kind is None:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise InputError(f"{path} is not known as a file of points.", f"One of {known} is expected.")
+    return kind
+
+
+def read_points(path: Path) -> FacePoints:
+    """The points in a file, by its suffix.
+
+    Raises:
+        InputError: it is missing, of no known kind, or a line of it is wrong (named).
+    """
+    kind = _format_of(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"{path} cannot be read: {reason}.", "A file of points is expected.") from None
+    face = kind.read(lines or [""], path)
+    if len(face.points) < MIN_POINTS:
+        raise InputError(f"{path} holds {len(face.points)} points.", f"At least {MIN_POINTS} are expected.")
+    return FacePoints(face.points, face.lines, str(path))
+
+
+def write_points(path: Path, face: FacePoints, overwrite: bool = False) -> None:
+    """Write points to a file of the kind that its suffix names, whole or not at all.
+
+    Raises:
+        InputError: no known kind.
+        OutputError: it exists and `overwrite` is not set, or it cannot be written.
+    """
+    kind = _format_of(path)
+    check_free(path, overwrite)
+    write_text(path, kind.write(face))
+
+
+def beside(picture: Path) -> Path | None:
+    """The file of points beside a picture, of the same stem; in the order of `FORMATS`, None without one."""
+    return next((path for kind in FORMATS if (path := picture.with_suffix(f".{kind}")).is_file()), None)
+
+
+def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files: bool = True) -> FacePoints:
+    """The points of the face in a picture: those in the file beside it, otherwise detected ones.
+
+    This is the one place where a picture's points come from.
+
+    Raises:
+        InputError: the file beside it is wrong, or its points lie outside the picture.
+        FaceError: there is no file, and no face is detected.
+    """
+    path = beside(picture) if files else None
+    if path is None:
+        face = locate_face(image, str(picture), detector=detector)
+        return FacePoints(face.landmarks, box=tuple(face.box))
+    found = read_points(path)
+    height, width = image.shape[:2]
+    size = np.array([width, height])
+    outside = np.flatnonzero(((found.points < -OUTSIDE * size) | (found.points > (1 + OUTSIDE) * size)).any(1))
+    center = found.points.mean(0)
+    if len(outside) or (center < 0).any() or (center > size).any():
+        worst = int(outside[0]) if len(outside) else int(np.abs(found.points - size / 2).sum(1).argmax())
+        line = _line_of(path, worst)
+        x, y = found.points[worst]
+        raise InputError(
+            f"{path}{line}: point {worst} at ({x:.0f}, {y:.0f}) lies outside the picture {picture} of "
+            f"{width} x {height} pixels.",
+            "Do the points belong to this picture, at this size?",
+        )
+    return found
+
+
+def _line_of(path: Path, index: int) -> str:
+    """Where a point is written in a file, for messages."""
+    first = {".tem": 2, ".csv": 2}.get(path.suffix.lower())
+    if path.suffix.lower() == ".pts":
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        first = next((number + 1 for number, text in enumerate(lines, 1) if text.strip() == "{"), None)
+    return f", line {first + index}" if first else ""
+
+
+def check_template(faces: Sequence[FacePoints], names: Sequence[str]) -> None:
+    """Raises InputError unless all faces have the same number of points."""
+    for face, name in zip(faces, names, strict=True):
+        if len(face.points) != len(faces[0].points):
+            raise InputError(
+                f"{name} has {len(face.points)} points ({face.source}), {names[0]} has {len(faces[0].points)} "
+                f"({faces[0].source}).",
+                "All pictures need points of the same template. Without files beside them, all are detected.",
+            )
+
+
+def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A copy of an image with its points as dots: uint8 RGB [H, W, 3]."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image)
+    draw, radius = ImageDraw.Draw(picture), max(1.0, float(np.ptp(points, axis=0).max()) / 200)
+    for x, y in points:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 255, 0), outline=(0, 0, 0))
+    return np.asarray(picture)
+
+
+def locate_points(
+    pictures: Sequence[Path], detector: str = "auto", progress: bool = False
+) -> tuple[list[FacePoints], list[tuple[int, int]]]:
+    """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
+
+    Raises:
+        ImageError, FaceError, InputError: as `read_image` and `points_of`; or their templates differ.
+    """
+    found: dict[Path, tuple[FacePoints, tuple[int, int]]] = {}
+    with progress_bar(progress and len(pictures) > 2, total=len(pictures), unit=" faces", description="locate") as bar:
+        for picture in pictures:
+            if picture not in found:
+                image = read_image(picture)
+                found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
+            bar.update()
+    points = [found[picture][0] for picture in pictures]
+    check_template(points, [str(picture) for picture in pictures])
+    return points, [found[picture][1] for picture in pictures]
