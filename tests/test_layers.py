@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": GROUND | {"weights"},
     "dcgan": GROUND | {"animation", "faces"},
     "stylegan.networks": {"errors"},
-    "stylegan.formats": {"errors", "files", "stylegan.networks", "weights"},
+    "stylegan.formats": {"errors", "files", "folders", "stylegan.networks", "weights"},
     "stylegan": GROUND | {"stylegan.networks", "stylegan.formats", "embedded", "metrics", "weights"},
     "stylegan.projection": GROUND | STYLEGAN | {"embedded", "faces", "metrics", "weights"},
     "stylegan.editing": GROUND | STYLEGAN | {"stylegan.projection", "animation", "embedded", "faces", "weights"},

@@ -17,6 +17,7 @@ from facemorph.config import plain
 from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
 from facemorph.files import replacing_files, sha256, write_json, write_jsonl
+from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import progress_bar
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
@@ -31,6 +32,7 @@ from facemorph.stylegan.projection.tuning import tune, write_generator
 log = logging.getLogger("facemorph")
 
 ALL = Shard()
+LATENT_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 PROBE_STEPS = 2  # taken, timed and thrown away before a search on a CPU
 
 
@@ -184,6 +186,13 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Where each image's results go. Raises InputError where two would mix, or there are none."""
     if not images:
         raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
+    if all(path.is_file() and path.suffix.lower() in LATENT_SUFFIXES for path in images):
+        kind = what_it_is(head_of(images[0]))
+        if kind:  # said before a network is loaded; among images it is left out, and they go on
+            raise InputError(
+                f"{images[0]} is {kind}; images are projected.",
+                "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",
+            )
     names = Counter(path.stem for path in images)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
