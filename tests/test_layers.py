@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "frame_sampling": set(),
     "animation": GROUND,
-    "frame_image": set(),
+    "frame_image": {"errors", "files"},
     "clip": GROUND | {"frame_image"},
     "video": GROUND | {"clip", "frame_image", "frame_sampling"},
     "faces": GROUND | {"animation", "embedded"},
