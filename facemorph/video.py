@@ -22,7 +22,7 @@ from facemorph.files import (
     sha256,
     write_jsonl,
 )
-from facemorph.folders import find_persons, list_clips, tell_left_out
+from facemorph.folders import find_persons, list_clips, refuse_same, tell_left_out
 from facemorph.frame_image import Encoders
 from facemorph.frame_sampling import NonAdjacentReservoir
 from facemorph.progress import progress_bar
@@ -186,9 +186,11 @@ def extract(
     others; it is named in a warning and has no report.
 
     Raises:
-        InputError: the folder holds frames taken with other settings, or a clip could not be read.
+        InputError: a folder holds the clips, or frames taken with other settings, or a clip could not be read.
     """
     for person in people:  # all of them before anything slow starts
+        if person.folder:
+            refuse_same(person.folder, output / person.name)
         _Frames.read(output / person.name, settings)
     reports: dict[str, list[ClipReport]] = {}
     failures: list[str] = []

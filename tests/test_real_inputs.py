@@ -332,3 +332,24 @@ def test_a_person_of_any_name_is_trained(name: str, tmp_path: Path) -> None:
     with np.load(tmp_path / "run" / "people.npz") as stored:
         assert list(stored) == [name] and stored[name].shape == (3, 32, 32, 3)
     assert Run(tmp_path / "run").config() == config
+
+
+def test_results_never_go_into_the_folder_of_the_sources(portraits: list[Path], tmp_path: Path) -> None:
+    """With -o . the face of anna/0.png was written over anna/0.png itself."""
+    from test_video import even, make_clip
+
+    pictures, clips = tmp_path / "anna", tmp_path / "ben"
+    pictures.mkdir()
+    clips.mkdir()
+    shutil.copy(portraits[0], pictures / "0.png")
+    (pictures / "Thumbs.db").write_bytes(b"Windows")
+    make_clip(clips / "a.mp4", even(1, 10))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*")}
+    (tmp_path / "link").symlink_to(pictures)
+    for output in (pictures, tmp_path / "link"):
+        with pytest.raises(InputError, match="holds the sources"):
+            align(pictures, output, AlignSettings())
+    with pytest.raises(InputError, match="holds the sources"):
+        video.extract(video.find_people([clips]), tmp_path, video.ExtractSettings())
+    assert {path: path.read_bytes() for path in tmp_path.glob("[ab]*/*")} == before
+    assert left_out(pictures, list_images(pictures)) == ""
