@@ -12,8 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facemorph.animation import write_gif, write_mp4
-    from facemorph.api.faces import align, align_folder, compare, detect_faces, extract, find_landmarks
-    from facemorph.api.portraits import children, generate, load_generator, morph, project
+    from facemorph.api.faces import (
+        align,
+        align_folder,
+        compare,
+        detect_faces,
+        extract,
+        find_faces,
+        find_landmarks,
+        read_picture,
+    )
+    from facemorph.api.network import Family, Network
+    from facemorph.api.portraits import (
+        children,
+        generate,
+        landmark_morph,
+        load_generator,
+        morph,
+        project,
+        write_morph,
+    )
     from facemorph.api.runs import Run, list_settings, train
     from facemorph.errors import FacemorphError
 
@@ -21,6 +39,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FacemorphError",
+    "Family",
+    "Network",
     "Run",
     "align",
     "align_folder",
@@ -28,22 +48,36 @@ __all__ = [
     "compare",
     "detect_faces",
     "extract",
+    "find_faces",
     "find_landmarks",
     "generate",
+    "landmark_morph",
     "list_settings",
     "load_generator",
     "morph",
     "project",
+    "read_picture",
     "train",
     "write_gif",
+    "write_morph",
     "write_mp4",
 ]
 
 
 _HOMES = {
     "animation": ("write_gif", "write_mp4"),
-    "api.faces": ("align", "align_folder", "compare", "detect_faces", "extract", "find_landmarks"),
-    "api.portraits": ("children", "generate", "load_generator", "morph", "project"),
+    "api.faces": (
+        "align",
+        "align_folder",
+        "compare",
+        "detect_faces",
+        "extract",
+        "find_faces",
+        "find_landmarks",
+        "read_picture",
+    ),
+    "api.network": ("Family", "Network"),
+    "api.portraits": ("children", "generate", "landmark_morph", "load_generator", "morph", "project", "write_morph"),
     "api.runs": ("Run", "list_settings", "train"),
     "errors": ("FacemorphError",),
 }

@@ -1,13 +1,24 @@
-"""Progress bars with rate and remaining time, on standard error."""
+"""Progress bars with rate and remaining time, on standard error; or told to a function."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
 
+Tell = Callable[[float, float | None], object]
+"""Is called with what is done and the total (None: not known). What it raises ends the work."""
 
-def progress_bar(progress: bool, *, total: float | None, unit: str, description: str, initial: int = 0) -> "tqdm[Any]":
-    """A tqdm bar, silent unless `progress`. In a log file it is printed every 15 s, in a terminal every 0.1 s."""
+
+def progress_bar(
+    progress: bool | Tell, *, total: float | None, unit: str, description: str, initial: int = 0
+) -> "tqdm[Any]":
+    """A tqdm bar, silent unless `progress`. In a log file it is printed every 15 s, in a terminal every 0.1 s.
+
+    With a function in place of `progress` nothing is printed, and it is called at each step instead.
+    """
+    if callable(progress):
+        return _Told(progress, total, initial)
     return tqdm(
         total=total,
         unit=unit,
@@ -17,3 +28,15 @@ def progress_bar(progress: bool, *, total: float | None, unit: str, description:
         mininterval=0.1 if sys.stderr.isatty() else 15,
         dynamic_ncols=True,
     )
+
+
+class _Told(tqdm):
+    """A bar that shows nothing and tells a function."""
+
+    def __init__(self, tell: Tell, total: float | None, initial: int) -> None:
+        super().__init__(disable=True)
+        self.tell, self.total, self.n = tell, total, initial
+
+    def update(self, n: float | None = 1) -> None:
+        self.n += 1 if n is None else n
+        self.tell(self.n, self.total)

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": GROUND | {"dcgan"},
     "evaluation": GROUND | STYLEGAN | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
     "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},
+    "web": {"api", "errors"},  # the page, on the front door alone
     "__init__": set(),
 }
 ON_TOP = {"api", "cli", "__main__"}  # may import anything; nothing below imports them

@@ -12,7 +12,8 @@ import numpy as np
 from facemorph.faces.crop import cut, eyes_quad
 from facemorph.faces.landmarks import LEFT_EYE, RIGHT_EYE
 from facemorph.files import read_jsonl
-from facemorph.images import IMAGE_SUFFIXES, read_image, resize, write_image
+from facemorph.folders import IMAGE_SUFFIXES
+from facemorph.images import read_image, resize, write_image
 
 SIZE_PX = 64
 # Limits of the jitter at strength 1: shift as a fraction of the crop's side, rotation in degrees, scale factor.

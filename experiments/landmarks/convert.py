@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import flatbuffers.flexbuffers as flexbuffers
+import flatbuffers.flexbuffers as flexbuffers  # pyright: ignore[reportMissingImports]
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from tflite.BuiltinOperator import BuiltinOperator as Operator
-from tflite.Model import Model
+from tflite.BuiltinOperator import BuiltinOperator as Operator  # pyright: ignore[reportMissingImports]
+from tflite.Model import Model  # pyright: ignore[reportMissingImports]
 from torch import nn
 
 from facemorph.faces.blazeface import BlazeFace
@@ -50,7 +50,7 @@ class Graph:
             return buffer.DataAsNumpy().view(DTYPES[tensor.Type()]).reshape(tensor.ShapeAsNumpy())
         operator = self.made_by.get(index)
         is_stored = operator is not None and self.kind(operator) == Operator.DEQUANTIZE
-        return self.constant(int(operator.Inputs(0))) if is_stored else None
+        return self.constant(int(operator.Inputs(0))) if operator is not None and is_stored else None
 
     def inputs(self, operator: Any) -> list[int]:
         return [int(i) for i in operator.InputsAsNumpy() if i >= 0 and self.constant(int(i)) is None]
@@ -72,7 +72,7 @@ class Graph:
         """The options of the operator Landmarks2TransformMatrix that a tensor depends on."""
         operator = self.made_by[tensor]
         if operator.CustomOptionsLength():
-            options = flexbuffers.Loads(bytes(operator.CustomOptionsAsNumpy()))
+            options: Any = flexbuffers.Loads(bytes(operator.CustomOptionsAsNumpy()))
             if "subset_idxs" in options:
                 return options
         return self.transform(self.inputs(operator)[-1])
@@ -86,7 +86,9 @@ def fill(modules: list[nn.Module], layers: Iterator[tuple[int, list[np.ndarray]]
         if kind == Operator.PRELU:
             weight = weight.reshape(-1)
         else:
-            weight = weight.transpose(3, 0, 1, 2) if kind == Operator.DEPTHWISE_CONV_2D else weight.transpose(0, 3, 1, 2)
+            weight = (
+                weight.transpose(3, 0, 1, 2) if kind == Operator.DEPTHWISE_CONV_2D else weight.transpose(0, 3, 1, 2)
+            )
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             layer.bias.data = torch.tensor(constants[1])
         assert layer.weight.shape == weight.shape, (layer, weight.shape)
@@ -128,7 +130,9 @@ def main() -> None:
         "face-mesh": face_mesh(source / "face_landmark_with_attention.tflite"),
     }
     for name, network in made.items():
-        state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
+        state = {
+            key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()
+        }
         save_file({key: value.contiguous() for key, value in state.items()}, target / f"{name}.safetensors")
         print(target / f"{name}.safetensors", (target / f"{name}.safetensors").stat().st_size)
 

@@ -1,19 +1,23 @@
 """The front door to faces: images in, faces, landmarks and comparisons out."""
 
+import contextlib
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
-from facemorph.errors import ImageError
+from facemorph.errors import FaceError, ImageError
 from facemorph.faces import locate
 from facemorph.faces.compare import Comparison, compare_images
 from facemorph.faces.crop import find_crop
 from facemorph.faces.descriptors import SAME_PERSON
 from facemorph.faces.locate import Face, locate_face
-from facemorph.images import read_image
+from facemorph.images import MAX_PIXELS, read_image
 from facemorph.video import ClipReport
 
 Path_ = str | PathLike[str]
@@ -30,6 +34,107 @@ def read(image: Image) -> tuple[np.ndarray, str]:
             "Grey images: np.repeat(grey[..., None], 3, 2). Floats in 0..1: (255 * image).round().astype(np.uint8).",
         )
     return np.ascontiguousarray(image), "the array"
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """One of an image's faces.
+
+    Attributes:
+        box: left, top, right, bottom in pixels of the image as it was turned.
+        score: the detector's confidence.
+        aligned: cut out and level, uint8 RGB [S, S, 3].
+        surroundings: the image around it, in which it is the largest face: what `project` and `morph` take to mean
+            this face. The whole image where it is the only one.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    aligned: np.ndarray
+    surroundings: np.ndarray
+
+
+@dataclass(frozen=True)
+class Found:
+    """All faces of an image, the largest first, and by how many quarter turns, anticlockwise, it had to be turned."""
+
+    faces: list[FoundFace]
+    quarter_turns: int
+
+
+def read_picture(path: Path_, *, max_pixels: int = MAX_PIXELS, name: str | None = None) -> np.ndarray:
+    """An image file as uint8 RGB [H, W, 3], upright, as every command reads it.
+
+    Args:
+        max_pixels: refused before it is decoded, where it has more.
+        name: what messages call it, such as the name that its owner gave it; by default the path.
+
+    Raises:
+        ImageError: missing, not an image, damaged, cut short, or too large.
+    """
+    name = name or str(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path) as image:
+                width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{name} is {width} x {height}; at most {max_pixels / 1e6:g} megapixels are read.",
+                "Scale it down first.",
+            )
+    except (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError):
+        pass  # read_image finds it again, and says what it is
+    try:
+        return read_image(path)
+    except ImageError as error:
+        problem, hint = (text.replace(str(path), name) for text in (error.problem, error.hint))
+        raise ImageError(problem, hint) from None
+
+
+def find_faces(image: Image, *, crop: str = "eyes", size: int = 256, at_most: int = 8) -> Found:
+    """Every face of an image, each aligned; an image that lies on its side or on its head is turned.
+
+    Args:
+        crop, size: of `aligned`, as in `align`.
+        at_most: the largest ones.
+
+    Returns: an empty list where no face is found, however it is turned.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    turned, _ = read(image)
+    located = locate.detect_faces(turned)
+    turns = round(located[0].roll / 90) % 4 if located else 0
+    if turns:
+        turned = np.ascontiguousarray(np.rot90(turned, turns))
+        located = locate.detect_faces(turned)
+    faces = []
+    for face in located[:at_most]:
+        around = turned if len(located) == 1 else _around(turned, face.box)
+        with contextlib.suppress(FaceError):  # it was found in the whole image alone
+            faces.append(FoundFace(face.box, face.score, align(around, crop=crop, size=size), around))
+    return Found(faces, turns if faces else 0)
+
+
+MARGINS = (1.0, 0.6, 0.35, 0.15)  # around a face's box, in its sides
+
+
+def _around(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The largest of some pieces of an image around a face's box in which no other face is larger."""
+    left, top, right, bottom = box
+    part = image
+    for margin in MARGINS:
+        wide, high = margin * (right - left), margin * (bottom - top)
+        x, y = max(0, round(left - wide)), max(0, round(top - high))
+        part = np.ascontiguousarray(image[y : round(bottom + high), x : round(right + wide)])
+        found = locate.detect_faces(part)
+        if found:
+            a, b, c, d = found[0].box
+            if left < x + (a + c) / 2 < right and top < y + (b + d) / 2 < bottom:
+                return part
+    return part
 
 
 def detect_faces(image: Image, *, detector: str = "auto", landmarks: str = "mesh") -> list[Face]:

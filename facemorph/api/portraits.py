@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from facemorph.animation import Morph
+from facemorph.animation import write_morph as write_a_morph
 from facemorph.api.faces import Image, Path_, read
 from facemorph.errors import ConfigError
 from facemorph.images import read_image, write_image
 from facemorph.morphs import METHODS, MorphOptions
-from facemorph.stylegan.latents import Latent, read_latent
+from facemorph.progress import Tell
+from facemorph.stylegan.latents import Latent, read_latent, write_latent
 from facemorph.stylegan.load import default_network, find_face_network
 from facemorph.stylegan.load import load_generator as read_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -37,6 +40,14 @@ class Projection:
     image: np.ndarray
     reconstruction: np.ndarray
     metrics: dict[str, Any]
+
+    def write_latent(self, path: Path_) -> None:
+        """Write the latent (.safetensors), as `facemorph morph` and `facemorph child` take it in place of an image.
+
+        Raises:
+            OutputError: it exists, or cannot be written.
+        """
+        write_latent(Path(path), self.latent)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def project(
     aligned: bool = False,
     device: str | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | Tell = False,
 ) -> list[Projection]:
     """Portraits in the latent space of a StyleGAN.
 
@@ -97,6 +108,7 @@ def project(
         preset: "instant" (the encoder's guess), "fast", "balanced" or "best" (the generator is tuned as well).
         settings: what to change in it, such as {"schedule.steps": 500}.
         aligned: the images are aligned already, as the network wants them.
+        progress: True shows a bar; a function is called with (steps done, all steps), and what it raises ends the work.
 
     Raises:
         ImageError, FaceError: an image cannot be read, or shows no face; none has been projected then.
@@ -212,6 +224,29 @@ def morph(
             options["network"] = network
         made = METHODS[method](a, b, MorphOptions(steps, steps, size, **options), progress)
         return np.stack(list(made.frames(np.linspace(0, 1, steps).tolist())))
+
+
+def landmark_morph(first: Image, second: Image, *, size: int = 512) -> Morph:
+    """The morph by landmarks, ready to be asked for any image of it: `.frames([0.5])` is its middle.
+
+    Raises:
+        ImageError, FaceError: an image cannot be read, or shows no face.
+    """
+    with _as_files(first, second) as (a, b, _):
+        return METHODS["landmarks"](a, b, MorphOptions(size_px=size), False)
+
+
+def write_morph(
+    folder: Path_, morph: Morph, *, steps: int = 9, frames: int = 30, overwrite: bool = False,
+    progress: bool | Tell = False,
+) -> list[Path]:  # fmt: skip
+    """Write what `facemorph morph` writes: strip.png, morph.mp4, morph.gif, stills, manifest.jsonl. The strip first.
+
+    Raises:
+        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
+    """
+    passed_on = cast(bool, progress)  # to `progress_bar`, which takes a function as well
+    return write_a_morph(Path(folder), morph, steps=steps, frames=frames, overwrite=overwrite, progress=passed_on)
 
 
 @contextlib.contextmanager

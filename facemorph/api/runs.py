@@ -1,5 +1,6 @@
 """The front door to the DCGAN: train one, open what was trained."""
 
+import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -48,6 +49,23 @@ class Run:
     def health(self) -> Health:
         """The loss verdict: stable, failed or undecided, with its figures."""
         return self._folder.health()
+
+    def plot(self, path: Path_) -> None:
+        """Draw the losses with the verdict to `path` (.png, .svg or .pdf), as `facemorph plot-loss` does.
+
+        Raises:
+            RunError: there are no steps yet, or another suffix.
+        """
+        from facemorph.plots import plot_losses, save
+
+        save(plot_losses([self._folder]), Path(path))
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """The report that `evaluate` wrote into the run folder; None where there is none."""
+        try:
+            return json.loads((self.path / "evaluation.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
     def sample(self, count: int = 16, *, seed: int = 0, person: str | None = None) -> np.ndarray:
         """Generated faces: uint8 RGB [count, H, W, 3]; `person` is for conditional runs.

@@ -28,6 +28,7 @@ COMMANDS = [
     "train-encoder",
     "directions",
     "child",
+    "web",
 ]
 
 

@@ -29,9 +29,7 @@ class BlazeFace(nn.Module):
         self.stem = Stem(24, 5, nn.ReLU())
         self.backbone, channels = _blocks(24, BACKBONE)
         self.deep, deep_channels = _blocks(channels, DEEP)
-        self.logits = nn.ModuleList(
-            [nn.Conv2d(channels, GRIDS[0][1], 1), nn.Conv2d(deep_channels, GRIDS[1][1], 1)]
-        )
+        self.logits = nn.ModuleList([nn.Conv2d(channels, GRIDS[0][1], 1), nn.Conv2d(deep_channels, GRIDS[1][1], 1)])
         self.values = nn.ModuleList(
             [
                 nn.Conv2d(channels, GRIDS[0][1] * NUM_VALUES, 1),
@@ -43,7 +41,9 @@ class BlazeFace(nn.Module):
         fine = self.backbone(self.stem(image))  # [N, 88, 16, 16]
         coarse = self.deep(fine)  # [N, 96, 8, 8]
         count = len(image)
-        logits = [layer(x).movedim(1, 3).reshape(count, -1) for layer, x in zip(self.logits, (fine, coarse), strict=True)]
+        logits = [
+            layer(x).movedim(1, 3).reshape(count, -1) for layer, x in zip(self.logits, (fine, coarse), strict=True)
+        ]
         values = [
             layer(x).movedim(1, 3).reshape(count, -1, NUM_VALUES)
             for layer, x in zip(self.values, (fine, coarse), strict=True)

@@ -114,7 +114,7 @@ def _pad(image: np.ndarray, pads: np.ndarray, sigma: float) -> Image.Image:
     )[..., None]
     padded += (gaussian(padded, sigma) - padded) * np.clip(mask * 3.0 + 1.0, 0.0, 1.0)
     padded += (np.median(padded, axis=(0, 1)) - padded) * np.clip(mask, 0.0, 1.0)
-    return Image.fromarray(np.uint8(np.clip(np.rint(padded), 0, 255)))
+    return Image.fromarray(np.clip(np.rint(padded), 0, 255).astype(np.uint8))
 
 
 def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -27,7 +27,7 @@ class Detection:
     Attributes:
         box: left, top, right, bottom in pixels of the image; it may reach beyond the image. Right and bottom are the
             last column and row inside, as in dlib's rectangles.
-        score: the detector's confidence, above 0: about 1 for a clear face from the CNN or BlazeFace; unbounded for HOG.
+        score: the detector's confidence, above 0: about 1 for a clear face; unbounded for HOG.
         mesh: where the detector has found it already.
     """
 
@@ -125,7 +125,7 @@ class MmodDetector:
 
 
 class AutoDetector:
-    """BlazeFace, at any angle, each face with its mesh; the CNN where that finds nothing that the mesh takes for a face.
+    """BlazeFace, at any angle, each face with its mesh; the CNN where the mesh takes nothing of it for a face.
 
     Arguments as `MmodDetector`, which they are for.
     """

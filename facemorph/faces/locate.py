@@ -54,9 +54,7 @@ def cached_detector(kind: str = "auto") -> Detector:
     return make_detector(kind)
 
 
-def detect_faces(
-    image: np.ndarray, *, detector: str = "auto", points: str = "mesh", steady: bool = True
-) -> list[Face]:
+def detect_faces(image: np.ndarray, *, detector: str = "auto", points: str = "mesh", steady: bool = True) -> list[Face]:
     """The faces of an image, uint8 RGB [H, W, 3], the largest first: those in which the mesh sees a face.
 
     Args:

@@ -7,10 +7,11 @@ its eyes. `turn` is in quarters of a turn: the image is looked at as if it had b
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from facemorph.faces.sampling import sample_square
+from facemorph.faces.sampling import Frame, sample_square
 
 REGION = 1.5  # side of the mesh's square, as a multiple of the face's box
 MESH_SIDE = 1.5  # the same, as a multiple of the extent of its points
@@ -51,7 +52,7 @@ class BlazeDetection:
 
 
 @functools.cache
-def _blazeface():  # noqa: ANN202
+def _blazeface() -> Any:
     from facemorph.faces.blazeface import BlazeFace
     from facemorph.faces.mobile_layers import load_embedded
 
@@ -59,7 +60,7 @@ def _blazeface():  # noqa: ANN202
 
 
 @functools.cache
-def _face_mesh():  # noqa: ANN202
+def _face_mesh() -> Any:
     from facemorph.faces.face_mesh import FaceMesh
     from facemorph.faces.mobile_layers import load_embedded
 
@@ -80,11 +81,12 @@ def detect_blazeface(
     height, width = image.shape[:2]
     step = max(height, width) * zoom_out / INPUT_PX
     middle = np.array([width, height]) / 2
-    frames = []
+    outside = 0 if zoom_out == 1 else None
+    frames: list[Frame] = []
     for turn in turns:
         right, down = _quarter(turn)
         frames.append((middle - (right + down) * step * INPUT_PX / 2, right * step, down * step))
-    squares = np.stack([sample_square(image, *frame, INPUT_PX, outside=0 if zoom_out == 1 else None) for frame in frames])
+    squares = np.stack([sample_square(image, frame, INPUT_PX, outside=outside) for frame in frames])
     with torch.inference_mode():
         logits, values = _blazeface()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 127.5 - 1)
     found = []
@@ -102,7 +104,7 @@ def detect_blazeface(
     return found
 
 
-def _in_image(values: np.ndarray, frame: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
     """Places [16], as fractions of a sampled square's side, in pixels of the image: [8, 2]."""
     from facemorph.faces.blazeface import INPUT_PX
 
@@ -155,8 +157,7 @@ def _meshes(image: np.ndarray, regions: list[Region], detections: Sequence[Blaze
     first = [mesh for mesh, _ in place_mesh(image, regions)]
     second = place_mesh(image, [region_of(mesh) for mesh in first])
     return [
-        Mesh(points, presence, one.box, one.score)
-        for (points, presence), one in zip(second, detections, strict=True)
+        Mesh(points, presence, one.box, one.score) for (points, presence), one in zip(second, detections, strict=True)
     ]
 
 
@@ -219,11 +220,11 @@ def place_mesh(image: np.ndarray, regions: Sequence[Region]) -> list[tuple[np.nd
 
     from facemorph.faces.face_mesh import INPUT_PX
 
-    frames = []
+    frames: list[Frame] = []
     for region in regions:
         right, down = (axis * region.side_px / INPUT_PX for axis in region.axes)
         frames.append((region.middle - (right + down) * INPUT_PX / 2, right, down))
-    squares = np.stack([sample_square(image, *frame, INPUT_PX) for frame in frames])
+    squares = np.stack([sample_square(image, frame, INPUT_PX) for frame in frames])
     with torch.inference_mode():
         meshes, logits = _face_mesh()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 255)
         presences = torch.sigmoid(logits).tolist()

@@ -53,5 +53,7 @@ def load_embedded(network: nn.Module, name: str) -> nn.Module:
 
     file = load_file(FOLDER / f"{name}.safetensors")
     layers = {key: value for key, value in file.items() if not key.startswith("view.")}
-    network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in layers.items()})
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in layers.items()}
+    )
     return network.eval().requires_grad_(False)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+Frame = tuple[np.ndarray, np.ndarray, np.ndarray]  # corner, right, down: float [2] each, x before y, in pixels
 
-def sample_square(
-    image: np.ndarray, corner: np.ndarray, right: np.ndarray, down: np.ndarray, size_px: int, *, outside: int | None = None
-) -> np.ndarray:
+
+def sample_square(image: np.ndarray, frame: Frame, size_px: int, *, outside: int | None = None) -> np.ndarray:
     """A parallelogram of an image, bilinear: float32 [size_px, size_px, 3] in 0 to 255.
 
     Pixel [row, column] of the result is the image at `corner + column * right + row * down`, where whole numbers are
@@ -13,9 +13,10 @@ def sample_square(
 
     Args:
         image: uint8 RGB [H, W, 3].
-        corner, right, down: float [2], x before y, in pixels of the image.
+        frame: corner, right and down, in pixels of the image.
         outside: the value outside the image; None repeats its border.
     """
+    corner, right, down = frame
     height, width = image.shape[:2]
     steps = np.arange(size_px, dtype=np.float32)
     x = corner[0] + steps * right[0] + steps[:, None] * down[0]  # [size_px, size_px]

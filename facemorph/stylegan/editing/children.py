@@ -11,7 +11,7 @@ from facemorph.animation import write_gif
 from facemorph.errors import InputError
 from facemorph.files import check_free, replacing_files, write_json
 from facemorph.images import captioned, contact_sheet, resize, write_image
-from facemorph.progress import progress_bar
+from facemorph.progress import Tell, progress_bar
 from facemorph.stylegan.editing.age_path import AgePath
 from facemorph.stylegan.editing.directions import Direction, Edit, age_strength
 from facemorph.stylegan.editing.mixing import add, babygan_mix, lerp, siblings
@@ -117,7 +117,7 @@ def write_children(
     directions: dict[str, Edit],
     *,
     overwrite: bool = False,
-    progress: bool = False,
+    progress: bool | Tell = False,
 ) -> list[Path]:
     """Draw the children of two named latents and write all of it to `folder` or nothing.
 

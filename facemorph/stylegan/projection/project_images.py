@@ -19,7 +19,7 @@ from facemorph.errors import FacemorphError, InputError, OutputError
 from facemorph.files import MANIFEST, distinct, read_jsonl, replacing_files, sha256, write_json, write_jsonl
 from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
-from facemorph.progress import progress_bar
+from facemorph.progress import Tell, progress_bar
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
@@ -44,7 +44,7 @@ def project_files(
     *,
     aligned: bool = False,
     overwrite: bool = False,
-    progress: bool = False,
+    progress: bool | Tell = False,
     device: str | None = None,
     encoder: Path | None = None,
     seed: int = 0,
@@ -82,7 +82,9 @@ def project_files(
     ahead = {path: read_portrait(path, a.resolution, aligned, a.alignment) for path in todo} if all_or_none else {}
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
-    with progress_bar(progress and steps > 0, total=steps * len(todo), unit=" steps", description="project") as bar:
+    with progress_bar(
+        progress if steps else False, total=steps * len(todo), unit=" steps", description="project"
+    ) as bar:
         for first in range(0, len(todo), projector.batch_size):
             chunk = todo[first : first + projector.batch_size]
             portraits = []

@@ -1,0 +1,120 @@
+"""Visitors of the web page, many at once, on this machine: is anything lost, does memory stay flat, is a file left?
+
+    python benchmarks/web_load.py --visitors 50 --seconds 120
+
+Each takes both examples, makes a quick family once, then moves sliders, with a second's rest between. Loopback only.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+def function_of(config: dict[str, Any], element: str) -> int:
+    """The number of the function that an element's event calls."""
+    ids = {one["id"] for one in config["components"] if one.get("props", {}).get("elem_id") == element}
+    return next(one["id"] for one in config["dependencies"] if any(target[0] in ids for target in one["targets"]))
+
+
+async def queued(client: httpx.AsyncClient, function: int, data: list[Any], session: str) -> str:
+    """Join the queue and wait for the end: all that was shown, as text."""
+    body = {"data": data, "fn_index": function, "session_hash": session}
+    (await client.post("gradio_api/queue/join", json=body)).raise_for_status()
+    shown = ""
+    async with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}, timeout=600) as stream:
+        async for line in stream.aiter_lines():
+            message = json.loads(line[6:]) if line.startswith("data: ") else {}
+            shown += json.dumps(message)
+            if message.get("msg") == "process_completed":
+                if not message["success"]:
+                    raise RuntimeError("a function failed")
+                return shown
+    raise RuntimeError("the stream ended early")
+
+
+async def visitor(address: str, number: int, until: float, times: dict[str, list[float]], lost: list[str]) -> None:
+    name, chance = f"visitor{number}", random.Random(number)
+    async with httpx.AsyncClient(base_url=f"{address}/en/", timeout=120) as client:
+        try:
+            (await client.get("")).raise_for_status()
+            config = (await client.get("config")).json()
+            steps = [("example", "example-first", []), ("example", "example-second", []), ("family", "go", ["instant"])]
+            for kind, element, data in steps:
+                began = time.perf_counter()
+                shown = await queued(client, function_of(config, element), data, f"{name}{element}".replace("-", ""))
+                times.setdefault(kind, []).append(time.perf_counter() - began)
+                if "data:image/jpeg" not in shown:
+                    raise RuntimeError(f"nothing came of {element}")
+            while time.monotonic() < until:
+                began = time.perf_counter()
+                data = [4, chance.randint(3, 75), 0, chance.random(), chance.randint(0, 50)]
+                body = {"data": data, "fn_index": function_of(config, "age"), "session_hash": name}
+                answer = await client.post("gradio_api/run/predict", json=body)
+                if answer.status_code != 200 or answer.json()["data"][0].count("data:image/jpeg") != 4:
+                    raise RuntimeError(f"a slider lost its children: {answer.status_code}")
+                times.setdefault("slider", []).append(time.perf_counter() - began)
+                await asyncio.sleep(1)
+        except Exception as error:  # counted: nothing may be lost
+            lost.append(f"{name}: {error!r}")
+
+
+def memory_mb(process: int) -> int:
+    return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) >> 10
+
+
+async def load(address: str, process: int, visitors: int, seconds: float) -> list[str]:
+    times: dict[str, list[float]] = {}
+    lost: list[str] = []
+    memory = [memory_mb(process)]
+    until = time.monotonic() + seconds
+    tasks = [asyncio.create_task(visitor(address, one, until, times, lost)) for one in range(visitors)]
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(5)
+        memory.append(memory_mb(process))
+    for kind, found in times.items():
+        ordered = sorted(found)
+        p95 = ordered[int(0.95 * (len(ordered) - 1))]
+        print(f"{kind}: {len(found)}, median {statistics.median(found):.2f} s, 95 % within {p95:.2f} s")
+    print(f"Memory, MB every 5 s: {memory}")
+    print(f"Lost: {len(lost)} {lost[:3]}")
+    return lost
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--visitors", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=120)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "facemorph", "web", "--port", "0"], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert server.stdout is not None
+        found = re.search(r"http://\S+:\d+", server.stdout.readline())
+        assert found, "it did not start"
+        try:
+            lost = asyncio.run(load(found[0], server.pid, chosen.visitors, chosen.seconds))
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+        left = list(Path(scratch).rglob("*"))
+        print(f"Files left: {len(left)} {left[:3]}")
+    sys.exit(bool(lost or left))
+
+
+if __name__ == "__main__":
+    main()

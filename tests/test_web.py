@@ -1,0 +1,240 @@
+"""The web page: what the guard refuses, what visitors may see, and both flows in a real browser."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from conftest import ROOT
+
+from facemorph.cli import main
+from facemorph.web.guard import Guard, Rules
+from facemorph.web.sessions import Sessions, new_token
+from facemorph.web.turns import Job, Turns
+from facemorph.web.words import TABLE, preferred
+
+EXAMPLES = ROOT / "facemorph" / "web" / "examples"
+
+
+def ask(rules: Rules, method: str, path: str, **headers: str) -> int:
+    """The status that the guard gives; 200 for what it lets through."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    given: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        given.append(message)
+
+    raw = [
+        (name.replace("_", "-").encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()
+    ]
+    scope = {"type": "http", "method": method, "path": path, "headers": raw, "client": ("127.0.0.1", 1)}
+    asyncio.run(Guard(app, rules)(scope, receive, send))
+    return given[0]["status"]
+
+
+@pytest.mark.parametrize("path", [
+    "/en/gradio_api/file=/etc/passwd", "/en/gradio_api/proxy=http://example.org/", "/mine/../../etc/passwd",
+    "/mine/a/b", "/en/assets/../../../etc/passwd", "/etc/passwd", "/en/monitoring", "/en/gradio_api/deep_link",
+])  # fmt: skip
+def test_what_is_not_named_is_refused(path: str) -> None:
+    assert ask(Rules(), "GET", path) == 404
+
+
+def test_the_guard_lets_through_the_page_and_asks_for_what_it_should() -> None:
+    assert ask(Rules(), "GET", "/en/") == 200
+    assert ask(Rules(hosts=("localhost",)), "GET", "/en/", host="evil.example") == 421
+    assert ask(Rules(auth=("a", "secret-word")), "GET", "/en/") == 401
+    assert ask(Rules(auth=("a", "secret-word")), "GET", "/en/", authorization="Basic YTpzZWNyZXQtd29yZA==") == 200
+    assert ask(Rules(), "POST", "/en/gradio_api/upload", origin="http://evil.example") == 403
+    assert ask(Rules(), "POST", "/en/gradio_api/upload", content_length=str(1 << 30)) == 413
+    assert ask(Rules(), "DELETE", "/en/") == 404
+
+
+def test_an_address_for_others_wants_a_password() -> None:
+    for words in (["--host", "0.0.0.0"], ["--allow-host", "faces.example.org"]):
+        result = CliRunner().invoke(main, ["web", *words])
+        assert result.exit_code == 1 and "wants a password" in result.output
+
+
+def test_sessions_are_apart_and_leave_nothing(tmp_path: Path) -> None:
+    sessions = Sessions(0.05, tmp_path)
+    one, two = (sessions.open(new_token()) for _ in range(2))
+    one.new_file(".png").write_bytes(b"mine")
+    made = one.new_file(".mp4")
+    made.write_bytes(b"film")
+    one.offer("morph.mp4", made)
+    assert "morph.mp4" not in two.files and one.folder != two.folder
+    with pytest.raises(ValueError):
+        sessions.open("../../etc")
+    time.sleep(0.1)
+    sessions.sweep()
+    assert len(sessions) == 0 and not one.folder.exists()
+    sessions.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_visitors_take_turns_and_can_stop() -> None:
+    turns, order = Turns(), []
+    first = turns.join("a", lambda job: time.sleep(0.3), "film")
+    time.sleep(0.1)
+
+    def work(name: str) -> Any:
+        return lambda job: order.append(name)
+
+    jobs = [turns.join(who, work(name), "film") for who, name in (("a", "a1"), ("a", "a2"), ("b", "b1"))]
+    assert [turns.place(job) for job in jobs] == [1, 3, 2]
+    jobs[1].cancel()
+    for job in (first, *jobs):
+        assert job.finished.wait(5)
+    assert order == ["a1", "b1"] and jobs[1].state == "cancelled"
+    turns.close()
+
+
+def test_time_left_follows_the_rate() -> None:
+    job = Job(lambda job: None, "film")
+    job.state = "running"
+    job.tell(0, 10)
+    time.sleep(0.2)
+    job.tell(5, 10)
+    left = job.seconds_left
+    assert left is not None and 0.1 < left < 0.5
+
+
+def test_the_browsers_language_is_taken() -> None:
+    assert [preferred(text) for text in ("ko-KR,ko;q=0.9,en;q=0.8", "de,en;q=0.5,ko;q=0.2", "", "ko;q=x")] == [
+        "ko", "en", "en", "en",
+    ]  # fmt: skip
+    for key, (english, korean) in TABLE.items():
+        names = [set(re.findall(r"\{(\w+)", text)) for text in (english, korean)]
+        assert names[0] == names[1], key
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The page in a process of its own: its address, and the folder for temporary files."""
+    pytest.importorskip("gradio")
+    scratch = tmp_path_factory.mktemp("web")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "facemorph", "web", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert server.stdout is not None
+    found = re.search(r"http://\S+:\d+", server.stdout.readline())
+    assert found
+    yield found[0], scratch
+    server.send_signal(signal.SIGTERM)
+    server.wait(20)
+    assert not list(scratch.glob("facemorph-web-*")), "files were left"
+    server.stdout.close()
+
+
+def bomb() -> bytes:
+    """A PNG of 100 megapixels in a hundred kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (10_000).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    packed = zlib.compress(b"\x00" * (10_001 * 10_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "language"), [(1280, "en-US"), (390, "ko-KR")])
+def test_both_flows_from_upload_to_download(
+    page: tuple[str, Path], browser: Any, width: int, language: str, tmp_path: Path
+) -> None:
+    address, _ = page
+    context = browser.new_context(viewport={"width": width, "height": 844}, locale=language)
+    tab, foreign = context.new_page(), []
+    tab.on("request", lambda one: foreign.append(one.url) if not one.url.startswith((address, "data:", "blob:")) else 0)
+    tab.goto(address + "/")
+    tab.wait_for_selector("#found-second .fm-note", timeout=60_000)
+    assert tab.get_attribute("html", "lang") == language[:2]
+    tab.set_input_files("#drop-first input[type=file]", str(EXAMPLES / "eileen_collins.jpg"))
+    tab.wait_for_selector("#found-first img")
+    tab.click("#example-second")
+    tab.wait_for_selector("#found-second img")
+    tab.locator("#quality input").first.check()
+    tab.click("#go")
+    tab.wait_for_selector("#sheet img", timeout=60_000)
+    before = tab.inner_html("#sheet")
+    tab.locator("#age input[type=range]").fill("60")
+    tab.wait_for_function("before => document.querySelector('#sheet').innerHTML != before", arg=before)
+    tab.reload()
+    tab.wait_for_selector("#sheet img", timeout=60_000)
+    assert tab.locator("#age input[type=range]").input_value() == "60"
+    with tab.expect_download() as got:
+        tab.locator('#downloads a[download="family.zip"]').click()
+    got.value.save_as(tmp_path / "family.zip")
+    shutil.unpack_archive(tmp_path / "family.zip", tmp_path / "family")
+    assert {"family.json", "sheet.png", "mother.safetensors", "child_4_60_years.png"} <= {
+        path.name for path in (tmp_path / "family").iterdir()
+    }
+    tab.get_by_role("tab").nth(4).click()
+    tab.wait_for_selector("#morph img")
+    assert tab.locator("#morph img").count() == 2
+    tab.click("#film")
+    tab.wait_for_selector("#filmed video", timeout=60_000)
+    with tab.expect_download() as got:
+        tab.locator('#filmed a[download="morph.gif"]').click()
+    got.value.save_as(tmp_path / "morph.gif")
+    assert (tmp_path / "morph.gif").read_bytes()[:3] == b"GIF"
+    tab.get_by_role("tab").nth(3).click()
+    tab.locator("#downloads summary").click()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert not foreign
+    other = browser.new_context().request.get(address + "/mine/morph.gif")
+    assert other.status == 404  # another visitor's
+    context.close()
+
+
+@pytest.mark.browser
+def test_hostile_uploads_are_refused_in_words(page: tuple[str, Path], browser: Any, tmp_path: Path) -> None:
+    address, scratch = page
+    (tmp_path / "large.png").write_bytes(bomb())
+    (tmp_path / "page.jpg").write_text("<html><script>alert(1)</script></html>")
+    tab = browser.new_page(locale="en-US")
+    tab.goto(address + "/en/")
+    tab.wait_for_selector("#found-second .fm-note", timeout=60_000)
+    for name in ("large.png", "page.jpg"):
+        tab.set_input_files("#drop-first input[type=file]", str(tmp_path / name))
+        tab.wait_for_function(
+            "name => document.querySelector('#found-first .fm-error')?.textContent.includes(name + ' cannot be used')",
+            arg=name, timeout=60_000,
+        )  # fmt: skip
+    uploads = [path for folder in scratch.glob("*/uploads") for path in folder.rglob("*") if path.is_file()]
+    assert not uploads
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{address}/en/gradio_api/file=/etc/passwd")
