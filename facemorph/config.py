@@ -167,7 +167,8 @@ def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
     """
     path = find(name)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
+        text = path.read_text(encoding="utf-8")
+        values = _as_written(kind, yaml.load(text, _OnceEach), yaml.load(text, yaml.BaseLoader))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.problem}.", "Join the two, or delete one.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -188,11 +189,31 @@ def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
         if not isinstance(before, dict):
             raise ConfigError(f"{path}: {section} should be keys with values, not {before!r}.")
         try:
-            value = yaml.load(text, _OnceEach)
+            value, written = yaml.load(text, _OnceEach), yaml.load(text, yaml.BaseLoader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {override} has a value that is not YAML.", "Put it in quotes.") from None
-        values = {**values, section: {**before, name_in_section: value}}
+        said = _as_written(kind, {section: {name_in_section: value}}, {section: {name_in_section: written}})
+        values = {**values, section: {**before, **said[section]}}
     return from_dict(values, str(path), kind)
+
+
+def _as_written(kind: Any, values: Any, written: Any) -> Any:
+    """Words as they stand in the file: YAML takes a person called 007 for 7, and one called no for false.
+
+    Args:
+        kind: of `values`: a dataclass, or a field's type.
+        values, written: the same YAML, with its types and as text alone.
+    """
+    if dataclasses.is_dataclass(kind) and isinstance(values, dict):
+        hints = typing.get_type_hints(kind)
+        if len(values) != len(written):  # a merge of YAML's (<<), which is no plain text
+            return values
+        pairs = zip(values.items(), written.values(), strict=True)
+        return {key: _as_written(hints.get(key), value, text) for (key, value), text in pairs}
+    if isinstance(kind, types.GenericAlias) and values is not None:  # tuple[str, ...]
+        items, texts = (value if isinstance(value, list) else [value] for value in (values, written))
+        return [t if isinstance(t, str) else v for v, t in zip(items, texts, strict=True)]
+    return values
 
 
 def find(name: str | Path) -> Path:

@@ -22,6 +22,7 @@ CLIP_SUFFIXES = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv",
 }  # fmt: skip
 SHEETS = ("-accepted.jpg", "-rejected.jpg")  # contact sheets, which lie beside a person's folder
+SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}  # Windows leaves them where pictures were looked at
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 HEAD_BYTES = 200  # two packets of a transport stream
 
@@ -116,7 +117,7 @@ def left_out(folder: Path, taken: Iterable[Path]) -> str:
     kinds = Counter(
         path.suffix.lower() or "without a suffix"
         for path in others
-        if not path.is_dir() and path.name != MANIFEST and not _is_sheet(path)
+        if not path.is_dir() and path.name != MANIFEST and not _is_sheet(path) and path.name.lower() not in SYSTEM_FILES
     )
     words = [f"{count} {printable(kind)}" for kind, count in sorted(kinds.items())]
     inner = [
@@ -134,6 +135,12 @@ def tell_left_out(folder: Path, taken: Iterable[Path]) -> None:
     words = left_out(folder, taken)
     if words:
         log.warning("%s: left out %s.", folder, words)
+
+
+def refuse_same(source: Path, output: Path) -> None:
+    """Raises InputError where the results would go into the folder of the sources, whose names they may have."""
+    if source.is_dir() and output.is_dir() and output.samefile(source):
+        raise InputError(f"{output} holds the sources; the results would mix with them.", "Give another -o.")
 
 
 def name_of_folder(folder: Path) -> str:

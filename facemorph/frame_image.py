@@ -1,6 +1,9 @@
-"""A decoded frame to an image as a player shows it: turned, with square pixels, in standard dynamic range."""
+"""A decoded frame to an image as a player shows it: turned, with square pixels, in standard dynamic range; written."""
 
 import functools
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import av
@@ -9,6 +12,11 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
+from facemorph.files import replacing
+
+ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
+WAITING = 16  # images that may wait for them, which bounds the memory
+JPEG_QUALITY = 95
 PQ, HLG = 16, 18  # transfer characteristics of HDR (ITU-T H.273)
 MAX_ASPECT = 8  # of a pixel; more is damage
 WHITE_NITS = 203  # of diffuse white in HDR (ITU-R BT.2408), which becomes white
@@ -98,3 +106,38 @@ def _linear(transfer: int) -> np.ndarray:
     power = level ** (1 / m2)
     nits = 10000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     return (nits / WHITE_NITS).astype(np.float32)
+
+
+class Encoders:
+    """Writes frames as image files in threads of its own."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(ENCODERS, "encode")
+        self._local = threading.local()
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> "Encoders":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+        if kind is None:
+            self.drain(0)
+
+    def drain(self, leave: int) -> None:
+        while len(self._waiting) > leave:
+            self._waiting.pop(0).result()
+
+    def submit(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
+        self.drain(WAITING)
+        self._waiting.append(self._pool.submit(self._write, path, frame, aspect))
+
+    def _write(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
+        if not hasattr(self._local, "reformatter"):
+            self._local.reformatter = VideoReformatter()
+        image = upright(frame, aspect, self._local.reformatter)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            if path.suffix == ".jpg":  # 4:2:0 as in the clip, which has no finer chroma
+                image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
+            else:
+                image.convert("RGB").save(file, "PNG")

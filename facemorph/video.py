@@ -4,15 +4,10 @@ import logging
 import os
 import random
 import re
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import av
-from av.video.reformatter import VideoReformatter
 
 from facemorph.clip import ClipReport, Sampled, decode, expected_frames, pixel_aspect
 from facemorph.errors import InputError, VideoError
@@ -24,20 +19,16 @@ from facemorph.files import (
     output_stems,
     read_jsonl,
     remove_torn,
-    replacing,
     sha256,
     write_jsonl,
 )
-from facemorph.folders import find_persons, list_clips, tell_left_out
-from facemorph.frame_image import upright
+from facemorph.folders import find_persons, list_clips, refuse_same, tell_left_out
+from facemorph.frame_image import Encoders
 from facemorph.frame_sampling import NonAdjacentReservoir
 from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
 
-ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
-WAITING = 16  # images that may wait for them, which bounds the memory
-JPEG_QUALITY = 95
 FRAME_END = "-0000000.jpg"  # room for it is kept in a frame's name
 
 
@@ -131,41 +122,6 @@ def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key
     yield from close()
 
 
-class _Encoders:
-    """Writes frames as image files in threads of its own."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(ENCODERS, "encode")
-        self._local = threading.local()
-        self._waiting: list[Future[None]] = []
-
-    def __enter__(self) -> "_Encoders":
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=kind is not None)
-        if kind is None:
-            self.drain(0)
-
-    def drain(self, leave: int) -> None:
-        while len(self._waiting) > leave:
-            self._waiting.pop(0).result()
-
-    def submit(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
-        self.drain(WAITING)
-        self._waiting.append(self._pool.submit(self._write, path, frame, aspect))
-
-    def _write(self, path: Path, frame: av.VideoFrame, aspect: float) -> None:
-        if not hasattr(self._local, "reformatter"):
-            self._local.reformatter = VideoReformatter()
-        image = upright(frame, aspect, self._local.reformatter)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            if path.suffix == ".jpg":  # 4:2:0 as in the clip, which has no finer chroma
-                image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)
-            else:
-                image.convert("RGB").save(file, "PNG")
-
-
 @dataclass
 class _Frames:
     """The frames of a person: their folder, and what its manifest says of each clip."""
@@ -230,9 +186,11 @@ def extract(
     others; it is named in a warning and has no report.
 
     Raises:
-        InputError: the folder holds frames taken with other settings, or a clip could not be read.
+        InputError: a folder holds the clips, or frames taken with other settings, or a clip could not be read.
     """
     for person in people:  # all of them before anything slow starts
+        if person.folder:
+            refuse_same(person.folder, output / person.name)
         _Frames.read(output / person.name, settings)
     reports: dict[str, list[ClipReport]] = {}
     failures: list[str] = []
@@ -328,7 +286,7 @@ def _extract_clip(
     ours = clip.name in frames.heads  # what is there was written from this clip
     rows = []
     shown = 0
-    with _Encoders() as encoders:
+    with Encoders() as encoders:
         for sample in sample_frames(clip, settings, report, digest):
             if not rows:
                 frames.heads[clip.name], frames.rows[clip.name] = head, []

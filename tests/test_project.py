@@ -1,6 +1,7 @@
 """The `project` command and what it leaves behind, on real portraits and a random network."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.likeness import likeness_at
 from facemorph.faces.locate import locate_face
+from facemorph.files import read_jsonl
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.image_quality import ms_ssim
 from facemorph.metrics.lpips import load_lpips
@@ -180,8 +182,26 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
 def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="called 'a' and would mix"):
         project_files([Path("x/a.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
+    with pytest.raises(InputError, match=r"called 'A' and would mix: x/A\.jpg and y/a\.png"):
+        project_files([Path("x/A.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
     with pytest.raises(InputError, match="No images"):
         project_files([], tmp_path, network, QUICK)
+
+
+def test_the_manifest_keeps_what_was_projected_before(people: Path, network: Path, tmp_path: Path) -> None:
+    def rows() -> dict[str, str]:
+        return {row["source"]: row["status"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
+
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    project_files([people / "eileen.png", broken], tmp_path, network, QUICK)
+    assert rows() == {"eileen.png": "done", "broken.jpg": "failed"}
+    for _ in range(2):
+        project_files([people / "grace.jpg"], tmp_path, network, QUICK)
+        assert rows() == {"eileen.png": "done", "grace.jpg": "done"}
+    shutil.rmtree(tmp_path / "eileen")
+    project_files([people / "grace.jpg"], tmp_path, network, QUICK)
+    assert rows() == {"grace.jpg": "done"}
 
 
 def test_labelled_networks_are_refused(tmp_path: Path) -> None:

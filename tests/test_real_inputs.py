@@ -187,6 +187,57 @@ def test_manifest_and_folder_agree_with_the_sources_after_any_history(
     check()
 
 
+CLIP_OPERATIONS = st.lists(
+    st.tuples(st.sampled_from(["put", "delete", "rerun", "kill"]), st.sampled_from(["a.mp4", "a.mkv", "b.mp4"]),
+              st.integers(0, 2)), min_size=1, max_size=8)  # fmt: skip
+
+
+def test_frames_agree_with_the_clips_after_any_history(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_video import even, make_clip
+
+    from facemorph.files import sha256
+
+    ready = tmp_path_factory.mktemp("clips")
+    clips = [make_clip(ready / f"{fps}.mp4", even(1, fps)) for fps in (10, 12)]
+    clips.append(ready / "no clip.mp4")
+    clips[-1].write_bytes(b"cut")
+    whole = video.sample_frames
+
+    def killed(*args: object) -> object:
+        yield next(whole(*args))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(CLIP_OPERATIONS)
+    def check(operations: list[tuple[str, str, int]]) -> None:
+        base = tmp_path_factory.mktemp("history")
+        source, output = base / "anna", base / "frames"
+        source.mkdir()
+        for kind, name, which in [*operations, ("rerun", "", 0)]:
+            if kind == "put":
+                shutil.copy(clips[which], source / name)
+            elif kind == "delete":
+                (source / name).unlink(missing_ok=True)
+            elif any(source.iterdir()):
+                with monkeypatch.context() as patch:
+                    if kind == "kill":
+                        patch.setattr(video, "sample_frames", killed)
+                    with contextlib.suppress(InputError, KeyboardInterrupt):
+                        video.extract(video.find_people([source]), output, video.ExtractSettings(per_second=2))
+        if any(source.iterdir()):
+            found = list(read_jsonl(output / "anna" / "manifest.jsonl"))
+            heads = {row["clip"]: row["clip_sha256"] for row in found if row.get("state") == "done"}
+            good = {p.name: sha256(p) for p in source.iterdir() if p.stat().st_size > 3}
+            assert heads == good and not any(row.get("state") == "begun" for row in found)
+            files = [row["file"] for row in found if "file" in row]
+            assert len(files) == len(set(files)) == 2 * len(good)
+            assert set(files) == {path.name for path in (output / "anna").glob("*.jpg")}
+
+    check()
+
+
 def test_a_folder_of_clips_is_followed(tmp_path: Path) -> None:
     from test_video import even, make_clip
 
@@ -261,3 +312,44 @@ def test_a_face_that_cannot_be_read_is_left_out_of_training(tmp_path: Path, capl
     with caplog.at_level("WARNING", "facemorph"):
         faces = load_faces(Data(faces=(str(tmp_path),)), 16, 0)
     assert faces.images.shape == (2, 3, 16, 16) and len(faces.labels) == 2 and "b.png" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["007", "no", "null", "file", "allow_pickle", "2021-05-01", "1e3", "0x10"])
+def test_a_person_of_any_name_is_trained(name: str, tmp_path: Path) -> None:
+    """YAML takes 007 for 7 and no for false; np.savez has arguments called file and allow_pickle."""
+    from facemorph.dcgan import train as training
+    from facemorph.dcgan.run import Run
+
+    for person in (name, "ben"):
+        for index in range(3):
+            write_image(tmp_path / "faces" / person / f"{index}.png", sketch())
+    (tmp_path / "own.yaml").write_text(f"data:\n  persons:\n  - {name}\n")
+    faces = f"data.faces=[{tmp_path / 'faces'}]"
+    small = ["network.size_px=32", "network.channels=8", "training.steps=1", "training.batch_size=2", faces]
+    config = load_config(tmp_path / "own.yaml", small)
+    assert config.data.persons == (name,) == load_config("mixed.yaml", [f"data.persons=[{name}]"]).data.persons
+    training.train(config, tmp_path / "run")
+    with np.load(tmp_path / "run" / "people.npz") as stored:
+        assert list(stored) == [name] and stored[name].shape == (3, 32, 32, 3)
+    assert Run(tmp_path / "run").config() == config
+
+
+def test_results_never_go_into_the_folder_of_the_sources(portraits: list[Path], tmp_path: Path) -> None:
+    """With -o . the face of anna/0.png was written over anna/0.png itself."""
+    from test_video import even, make_clip
+
+    pictures, clips = tmp_path / "anna", tmp_path / "ben"
+    pictures.mkdir()
+    clips.mkdir()
+    shutil.copy(portraits[0], pictures / "0.png")
+    (pictures / "Thumbs.db").write_bytes(b"Windows")
+    make_clip(clips / "a.mp4", even(1, 10))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*")}
+    (tmp_path / "link").symlink_to(pictures)
+    for output in (pictures, tmp_path / "link"):
+        with pytest.raises(InputError, match="holds the sources"):
+            align(pictures, output, AlignSettings())
+    with pytest.raises(InputError, match="holds the sources"):
+        video.extract(video.find_people([clips]), tmp_path, video.ExtractSettings())
+    assert {path: path.read_bytes() for path in tmp_path.glob("[ab]*/*")} == before
+    assert left_out(pictures, list_images(pictures)) == ""

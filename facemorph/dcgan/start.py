@@ -6,6 +6,7 @@ import logging
 import platform
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, processe
     if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}
         with replacing(run.path / "people.npz") as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **people)
+            _write_npz(temporary, people)
         order = np.random.default_rng(config.training.seed).permutation(len(faces.images))[:GRID]
         write_image(run.path / "real.png", grid(faces.images[order].transpose(0, 2, 3, 1)))
         write_json(run.path / "run.json", about)
@@ -96,6 +97,14 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, processe
     log.info("Training on %s, on %s in %s. %s", counts, about["device"], about["precision"], config.recipe)
     if len(faces.persons) == 1:
         log.info("There is one person: a walk will show expressions, not a change of person.")
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """As np.savez_compressed, whose arguments have names of their own: a person may be called `file`."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _commit() -> str:

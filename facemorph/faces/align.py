@@ -24,7 +24,7 @@ from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.faces.track import Tracker
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
-from facemorph.folders import find_persons, list_images, tell_left_out
+from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
 
@@ -184,9 +184,10 @@ def align(
             returned, except by the process that finishes last, which returns all.
 
     Raises:
-        InputError: other settings were used in `output` before, or no face was accepted.
+        InputError: `output` is `source`, other settings were used in it before, or no face was accepted.
         ConfigError: an unknown crop or detector, a device that is missing, or a detector that cannot follow faces.
     """
+    refuse_same(source, output)
     _detector_for(settings, device)
     reference = None
     if person is not None:

@@ -128,13 +128,13 @@ def read_array(path: Path) -> np.ndarray:
             raise ValueError("it is far too large")
         if path.suffix.lower() in (".npy", ".npz"):
             loaded: Any = np.load(path, allow_pickle=False)
-            named = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
+            named = _arrays_of(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"": loaded}
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
             named = loaded if isinstance(loaded, dict) else {"": loaded}
             while len(named) == 1 and isinstance(inner := next(iter(named.values())), dict):
                 named = inner  # rosinality's projector: {file: {"img", "latent", "noise"}}
-            named = {k: v.detach().numpy() for k, v in named.items() if isinstance(v, torch.Tensor)}
+            named = {k: _numbers(v) for k, v in named.items() if isinstance(v, torch.Tensor)}
         chosen = [named[name] for name in ("w", "latent", "latents") if name in named] or list(named.values())
         if len(chosen) != 1:
             raise ValueError(f"it holds {len(chosen)} arrays, and none is called w or latent")
@@ -143,15 +143,35 @@ def read_array(path: Path) -> np.ndarray:
             raise ValueError("it holds no plain finite numbers")
         if array.ndim == 3 and len(array) > 1:
             raise ValueError(f"it holds {len(array)} latents; one was expected")
-        array = array[0] if array.ndim == 3 or (array.ndim == 2 and len(array) == 1) else array
+        while array.ndim > 1 and len(array) == 1:
+            array = array[0]
         if array.ndim not in (1, 2):
             raise ValueError(f"its array is of shape {array.shape}; (512,), (18, 512) or (1, 18, 512) was expected")
         return np.ascontiguousarray(array, np.float32)
     except Exception as error:  # what a damaged file makes the readers raise
         raise InputError(
-            f"{path} is not a latent: {str(error).splitlines()[0] if str(error) else error!r}.",
+            f"{path} is not a latent: {_why(error)}.",
             "An image, a latent of `facemorph project`, or an array of one latent was expected.",
         ) from None
+
+
+def _arrays_of(loaded: Any) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, which may unpack to much more than the file's size."""
+    with loaded:
+        if sum(entry.file_size for entry in loaded.zip.infolist()) > MAX_ARRAY_BYTES:
+            raise ValueError("it is far too large")
+        return dict(loaded)
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy has no bfloat16
+
+
+def _why(error: Exception) -> str:
+    """The first sentence of what a reader says: torch adds advice that does not apply."""
+    words = str(error).splitlines() or [type(error).__name__]
+    return words[0].split(". ")[0].rstrip(".").replace("PytorchStreamReader failed reading zip archive: ", "")
 
 
 def as_latent(array: np.ndarray, generator: Generator, path: Path) -> Latent:
@@ -168,7 +188,7 @@ def as_latent(array: np.ndarray, generator: Generator, path: Path) -> Latent:
         )
     w = np.broadcast_to(array, shape).copy()
     log.info("%s does not say which network it belongs to; it is taken for one of this network, in W.", path)
-    return Latent(w, "w" if array.ndim == 1 else "w+", fingerprint(generator), {"source": path.name})
+    return Latent(w, "w" if (w == w[0]).all() else "w+", fingerprint(generator), {"source": path.name})
 
 
 def check_network(latent: Latent, generator: Generator, name: str) -> None:

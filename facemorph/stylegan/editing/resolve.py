@@ -8,6 +8,7 @@ import torch
 
 from facemorph.device import pick_device
 from facemorph.errors import InputError
+from facemorph.folders import head_of, looks_like_image, what_it_is
 from facemorph.images import to_uint8
 from facemorph.stylegan.latents import Latent, as_latent, check_network, read_array, read_latent
 from facemorph.stylegan.load import find_face_network, load_generator
@@ -46,6 +47,11 @@ def resolve_latents(
     for file in portraits:
         if not file.is_file():
             raise InputError(f"No such image: {file}.", "Check the path.")
+        if not looks_like_image(head := head_of(file)) and (kind := what_it_is(head)):
+            raise InputError(
+                f"{file} is {kind}; a portrait or a latent was expected.",
+                f"Latents are recognised by their suffix: {' '.join((LATENT_SUFFIX, *ARRAY_SUFFIXES))}.",
+            )
     latents = {file: read_latent(file) for file in files if kinds[file] == LATENT_SUFFIX}  # before anything slow
     path = find_face_network(network)
     generator = load_generator(path, pick_device(device))

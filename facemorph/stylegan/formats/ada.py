@@ -16,6 +16,7 @@ from facemorph.stylegan.formats.weight_source import WeightSource, average_laten
 from facemorph.stylegan.networks.architecture import MAX_MAPPING_LAYERS, Architecture, GeneratorWeights
 
 SQRT2 = np.float32(math.sqrt(2))
+FILTERS = ("resample_filter",)  # the same in all layers
 
 
 class _Module:
@@ -39,6 +40,12 @@ class _Module:
 
     def array(self, name: str) -> np.ndarray:
         return self.source.array(name)
+
+    def expect(self, *known: str) -> None:
+        """Raises RefusedFile where it has other children or arrays than these: it would draw something else."""
+        unknown = sorted({*self.children, *self.source.arrays} - {*known, *FILTERS})
+        if unknown:
+            raise RefusedFile(f"its module {self.place!r} has {unknown[0][:100]!r}, which no StyleGAN2 has")
 
     def number(self, key: str, default: float | None = None) -> Any:
         return number(self.attributes, key, default)
@@ -90,7 +97,9 @@ def describe(record: Record, budget: Budget) -> GeneratorWeights:
     arrays["synthesis.const"] = const.reshape(1, *const.shape)
     kernel = blocks[-1].array("resample_filter")
     arrays["synthesis.filter"] = np.outer(kernel, kernel) if kernel.ndim == 1 else kernel  # so from 8 taps on
+    synthesis.expect(*(f"b{4 << level}" for level in range(levels)))
     for level, block in enumerate(blocks):
+        block.expect("conv0", "conv1", "torgb", "skip", "const")
         here = f"synthesis.blocks.{level}."
         for name in ("conv0", "conv1") if level else ("conv1",):
             layers.append(block.child(name))
@@ -142,6 +151,7 @@ def _map(mapping: _Module, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
         weight, bias = mapping.child("embed").dense()
         arrays["mapping.label.weight"], arrays["mapping.label.bias"] = weight, bias
         label = {"label": "embed", "label_size": label_size, "label_features": len(bias)}
+    mapping.expect("embed", "w_avg", *(f"fc{index}" for index in range(num_layers)))
     sizes = [latent_size + label.get("label_features", 0)]
     slopes = {0.2} if num_layers == 0 else set()
     for index in range(num_layers):
@@ -162,6 +172,7 @@ def _map(mapping: _Module, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _convolution(layer: _Module, here: str, use_noise: bool, arrays: dict[str, np.ndarray]) -> None:
+    layer.expect("weight", "bias", "affine", "noise_const", "noise_strength")
     weight = layer.array("weight")
     arrays[here + "weight"] = weight / np.float32(math.sqrt(max(weight[0].size, 1)))  # demodulation cancels it
     arrays[here + "bias"] = layer.array("bias") * SQRT2
@@ -172,6 +183,7 @@ def _convolution(layer: _Module, here: str, use_noise: bool, arrays: dict[str, n
 
 
 def _to_rgb(layer: _Module, here: str, arrays: dict[str, np.ndarray]) -> None:
+    layer.expect("weight", "bias", "affine")
     arrays[here + "weight"] = layer.array("weight") * np.float32(layer.gain("weight_gain"))
     arrays[here + "bias"] = layer.array("bias")
     arrays[here + "affine.weight"], arrays[here + "affine.bias"] = layer.child("affine").dense()

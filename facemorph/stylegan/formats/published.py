@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from facemorph.errors import RefusedFile, WeightsError
+from facemorph.folders import what_it_is
 from facemorph.stylegan.formats import ada, rosinality, tensorflow
 from facemorph.stylegan.formats.pickle_machine import Budget, PickleMachine
-from facemorph.stylegan.formats.stubs import LEGACY_MAGIC, allowed_names, read_legacy
+from facemorph.stylegan.formats.stubs import LEGACY_MAGIC, Array, allowed_names, read_legacy
 from facemorph.stylegan.formats.torch_file import read_zip
 from facemorph.stylegan.networks.architecture import GeneratorWeights
 from facemorph.weights.download import WEB_PAGE_HINT, is_web_page
@@ -58,6 +59,8 @@ def read_published(path: Path) -> GeneratorWeights:
     head = bytes(data[:1024])
     if is_web_page(head):
         raise WeightsError(f"{path} is a web page, not a network.", WEB_PAGE_HINT)
+    if head.startswith((b"\x93NUMPY", b"\xff\xd8\xff", b"\x89PNG")):
+        raise WeightsError(f"{path} is {what_it_is(head) or 'an image'}, not a network.", EXPECTED)
     budget = Budget.for_file(len(data))
     try:
         with np.errstate(all="ignore"):  # an overflow is refused at the end, as not finite
@@ -93,7 +96,32 @@ def _describe(value: Any, budget: Budget) -> GeneratorWeights:
         generator = known.find(value)
         if generator is not None:
             return known.describe(generator, budget)
-    raise RefusedFile(f"it contains a {type(value).__name__} and no generator")
+    raise RefusedFile(f"it contains {_what_else(value)} and no generator")
+
+
+def _what_else(value: Any) -> str:
+    """What a file contains that is no known generator, in words."""
+    if isinstance(value, Array):
+        return f"an array of shape {value.shape}, which may be a latent (an argument of morph and child)"
+    names = " ".join(name for name in _names(value) if isinstance(name, str))
+    known = [words for keys, words in OTHERS.items() if all(key in names for key in keys.split())]
+    return known[0] if known else f"a {type(value).__name__}"
+
+
+def _names(value: Any, depth: int = 3) -> list[Any]:
+    if not isinstance(value, dict) or depth == 0:
+        return []
+    return [*list(value)[:1000], *(name for inner in list(value.values())[:100] for name in _names(inner, depth - 1))]
+
+
+# Names in files that are often taken for a generator's: what they are.
+OTHERS = {
+    "stylegan_decoder": "a GFPGAN, which restores faces,",
+    "encoder.input_layer": "an encoder of e4e or pSp",
+    "weight_orig": "a StyleGAN of rosinality's older repository (style-based-gan-pytorch), which is not supported,",
+    "main.0.weight main.1.weight": "a DCGAN",
+    "latent noise": "a projected latent (an argument of morph and child)",
+}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from facemorph.stylegan.formats.weight_source import WeightSource, average_laten
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
 
 SQRT2 = np.float32(math.sqrt(2))
+# Not needed: filters that all layers share, and what a flat checkpoint has beside the generator.
+SPARE = (".blur.kernel", ".upsample.kernel", "latent_avg", "truncation_latent", "mean_latent")
 MAPPING_LR = 0.01  # not stored; every published file has this
 
 
@@ -81,6 +83,7 @@ def describe(checkpoint: Checkpoint, budget: Budget) -> GeneratorWeights:
         arrays[here + "to_rgb.weight"] = _kernel(source, there + "conv.weight")
         arrays[here + "to_rgb.bias"] = source.array(there + "bias").reshape(-1)
         _affine(source, there + "conv.modulation.", here + "to_rgb.", arrays)
+    source.refuse_unused(*SPARE)
     if not sizes:
         sizes = [arrays["synthesis.blocks.0.conv1.affine.weight"].shape[1]]
     if isinstance(average, Array):

@@ -156,6 +156,9 @@ class _Generator:
 
     def finish(self, architecture: Architecture, kind: str) -> GeneratorWeights:
         architecture.check()
+        layers = re.compile(r"synthesis/\d+x\d+/")  # beside them are averages, and outputs that smaller images needed
+        others = tuple(name for name in self.source.arrays if not layers.match(name))
+        self.source.refuse_unused("/noise_strength", "/Noise/weight", *others)
         arrays = {name: np.asarray(array, np.float32, order="C") for name, array in self.arrays.items()}
         description = GeneratorWeights(architecture, arrays, {"kind": kind})
         description.check()

@@ -20,12 +20,23 @@ class WeightSource:
     def __init__(self, arrays: Mapping[str, Any], budget: Budget) -> None:
         self.arrays = {name: value for name, value in arrays.items() if isinstance(value, Array)}
         self.budget = budget
+        self.used: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._find(name).shape
+
+    def refuse_unused(self, *spare: str) -> None:
+        """Raises RefusedFile where an array, but for those whose name ends in one of `spare`, was not read.
+
+        A network with more layers than its format has would draw something else without them.
+        """
+        unused = sorted(name for name in self.arrays.keys() - self.used if not name.endswith(spare))
+        if unused:
+            more = f" and {len(unused) - 1} more arrays" if unused[1:] else ""
+            raise RefusedFile(f"it holds {unused[0][:100]!r}{more}, which no generator of this kind has")
 
     def array(self, name: str) -> np.ndarray:
         """A copy as float32, native and contiguous."""
@@ -50,6 +61,7 @@ class WeightSource:
     def _find(self, name: str) -> Array:
         if name not in self.arrays:
             raise RefusedFile(f"its array {name[:100]!r} is missing")
+        self.used.add(name)
         return self.arrays[name]
 
 

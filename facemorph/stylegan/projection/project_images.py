@@ -16,7 +16,8 @@ from tqdm import tqdm
 from facemorph.config import plain
 from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
-from facemorph.files import replacing_files, sha256, write_json, write_jsonl
+from facemorph.files import MANIFEST, distinct, read_jsonl, replacing_files, sha256, write_json, write_jsonl
+from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
@@ -31,6 +32,7 @@ from facemorph.stylegan.projection.tuning import tune, write_generator
 log = logging.getLogger("facemorph")
 
 ALL = Shard()
+LATENT_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 PROBE_STEPS = 2  # taken, timed and thrown away before a search on a CPU
 
 
@@ -55,7 +57,8 @@ def project_files(
     projected), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
     An image that is done already, with the same settings, is left as it is. One that cannot be done is reported and
-    left out; with `all_or_none` its error is raised before any is projected. manifest.jsonl accounts for all. With a
+    left out; with `all_or_none` its error is raised before any is projected. manifest.jsonl accounts for all, also for
+    what is in `folder` from earlier. With a
     `share` among other processes, only this one's images are done.
 
     Returns:
@@ -67,7 +70,7 @@ def project_files(
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
     targets = _folders(images, folder)
-    everything, images = images, share.mine(images)
+    images = share.mine(images)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
@@ -97,9 +100,10 @@ def project_files(
                         _tell_estimate(projector, portraits, len(todo))
                     _project_chunk(projector, portraits, targets, key, seed, bar)
             bar.update(steps * (first + len(chunk)) - bar.n)
-    write_jsonl(share.manifest(folder), [_row(path, targets[path], failures.get(path)) for path in images])
+    rows = [_row(path, targets[path], failures.get(path)) for path in images]
+    write_jsonl(share.manifest(folder), rows if share.world > 1 else [*_earlier(folder, targets), *rows])
     if share.world > 1:
-        _join_manifests(folder, everything)
+        _join_manifests(folder, targets)
     elif len(failures) == len(images):
         raise InputError("None of the images could be projected.", "\n".join(failures.values()))
     return [targets[path] / "latent.safetensors" for path in images if path not in failures]
@@ -186,10 +190,20 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Where each image's results go. Raises InputError where two would mix, or there are none."""
     if not images:
         raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
-    names = Counter(path.stem for path in images)
-    twice = [name for name, count in names.items() if count > 1]
+    if all(path.is_file() and path.suffix.lower() in LATENT_SUFFIXES for path in images):
+        kind = what_it_is(head_of(images[0]))
+        if kind:  # said before a network is loaded; among images it is left out, and they go on
+            raise InputError(
+                f"{images[0]} is {kind}; images are projected.",
+                "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",
+            )
+    names = Counter(distinct(path.stem) for path in images)
+    twice = [path for path in images if names[distinct(path.stem)] > 1]
     if twice:
-        raise InputError(f"Two of the images are called {twice[0]!r} and would mix.", "Rename one, or give another -o.")
+        raise InputError(
+            f"Two of the images are called {twice[0].stem!r} and would mix: {twice[0]} and {twice[1]}.",
+            "Rename one; or project them one by one, each with another -o, and use the latents.",
+        )
     return {path: folder / path.stem for path in images}
 
 
@@ -276,10 +290,23 @@ def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
     return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
 
 
-def _join_manifests(folder: Path, images: Sequence[Path]) -> None:
+def _earlier(folder: Path, targets: dict[Path, Path]) -> list[dict[str, Any]]:
+    """The manifest's rows of images that are not these, where their projections are still here."""
+    sources, folders = {path.name for path in targets}, {target.name for target in targets.values()}
+    return [
+        row
+        for row in read_jsonl(folder / MANIFEST)
+        if row["status"] == "done"
+        and row["source"] not in sources
+        and row["folder"] not in folders
+        and read_report(folder / row["folder"]) is not None
+    ]
+
+
+def _join_manifests(folder: Path, targets: dict[Path, Path]) -> None:
     """Write the manifest from all processes' parts, once they account for every image."""
     rows = {row["source"]: row for row in known_rows(folder)}
-    if all(path.name in rows for path in images):
-        write_jsonl(folder / "manifest.jsonl", [rows[path.name] for path in images])
+    if all(path.name in rows for path in targets):
+        write_jsonl(folder / MANIFEST, [*_earlier(folder, targets), *(rows[path.name] for path in targets)])
         for part in parts(folder):
             part.unlink(missing_ok=True)
