@@ -11,6 +11,8 @@ from facemorph.errors import ConfigError
 from facemorph.faces.dlib_models import DETECTOR, model_path
 
 if TYPE_CHECKING:
+    import torch
+
     from facemorph.faces.mesh import Mesh
     from facemorph.faces.mmod import Candidate, Window
     from facemorph.faces.pyramid import Pyramid
@@ -50,6 +52,22 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]: ...
 
 
+def check_device(device: str) -> "torch.device":
+    """The device of this name.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    import torch
+
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"The device {device!r} cannot be used: {error}.", "Use cpu.") from None
+    return found
+
+
 class MmodDetector:
     """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); images of equal size form batches.
 
@@ -63,11 +81,7 @@ class MmodDetector:
 
         if precision not in PRECISIONS:
             raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
-        try:
-            self.device = torch.device(device)
-            torch.zeros(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"The device {device!r} cannot be used: {error}.", "Use cpu.") from None
+        self.device = check_device(device)
         self.network = load_mmod(torch.bfloat16 if precision == "bfloat16" else torch.float32).to(self.device)
         self.min_face_px = min_face_px
         self.first_level = 0
@@ -131,9 +145,9 @@ class AutoDetector:
     """
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
-        self._make_cnn = functools.cache(
-            functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)
-        )
+        check_device(device)
+        make = functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)
+        self._make_cnn = functools.cache(make)
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:

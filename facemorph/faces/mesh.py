@@ -16,6 +16,7 @@ from facemorph.faces.sampling import Frame, sample_square
 REGION = 1.5  # side of the mesh's square, as a multiple of the face's box
 MESH_SIDE = 1.5  # the same, as a multiple of the extent of its points
 FOREHEAD, CHIN = 10, 152
+IRISES = (468, 473)
 EYES = (33, 263)  # outer corners of the eyes, left and right in the upright image
 
 
@@ -115,16 +116,16 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 # Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
 # presence; from the right turn it gets at least 0.87 (10 portraits at 8 angles).
-# Least presence that is believed: of 1,091 pictures of a face all but one have more, of 666 without one 20 have.
-PRESENCE = 0.5
+# What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
+DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
 SMALL = 0.2  # of the image's longest side: BlazeFace misses smaller faces
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
 ZOOM_OUT = 1.6  # for pictures that a face fills
 
 
 def is_face(mesh: "Mesh") -> bool:
-    """Whether the mesh network itself takes what it was shown for a face."""
-    return mesh.presence >= PRESENCE
+    """Whether the mesh network takes what it was shown for a face, and places the points there again."""
+    return mesh.presence >= PRESENCE and mesh.moved <= MOVED
 
 
 def are_enough(meshes: Sequence["Mesh"], image: np.ndarray) -> bool:
@@ -146,6 +147,7 @@ def best_meshes(image: np.ndarray) -> list["Mesh"]:
         surest = max(looks, key=lambda faces: faces[0].score if faces else 0.0)
         if surest and (not upright or surest[0].score > upright[0].score + CLEARLY_BETTER):
             best = surest
+    best = [one for one in best if one.score >= DETECTED]
     return _meshes(image, [one.region for one in best], best) if best else []
 
 
@@ -156,16 +158,23 @@ def mesh_in_box(image: np.ndarray, boxes: Sequence[tuple[float, float, float, fl
         middle = np.array([left + right, top + bottom]) / 2
         regions.append(Region(middle, max(right - left, bottom - top) * REGION, 0.0))
         detections.append(BlazeDetection(0.0, (left, top, right, bottom), np.empty((0, 2)), regions[-1]))
-    return _meshes(image, regions, detections)
+    return _meshes(image, regions, detections, looks=3)
 
 
-def _meshes(image: np.ndarray, regions: list[Region], detections: Sequence[BlazeDetection]) -> list["Mesh"]:
-    """Two looks: the second is at the region of the first mesh, which no longer depends on the detector's box."""
-    first = [mesh for mesh, _ in place_mesh(image, regions)]
-    second = place_mesh(image, [region_of(mesh) for mesh in first])
-    return [
-        Mesh(points, presence, one.box, one.score) for (points, presence), one in zip(second, detections, strict=True)
-    ]
+def _meshes(
+    image: np.ndarray, regions: list[Region], detections: Sequence[BlazeDetection], looks: int = 2
+) -> list["Mesh"]:
+    """Several looks, each at the region of the mesh before it: the last no longer depends on the detector's box."""
+    placed = place_mesh(image, regions)
+    for _ in range(looks - 1):
+        before = [points for points, _ in placed]
+        placed = place_mesh(image, [region_of(points) for points in before])
+    meshes = []
+    for (points, presence), last, one in zip(placed, before, detections, strict=True):
+        unit = np.linalg.norm(points[IRISES[1], :2] - points[IRISES[0], :2])
+        moved = np.linalg.norm(points[:, :2] - last[:, :2], axis=1).mean() / max(unit, 1e-6)
+        meshes.append(Mesh(points, presence, float(moved), one.box, one.score))
+    return meshes
 
 
 @dataclass(frozen=True)
@@ -175,11 +184,13 @@ class Mesh:
     Attributes:
         points: float64 [478, 3]: x, y in pixels of the image, z in the same unit, negative towards the camera.
         presence: the network's own probability, 0 to 1, that this is a face.
+        moved: how far the last look moved the points, in the mean, in units of the pupils' distance.
         box, score: of the detection; see `BlazeDetection`.
     """
 
     points: np.ndarray
     presence: float
+    moved: float
     box: tuple[float, float, float, float]
     score: float
 
