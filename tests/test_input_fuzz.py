@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 from test_video import even, make_clip
 
 from facemorph import video
 from facemorph.errors import ImageError, VideoError
+from facemorph.frame_image import upright
 from facemorph.images import read_image
 
 IMAGES = int(os.environ.get("FACEMORPH_FUZZ_IMAGES", "120"))
@@ -85,7 +87,7 @@ def test_damaged_clips(tmp_path: Path) -> None:
         try:
             settings = video.ExtractSettings()
             for sample in video.sample_frames(path, settings, video.ClipReport()):
-                video.upright(sample.frame, 1.0, video.VideoReformatter())
+                upright(sample.frame, 1.0, VideoReformatter())
             read += 1
         except VideoError as error:
             assert str(path) in error.problem

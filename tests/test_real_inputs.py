@@ -159,7 +159,11 @@ def test_manifest_and_folder_agree_with_the_sources_after_any_history(
         whole(*args)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
+    @settings(
+        max_examples=12,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
     @given(OPERATIONS)
     def check(operations: list[tuple[str, str, int]]) -> None:
         base = tmp_path_factory.mktemp("history")
@@ -210,7 +214,11 @@ def test_frames_agree_with_the_clips_after_any_history(
         yield next(whole(*args))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
     @given(CLIP_OPERATIONS)
     def check(operations: list[tuple[str, str, int]]) -> None:
         base = tmp_path_factory.mktemp("history")

@@ -118,7 +118,7 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 # presence; from the right turn it gets at least 0.87 (10 portraits at 8 angles).
 # What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
-SMALL = 0.2  # of the image's longest side: BlazeFace misses smaller faces
+SMALL = 0.3  # of the image's longest side: BlazeFace misses smaller faces
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
 ZOOM_OUT = 1.6  # for pictures that a face fills
 
@@ -165,12 +165,11 @@ def _meshes(
     image: np.ndarray, regions: list[Region], detections: Sequence[BlazeDetection], looks: int = 2
 ) -> list["Mesh"]:
     """Several looks, each at the region of the mesh before it: the last no longer depends on the detector's box."""
-    placed = place_mesh(image, regions)
+    before = placed = place_mesh(image, regions)
     for _ in range(looks - 1):
-        before = [points for points, _ in placed]
-        placed = place_mesh(image, [region_of(points) for points in before])
+        before, placed = placed, place_mesh(image, [region_of(points) for points, _ in placed])
     meshes = []
-    for (points, presence), last, one in zip(placed, before, detections, strict=True):
+    for (points, presence), (last, _), one in zip(placed, before, detections, strict=True):
         unit = np.linalg.norm(points[IRISES[1], :2] - points[IRISES[0], :2])
         moved = np.linalg.norm(points[:, :2] - last[:, :2], axis=1).mean() / max(unit, 1e-6)
         meshes.append(Mesh(points, presence, float(moved), one.box, one.score))
