@@ -157,10 +157,11 @@ class AutoDetector:
         for index, image in enumerate(images):
             _check(image, index)
             meshes = best_meshes(image)
-            sound = [mesh for mesh in meshes if is_face(mesh)] if are_enough(meshes, image) else []
-            found = [Detection(mesh.box, mesh.score, mesh) for mesh in sound]
+            found = [Detection(mesh.box, mesh.score, mesh) for mesh in meshes if is_face(mesh)]
             found = [one for one in found if one.width_px >= self.min_face_px]
-            by_image.append(found or self._make_cnn()([image])[0])
+            if not are_enough(meshes, image):
+                found = self._make_cnn()([image])[0] or found
+            by_image.append(found)
         return by_image
 
 

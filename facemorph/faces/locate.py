@@ -109,10 +109,12 @@ def locate_all(image: np.ndarray, *, detector: str = "auto") -> list[tuple[Box, 
     runs on a large image scaled down to `DETECT_PX`, and again at full size if no face is detected; on a small image,
     again at twice its size. Boxes are in pixels of the image.
     """
+    found: list[tuple[Box, float, Mesh]] = []
     if detector == "auto":
         meshes = best_meshes(image)
+        found = sorted([(one.box, one.score, one) for one in meshes], key=lambda one: -_area(one[0]))
         if are_enough(meshes, image):
-            return sorted([(one.box, one.score, one) for one in meshes], key=lambda one: -_area(one[0]))
+            return found
     kind = "cnn" if detector == "auto" else detector
     longest = max(image.shape[:2])
     scales = [min(1.0, DETECT_PX / longest)]
@@ -126,8 +128,10 @@ def locate_all(image: np.ndarray, *, detector: str = "auto") -> list[tuple[Box, 
         if detections:
             boxes = [tuple(side / scale for side in one.box) for one in detections]
             meshes = mesh_in_box(image, boxes)  # type: ignore[arg-type]
-            return [(box, one.score, mesh) for box, one, mesh in zip(boxes, detections, meshes, strict=True)]  # type: ignore[misc]
-    return []
+            by_cnn = [(box, one.score, mesh) for box, one, mesh in zip(boxes, detections, meshes, strict=True)]
+            if not found or any(is_face(mesh) for mesh in meshes):
+                return by_cnn  # type: ignore[return-value]
+    return found
 
 
 def _area(box: Box) -> float:

@@ -119,6 +119,7 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 # What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
 SMALL = 0.3  # of the image's longest side: BlazeFace misses smaller faces
+LYING = 50  # degrees
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
 ZOOM_OUT = 1.6  # for pictures that a face fills
 
@@ -129,9 +130,9 @@ def is_face(mesh: "Mesh") -> bool:
 
 
 def are_enough(meshes: Sequence["Mesh"], image: np.ndarray) -> bool:
-    """Whether BlazeFace's faces will do: one of them is a face, and so large that it hardly missed a larger one."""
-    sides = [mesh.box[2] - mesh.box[0] for mesh in meshes if is_face(mesh)]
-    return bool(sides) and max(sides) >= SMALL * max(image.shape[:2])
+    """Whether BlazeFace's faces will do: one is so large that it hardly missed another, or lies, as no CNN sees it."""
+    large = SMALL * max(image.shape[:2])
+    return any(is_face(one) and (one.box[2] - one.box[0] >= large or abs(one.angles[0]) > LYING) for one in meshes)
 
 
 def best_meshes(image: np.ndarray) -> list["Mesh"]:

@@ -1,0 +1,95 @@
+"""BlazeFace and Face Mesh against what MediaPipe itself answers, at any angle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemorph.errors import FaceError
+from facemorph.faces import locate
+from facemorph.faces.align import AlignSettings, align
+from facemorph.faces.mesh import detect_blazeface, place_mesh
+from facemorph.faces.sampling import sample_square
+from facemorph.images import read_image, write_image
+
+NAMES = [f"{name}_{angle}" for name in ("astronaut", "grace_hopper") for angle in (0, 20, -35, 60, 90)]
+
+
+@pytest.fixture
+def fixtures(shared: Path) -> Path:
+    return shared / "fixtures" / "landmarks"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_mediapipe(fixtures: Path, name: str) -> None:
+    image = read_image(fixtures / f"{name}.png")
+    expected = np.load(fixtures / "expected.npz")
+    face = detect_blazeface(image)[0][0]
+    left, top, right, bottom = face.box
+    found = np.array([face.score, left, top, right - left, bottom - top, *face.keypoints.ravel()])
+    difference = np.abs(found - expected[f"{name}/short"][0])
+    assert difference[0] < 0.002 and difference[1:].mean() < 1
+
+    mesh, presence = place_mesh(image, [face.region])[0]
+    apart = np.linalg.norm(mesh[:, :2] - expected[f"{name}/attention"][:, :2], axis=1)
+    assert (mesh.shape, mesh.dtype) == ((478, 3), np.float64)
+    assert apart.mean() < 0.5 and apart.max() < 2
+    assert np.abs(mesh[:, 2] - expected[f"{name}/attention"][:, 2]).mean() < 0.5
+    assert presence > 0.99
+
+
+def test_sampling_takes_the_pixels_themselves() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    corner, right, down = np.array([2.0, 1.0]), np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    np.testing.assert_array_equal(sample_square(image, (corner, right, down), 4), image[1:5, 2:6])
+    turned = sample_square(image, (np.array([6.0, 1.0]), down, -right), 4)
+    np.testing.assert_array_equal(turned, image[1:5, 3:7][:, ::-1].swapaxes(0, 1))
+    assert (sample_square(image, (np.array([-9.0, 0.0]), right, down), 4, outside=7)[:, :4] == 7).all()
+
+
+@pytest.mark.parametrize("angle", [0, 45, 90, 135, 180, 225, 270])
+def test_a_face_is_found_at_any_angle(angle: int) -> None:
+    from skimage import data
+
+    image = data.astronaut()
+    upright = locate.locate_face(image)
+    turned = np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BICUBIC))
+    if angle in (135, 225):
+        turned = np.pad(turned, ((60, 60), (60, 60), (0, 0)))
+    face = locate.locate_face(turned, "it")
+    radians = np.deg2rad(angle)
+    turn = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
+    expected = (upright.landmarks - 255.5) @ turn.T + (np.array(turned.shape[1::-1]) - 1) / 2
+    unit = np.linalg.norm(upright.mesh[473, :2] - upright.mesh[468, :2])
+    assert np.linalg.norm(face.landmarks - expected, axis=1).mean() / unit < 0.06
+    assert (face.roll - upright.roll + angle + 180) % 360 - 180 == pytest.approx(0, abs=4)
+
+
+def test_the_view_has_the_places_of_dlibs_landmarks() -> None:
+    from skimage import data
+
+    image = data.astronaut()
+    ours = locate.locate_face(image)
+    dlib = locate.locate_face(image, points="dlib")
+    unit = np.linalg.norm(ours.mesh[473, :2] - ours.mesh[468, :2])
+    apart = np.linalg.norm(ours.landmarks - dlib.landmarks, axis=1) / unit
+    assert apart.mean() < 0.05 and apart[36:48].max() < 0.06
+
+
+def test_noise_is_no_face(tmp_path: Path) -> None:
+    from facemorph.errors import InputError
+
+    noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    with pytest.raises(FaceError, match="No face was detected in noise"):
+        locate.locate_face(noise, "noise")
+    write_image(tmp_path / "noise" / "a.png", noise)
+    with pytest.raises(InputError, match="No face was accepted"):
+        align(tmp_path / "noise", tmp_path / "out", AlignSettings(), jobs=1)
+
+
+def test_unknown_landmarks_are_refused() -> None:
+    from facemorph.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="Unknown landmarks 'foo'"):
+        locate.detect_faces(np.zeros((64, 64, 3), np.uint8), points="foo")
