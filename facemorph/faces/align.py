@@ -295,6 +295,8 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
     now = asdict(settings)
     if find_crop(settings.crop).fixed_size and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
+    if now["detector"] == "auto":
+        now["detector"] = before["detector"]  # a folder goes on with the detector that it was begun with
     if before != now:
         changed = ", ".join(f"{key} was {before[key]}" for key in now if before.get(key) != now[key])
         raise InputError(
@@ -306,7 +308,8 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
 def _still_holds(row: dict[str, Any], source: Path, output: Path) -> bool:
     """Whether a row is about what its source is now, and its face is there, whole."""
     try:
-        if sha256(source) != row["source_sha256"]:
+        known = row.get("source_sha256")
+        if known is not None and sha256(source) != known:
             return False
         if row["status"] == "rejected":
             return True

@@ -68,6 +68,12 @@ def check_device(device: str) -> "torch.device":
     return found
 
 
+def check_precision(precision: str) -> None:
+    """Raises ConfigError: an unknown one."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
+
+
 class MmodDetector:
     """dlib's CNN detector in PyTorch (see `facemorph.faces.mmod`); images of equal size form batches.
 
@@ -79,8 +85,7 @@ class MmodDetector:
 
         from facemorph.faces.mmod import box_side_px, load_mmod
 
-        if precision not in PRECISIONS:
-            raise ConfigError(f"Unknown precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
+        check_precision(precision)
         self.device = check_device(device)
         self.network = load_mmod(torch.bfloat16 if precision == "bfloat16" else torch.float32).to(self.device)
         self.min_face_px = min_face_px
@@ -146,6 +151,7 @@ class AutoDetector:
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         check_device(device)
+        check_precision(precision)
         make = functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)
         self._make_cnn = functools.cache(make)
         self.min_face_px = min_face_px

@@ -149,32 +149,44 @@ def best_meshes(image: np.ndarray) -> list["Mesh"]:
         if surest and (not upright or surest[0].score > upright[0].score + CLEARLY_BETTER):
             best = surest
     best = [one for one in best if one.score >= DETECTED]
-    return _meshes(image, [one.region for one in best], best) if best else []
+    return _meshes(image, best) if best else []
 
 
 def mesh_in_box(image: np.ndarray, boxes: Sequence[tuple[float, float, float, float]]) -> list["Mesh"]:
-    """The mesh of the upright face in each box (left, top, right, bottom) of another detector."""
-    regions, detections = [], []
+    """The mesh of the upright face in each box (left, top, right, bottom) of another detector.
+
+    The first look is only for the place: the mesh is of the second, and the third says whether it stays there.
+    """
+    regions = []
     for left, top, right, bottom in boxes:
         middle = np.array([left + right, top + bottom]) / 2
         regions.append(Region(middle, max(right - left, bottom - top) * REGION, 0.0))
-        detections.append(BlazeDetection(0.0, (left, top, right, bottom), np.empty((0, 2)), regions[-1]))
-    return _meshes(image, regions, detections, looks=3)
+    first = place_mesh(image, regions)
+    second = place_mesh(image, [region_of(points) for points, _ in first])
+    moved = _moved(image, second)
+    return [Mesh(*placed, by, box, 0.0) for placed, by, box in zip(second, moved, boxes, strict=True)]
 
 
-def _meshes(
-    image: np.ndarray, regions: list[Region], detections: Sequence[BlazeDetection], looks: int = 2
-) -> list["Mesh"]:
-    """Several looks, each at the region of the mesh before it: the last no longer depends on the detector's box."""
-    before = placed = place_mesh(image, regions)
-    for _ in range(looks - 1):
-        before, placed = placed, place_mesh(image, [region_of(points) for points, _ in placed])
-    meshes = []
-    for (points, presence), (last, _), one in zip(placed, before, detections, strict=True):
-        unit = np.linalg.norm(points[IRISES[1], :2] - points[IRISES[0], :2])
-        moved = np.linalg.norm(points[:, :2] - last[:, :2], axis=1).mean() / max(unit, 1e-6)
-        meshes.append(Mesh(points, presence, float(moved), one.box, one.score))
-    return meshes
+def _meshes(image: np.ndarray, detections: Sequence[BlazeDetection]) -> list["Mesh"]:
+    """The mesh of each face, as MediaPipe places it; where BlazeFace is not sure, a second look checks it."""
+    placed = place_mesh(image, [one.region for one in detections])
+    sure = all(one.score >= UPRIGHT for one in detections)
+    moved = [0.0] * len(placed) if sure else _moved(image, placed)
+    return [
+        Mesh(*one, by, detection.box, detection.score)
+        for one, by, detection in zip(placed, moved, detections, strict=True)
+    ]
+
+
+def _moved(image: np.ndarray, placed: list[tuple[np.ndarray, float]]) -> list[float]:
+    """How far another look, at the region of each mesh, moves its points, in units of the pupils' distance."""
+    again = place_mesh(image, [region_of(points) for points, _ in placed])
+    found = []
+    for (points, _), (other, presence) in zip(placed, again, strict=True):
+        unit = max(float(np.linalg.norm(points[IRISES[1], :2] - points[IRISES[0], :2])), 1e-6)
+        by = float(np.linalg.norm(points[:, :2] - other[:, :2], axis=1).mean()) / unit
+        found.append(by if presence >= PRESENCE else np.inf)
+    return found
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,8 @@ class Mesh:
     Attributes:
         points: float64 [478, 3]: x, y in pixels of the image, z in the same unit, negative towards the camera.
         presence: the network's own probability, 0 to 1, that this is a face.
-        moved: how far the last look moved the points, in the mean, in units of the pupils' distance.
+        moved: how far another look moves the points, in the mean, in units of the pupils' distance; 0 where it was not
+            needed, infinite where that sees no face.
         box, score: of the detection; see `BlazeDetection`.
     """
 
