@@ -49,6 +49,7 @@ def peak_bytes() -> int:
 
 
 def test_damaged_images(tmp_path: Path) -> None:
+    before = peak_bytes()  # of the tests that this process has run
     from skimage import data
 
     picture, originals = Image.fromarray(data.astronaut()[:200, 100:300]), []
