@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -144,7 +144,7 @@ class MmodDetector:
 
 
 class AutoDetector:
-    """BlazeFace, at any angle, each face with its mesh; the CNN where the mesh takes nothing of it for a face.
+    """BlazeFace, at any angle; the CNN where that sees no face, or a small one. Each face comes with its mesh.
 
     Arguments as `MmodDetector`, which they are for.
     """
@@ -157,7 +157,7 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, best_meshes, is_face
+        from facemorph.faces.mesh import are_enough, best_meshes, is_face, mesh_in_box
 
         by_image = []
         for index, image in enumerate(images):
@@ -166,7 +166,10 @@ class AutoDetector:
             found = [Detection(mesh.box, mesh.score, mesh) for mesh in meshes if is_face(mesh)]
             found = [one for one in found if one.width_px >= self.min_face_px]
             if not are_enough(meshes, image):
-                found = self._make_cnn()([image])[0] or found
+                by_cnn = self._make_cnn()([image])[0]
+                placed = mesh_in_box(image, [one.box for one in by_cnn]) if by_cnn else []
+                if not found or any(is_face(mesh) for mesh in placed):
+                    found = [replace(one, mesh=mesh) for one, mesh in zip(by_cnn, placed, strict=True)]
             by_image.append(found)
         return by_image
 

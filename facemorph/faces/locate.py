@@ -70,7 +70,12 @@ def detect_faces(image: np.ndarray, *, detector: str = "auto", points: str = "me
 
 
 def _face(
-    image: np.ndarray, found: tuple[Box, float, Mesh], num_faces: int, detector: str, points: str, steady: bool
+    image: np.ndarray,
+    found: tuple[Box, float, Mesh],
+    num_faces: int,
+    detector: str = "auto",
+    points: str = "mesh",
+    steady: bool = True,
 ) -> Face:
     box, score, mesh = found
     if points == "mesh":
@@ -147,9 +152,6 @@ def choose_face(
     image: np.ndarray,
     detections: Sequence[Detection],
     reference: np.ndarray | None = None,
-    *,
-    points: str = "mesh",
-    detector: str = "auto",
 ) -> Face:
     """Of the detected faces of an image, the largest, or the one nearest to `reference` (a descriptor [128]).
 
@@ -167,7 +169,7 @@ def choose_face(
     if not sound:
         raise FaceError(f"landmarks do not fit (presence of a face {max(mesh.presence for mesh in meshes):.2f})")
     chosen = sound if reference is not None else sound[:1]
-    faces = [_face(image, one, len(detections), detector, points, False) for one in chosen]
+    faces = [_face(image, one, len(detections)) for one in chosen]
     best = 0
     if reference is not None:
         distances = np.linalg.norm(describe([face_chip(image, face.landmarks) for face in faces]) - reference, axis=1)

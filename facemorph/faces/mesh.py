@@ -78,6 +78,7 @@ def detect_blazeface(
     import torch
 
     from facemorph.faces.blazeface import INPUT_PX, decode
+    from facemorph.faces.mobile_layers import one_thread
 
     height, width = image.shape[:2]
     step = max(height, width) * zoom_out / INPUT_PX
@@ -88,7 +89,7 @@ def detect_blazeface(
         right, down = _quarter(turn)
         frames.append((middle - (right + down) * step * INPUT_PX / 2, right * step, down * step))
     squares = np.stack([sample_square(image, frame, INPUT_PX, outside=outside) for frame in frames])
-    with torch.inference_mode():
+    with one_thread():
         logits, values = _blazeface()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 127.5 - 1)
     found = []
     for frame, one_logits, one_values in zip(frames, logits.numpy(), values.numpy(), strict=True):
@@ -114,12 +115,13 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
     return points[:, :1] * right + points[:, 1:] * down + corner
 
 
-# Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
-# presence; from the right turn it gets at least 0.87 (10 portraits at 8 angles).
 # What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
 SMALL = 0.3  # of the image's longest side: BlazeFace misses smaller faces
 LYING = 50  # degrees
+TILTED, ASTRAY = 30, 0.05  # degrees; what `moved` stays below for 99 % of upright faces
+# Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
+# presence; from the right turn it gets at least 0.87 (10 portraits at 6 angles).
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
 ZOOM_OUT = 1.6  # for pictures that a face fills
 
@@ -163,24 +165,29 @@ def mesh_in_box(image: np.ndarray, boxes: Sequence[tuple[float, float, float, fl
         regions.append(Region(middle, max(right - left, bottom - top) * REGION, 0.0))
     first = place_mesh(image, regions)
     second = place_mesh(image, [region_of(points) for points, _ in first])
-    moved = _moved(image, second)
+    moved = _moved(second, place_mesh(image, [region_of(points) for points, _ in second]))
     return [Mesh(*placed, by, box, 0.0) for placed, by, box in zip(second, moved, boxes, strict=True)]
 
 
 def _meshes(image: np.ndarray, detections: Sequence[BlazeDetection]) -> list["Mesh"]:
-    """The mesh of each face, as MediaPipe places it; where BlazeFace is not sure, a second look checks it."""
+    """The mesh of each face, as MediaPipe places it.
+
+    Where BlazeFace is not sure, or the head is tilted, a second look checks it, and replaces it where it is astray.
+    """
     placed = place_mesh(image, [one.region for one in detections])
-    sure = all(one.score >= UPRIGHT for one in detections)
-    moved = [0.0] * len(placed) if sure else _moved(image, placed)
+    moved = [0.0] * len(placed)
+    if any(one.score < UPRIGHT or abs(np.degrees(one.region.roll)) > TILTED for one in detections):
+        again = place_mesh(image, [region_of(points) for points, _ in placed])
+        moved = _moved(placed, again)
+        placed = [look if by <= ASTRAY else other for look, other, by in zip(placed, again, moved, strict=True)]
     return [
         Mesh(*one, by, detection.box, detection.score)
         for one, by, detection in zip(placed, moved, detections, strict=True)
     ]
 
 
-def _moved(image: np.ndarray, placed: list[tuple[np.ndarray, float]]) -> list[float]:
-    """How far another look, at the region of each mesh, moves its points, in units of the pupils' distance."""
-    again = place_mesh(image, [region_of(points) for points, _ in placed])
+def _moved(placed: list[tuple[np.ndarray, float]], again: list[tuple[np.ndarray, float]]) -> list[float]:
+    """How far another look at each mesh has moved its points, in units of the pupils' distance."""
     found = []
     for (points, _), (other, presence) in zip(placed, again, strict=True):
         unit = max(float(np.linalg.norm(points[IRISES[1], :2] - points[IRISES[0], :2])), 1e-6)
@@ -250,20 +257,20 @@ def place_mesh(image: np.ndarray, regions: Sequence[Region]) -> list[tuple[np.nd
     import torch
 
     from facemorph.faces.face_mesh import INPUT_PX
+    from facemorph.faces.mobile_layers import one_thread
 
     frames: list[Frame] = []
     for region in regions:
         right, down = (axis * region.side_px / INPUT_PX for axis in region.axes)
         frames.append((region.middle - (right + down) * INPUT_PX / 2, right, down))
     squares = np.stack([sample_square(image, frame, INPUT_PX) for frame in frames])
-    with torch.inference_mode():
+    with one_thread():
         meshes, logits = _face_mesh()(torch.from_numpy(squares).permute(0, 3, 1, 2) / 255)
         presences = torch.sigmoid(logits).tolist()
     placed = []
     for (corner, right, down), mesh, presence in zip(frames, meshes.double().numpy(), presences, strict=True):
         places = mesh[:, :1] * right + mesh[:, 1:2] * down + corner
-        # to a hundredth of a pixel, as manifests keep them: sums differ in the last bits with the number of threads
-        placed.append((np.concatenate([places, mesh[:, 2:] * np.hypot(*right)], 1).round(2), presence))
+        placed.append((np.concatenate([places, mesh[:, 2:] * np.hypot(*right)], 1), presence))
     return placed
 
 

@@ -72,10 +72,13 @@ class LatentMorph:
 
     def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
         """way.safetensors: the first still's latent, and those of all stills in the array "way" [steps, L, w_size]."""
-        stills = self.latents(fractions)
-        about = {"what": "latents of the stills, in the array way"}
-        kept = Latent(stills[0], "w+", fingerprint(self.generator), about, {"way": stills})
-        write_latent(folder / "way.safetensors", kept, overwrite=True)
+        _write_way(folder, self.generator, self.latents(fractions))
+
+
+def _write_way(folder: Path, generator: Generator, stills: np.ndarray) -> None:
+    about = {"what": "latents of the stills, in the array way"}
+    kept = Latent(stills[0], "w+", fingerprint(generator), about, {"way": stills})
+    write_latent(folder / "way.safetensors", kept, overwrite=True)
 
 
 def latent_morph(
@@ -133,10 +136,7 @@ class LatentChain:
 
     def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
         """way.safetensors, as `LatentMorph` writes it."""
-        stills = self.latents(fractions)
-        about = {"what": "latents of the stills, in the array way"}
-        kept = Latent(stills[0], "w+", fingerprint(self.generator), about, {"way": stills})
-        write_latent(folder / "way.safetensors", kept, overwrite=True)
+        _write_way(folder, self.generator, self.latents(fractions))
 
 
 def latent_chain(
