@@ -119,7 +119,6 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
 SMALL = 0.3  # of the image's longest side: BlazeFace misses smaller faces
 LYING = 50  # degrees
-TILTED, ASTRAY = 30, 0.05  # degrees; what `moved` stays below for 99 % of upright faces
 # Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
 # presence; from the right turn it gets at least 0.87 (10 portraits at 6 angles).
 UPRIGHT, CLEARLY_BETTER = 0.87, 0.05
@@ -170,16 +169,11 @@ def mesh_in_box(image: np.ndarray, boxes: Sequence[tuple[float, float, float, fl
 
 
 def _meshes(image: np.ndarray, detections: Sequence[BlazeDetection]) -> list["Mesh"]:
-    """The mesh of each face, as MediaPipe places it.
-
-    Where BlazeFace is not sure, or the head is tilted, a second look checks it, and replaces it where it is astray.
-    """
+    """The mesh of each face, as MediaPipe places it; where BlazeFace is not sure, a second look checks it."""
     placed = place_mesh(image, [one.region for one in detections])
     moved = [0.0] * len(placed)
-    if any(one.score < UPRIGHT or abs(np.degrees(one.region.roll)) > TILTED for one in detections):
-        again = place_mesh(image, [region_of(points) for points, _ in placed])
-        moved = _moved(placed, again)
-        placed = [look if by <= ASTRAY else other for look, other, by in zip(placed, again, moved, strict=True)]
+    if any(one.score < UPRIGHT for one in detections):
+        moved = _moved(placed, place_mesh(image, [region_of(points) for points, _ in placed]))
     return [
         Mesh(*one, by, detection.box, detection.score)
         for one, by, detection in zip(placed, moved, detections, strict=True)
