@@ -89,7 +89,7 @@ def some(folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 def train(folders: list[Path], strength: float | None, steps: int, seed: int) -> tuple[Generator, Health, list[float]]:
     """Train with a mover of this strength, or (None) a trained one: G without it, the loss verdict, final strengths."""
-    training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
+    training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed, precision="float32-winograd")
     config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=training)
     faces = load_faces(config.data, config.network.size_px, seed)
     images, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)

@@ -21,10 +21,11 @@ from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, load_faces
 from facemorph.dcgan.health import Health, TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
-from facemorph.dcgan.precision import pick_precision
+from facemorph.dcgan.precision import dtype_of, noted_precision, with_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
 from facemorph.dcgan.step import train_on_batch
+from facemorph.dcgan.trial import fastest_precision
 from facemorph.device import pick_device
 from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
@@ -65,7 +66,6 @@ def train(
     with join_processes(device) as group, contextlib.ExitStack() as held:
         # --- the faces and the folder
         cfg, run = config.training, Run(folder)
-        dtype = pick_precision(cfg.precision, device)
         with group.rank_zero_first() as here:
             if here:
                 check_same_config(config, run)
@@ -78,6 +78,10 @@ def train(
                 check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
+        with group.rank_zero_first() as here:
+            precision = _precision(config, run, device, len(faces.persons)) if here else ""
+        precision = group.agree(precision)
+        asked, config = config, with_precision(config, precision)
         state = State(config, device, len(faces.persons))
         if cfg.sync_batch_norm:
             synchronize(state.g, state.d)
@@ -86,7 +90,7 @@ def train(
                 state.load(run.checkpoint)
                 run.check_log(state.step)
             if here:  # everything is checked: now the folder is written
-                begin(config, run, faces, device, group.world)
+                begin(asked, run, faces, device, precision, group.world)
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
                 if state.step:
                     log.info("Continuing from step %d.", state.step)
@@ -105,7 +109,7 @@ def train(
             ) as bar,
         ):
             while state.step < cfg.steps and not stopped:
-                pending.append(train_step(state, images, labels, config, dtype, group))
+                pending.append(train_step(state, images, labels, config, dtype_of(precision), group))
                 bar.update()
 
                 last = state.step == cfg.steps
@@ -163,6 +167,14 @@ def train_step(
     state.update_ema(cfg.ema)
     state.step += 1
     return losses
+
+
+def _precision(config: Config, run: Run, device: torch.device, persons: int) -> str:
+    """What the configuration names; where it says auto, what the run was begun in; otherwise the fastest."""
+    if config.training.precision != "auto":
+        return config.training.precision
+    noted = noted_precision(run.about()) if (run.path / "run.json").exists() else None
+    return noted or fastest_precision(config, device, persons)
 
 
 def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
