@@ -12,9 +12,12 @@ import torch
 from tiny_runs import make_faces
 
 from facemorph.dcgan import trial
+from facemorph.dcgan.bfloat16 import FromPixel, ToPixel
+from facemorph.dcgan.checkpoint import State
 from facemorph.dcgan.config import Config, config_from_dict
-from facemorph.dcgan.precision import PRECISIONS, noted_precision
-from facemorph.dcgan.train import train
+from facemorph.dcgan.networks import down, up
+from facemorph.dcgan.precision import PRECISIONS, dtype_of, noted_precision
+from facemorph.dcgan.train import train, train_step
 from facemorph.dcgan.trial import candidates, fastest_precision, try_precisions
 
 CPU = torch.device("cpu")
@@ -115,3 +118,75 @@ def test_few_images_of_large_networks_many_of_small_ones() -> None:
     assert counts == sorted(counts, reverse=True)
     assert counts[1] == 16
     assert np.array(counts).min() >= 2
+
+
+# --- The convolutions in bfloat16
+
+
+def layers(kind: str, inner: int, outer: int, side: int) -> tuple[torch.nn.Module, torch.nn.Module, torch.Tensor]:
+    """The same layer in our way and in torch's, and what goes in, in the layout of a run."""
+    made: list[torch.nn.Module] = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        if kind == "up":
+            made.append(up(inner, outer, 4))
+        elif kind == "down":
+            made.append(down(inner, outer, 4, bias=True))
+        elif kind == "from pixel":
+            made.append(FromPixel(inner, outer, 4, bias=False))
+        else:
+            made.append(ToPixel(inner, outer, 4))
+        made[-1].to(memory_format=torch.channels_last)
+    made[0].low = True  # pyright: ignore[reportArgumentType]
+    return made[0], made[1], torch.randn(6, inner, side, side).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        ("down", 3, 16, 32), ("down", 16, 24, 16), ("down", 16, 24, 8), ("up", 16, 3, 16), ("up", 24, 16, 8),
+        ("up", 24, 16, 4), ("from pixel", 20, 24, 1), ("to pixel", 24, 3, 4),
+    ],
+)  # fmt: skip
+def test_convolutions_in_bfloat16_are_torchs_in_float32_within_its_rounding(layer: tuple[str, int, int, int]) -> None:
+    ours, direct, x = layers(*layer)
+    results = []
+    for network, low in ((ours, True), (direct, False)):
+        given = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = network(given)
+        assert out.dtype == (torch.bfloat16 if low else torch.float32)
+        weights_of_sum = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+        (out.float() * weights_of_sum).sum().backward()
+        gradients = [parameter.grad for parameter in network.parameters()]
+        assert all(one is not None and one.dtype == torch.float32 for one in gradients)
+        results.append([out.detach().float(), given.grad, *gradients])
+    for low, exact in zip(*results, strict=True):
+        assert low is not None and exact is not None
+        assert (low - exact).norm() <= 5e-3 * exact.norm()  # bfloat16 has 8 bits: 0.4 %
+
+
+def test_a_step_in_bfloat16_has_the_gradients_of_float32() -> None:
+    """Within a few per cent of their norm: a step of both networks is some twenty layers of rounding."""
+    images = torch.randint(0, 255, (32, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = config_from_dict(
+            {
+                "network": {"size_px": 32, "channels": 16},
+                "training": {"batch_size": 32, "precision": precision},
+            }
+        )
+        state = State(config, CPU)
+        log = train_step(state, images, torch.zeros(32, dtype=torch.long), config, dtype_of(precision))
+        found[precision] = [log[:3], torch.cat([p.grad.flatten() for p in state.d.parameters()])]  # pyright: ignore
+    for low, exact, part in zip(found["bfloat16"], found["float32"], (0.01, 0.1), strict=True):
+        assert (low - exact).norm() <= part * exact.norm()
+
+
+def test_r1_takes_torchs_own_convolutions_which_differentiate_twice() -> None:
+    values = {"network": {"size_px": 16, "channels": 8, "d_norm": "none"}}
+    for r1, low in ((0.0, True), (1.0, False)):
+        config = config_from_dict({**values, "training": {"precision": "bfloat16", "r1": r1}})
+        flags = {layer.low for layer in State(config, CPU).d.modules() if hasattr(layer, "low")}
+        assert flags == {low}

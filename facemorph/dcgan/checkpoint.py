@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
-from facemorph.dcgan.precision import placed, set_winograd
+from facemorph.dcgan.precision import placed, prepare
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically
@@ -29,7 +29,7 @@ class State:
         persons = persons if config.network.conditional else 0
         self.g = placed(Generator(config.network, persons), device)
         self.d = placed(Discriminator(config.network, persons), device)
-        set_winograd(config.training.precision == "float32-winograd", self.g, self.d)
+        prepare(config.training, config.training.precision, self.g, self.d)
         betas = (config.training.beta1, 0.999)
         self.optimize_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
         self.optimize_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
@@ -93,7 +93,7 @@ def inference_copy(state: State, config: Config) -> Generator:
     device = next(state.g.parameters()).device
     copy = placed(Generator(config.network, state.g.persons), device)
     copy.load_state_dict((state.ema or state.g).state_dict())
-    set_winograd(config.training.precision == "float32-winograd", copy)
+    prepare(config.training, config.training.precision, copy)
     settle_batch_norm(copy, config.network)
     return copy
 

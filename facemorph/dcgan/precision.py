@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from facemorph.dcgan.config import Config
+from facemorph.dcgan.bfloat16 import FromPixel, ToPixel
+from facemorph.dcgan.config import Config, Training
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
 # As run.json describes them.
@@ -35,12 +36,14 @@ def with_precision(config: Config, precision: str) -> Config:
     return replace(config, training=replace(config.training, precision=precision))
 
 
-def set_winograd(on: bool, *networks: nn.Module) -> None:
-    """Let their convolutions use Winograd's method, or not."""
+def prepare(training: Training, precision: str, *networks: nn.Module) -> None:
+    """Let their convolutions go the way of this precision. R1 needs gradients of gradients, which torch's own have."""
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
-                layer.winograd = on
+                layer.winograd = precision == "float32-winograd"
+            if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d, FromPixel, ToPixel)):
+                layer.low = precision == "bfloat16" and not training.r1 and not layer.weight.is_cuda
 
 
 def placed(network: Any, device: torch.device) -> Any:

@@ -26,7 +26,7 @@ from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
 from facemorph.dcgan.step import train_on_batch
 from facemorph.dcgan.trial import fastest_precision
-from facemorph.device import pick_device
+from facemorph.device import keep_memory, pick_device
 from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.faces.features import detected_in_aligned
@@ -78,6 +78,8 @@ def train(
                 check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
+        if device.type == "cpu":
+            keep_memory()
         with group.rank_zero_first() as here:
             precision = _precision(config, run, device, len(faces.persons)) if here else ""
         precision = group.agree(precision)

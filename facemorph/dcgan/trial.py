@@ -12,7 +12,7 @@ import torch
 from facemorph.dcgan.checkpoint import State, own_randomness
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.networks import stages
-from facemorph.dcgan.precision import PRECISIONS, dtype_of, set_winograd, with_precision
+from facemorph.dcgan.precision import PRECISIONS, dtype_of, prepare, with_precision
 from facemorph.dcgan.step import train_on_batch
 
 log = logging.getLogger("facemorph")
@@ -65,7 +65,7 @@ def try_precisions(
             for name in names:
                 if times and time.perf_counter() + longest > deadline:
                     continue
-                set_winograd(name == "float32-winograd", state.g, state.d)
+                prepare(config.training, name, state.g, state.d)
                 state.step = 1  # without a penalty that comes every few steps
                 start = time.perf_counter()
                 train_on_batch(state, real, labels, config, dtype_of(name), random)
