@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -25,8 +26,8 @@ def describe_machine(device: torch.device) -> str:
     return f"{text}; Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def _capabilities() -> dict[str, bool]:
-    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+def _capabilities() -> dict[str, Any]:
+    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config"}
+GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config", "threads"}
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 # What a room may import beside itself and the ground. "stylegan" alone means load, latents and generate.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": {"errors", "files"},
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
+    "threads": set(),
     "distributed": {"errors", "files"},
     "config": {"errors"},
     "frame_sampling": set(),

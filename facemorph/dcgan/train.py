@@ -33,6 +33,7 @@ from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import progress_bar
+from facemorph.threads import keep as keep_threads
 
 log = logging.getLogger("facemorph")
 
@@ -78,6 +79,8 @@ def train(
                 check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
+        if (run.path / "run.json").exists():
+            keep_threads(run.about().get("threads"))
         if device.type == "cpu":
             keep_memory()
         with group.rank_zero_first() as here:
