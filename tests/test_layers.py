@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "frame_sampling": set(),
     "animation": GROUND,
-    "frame_image": {"errors", "files"},
+    "frame_image": {"errors", "files", "threads"},
     "clip": GROUND | {"frame_image"},
     "batches": GROUND,
     "video": GROUND | {"clip", "frame_image", "frame_sampling"},
