@@ -45,6 +45,7 @@ from facemorph.dcgan.dataset import find_persons, load_faces
 from facemorph.dcgan.networks import Discriminator, Generator, stages
 from facemorph.dcgan.precision import dtype_of, with_precision
 from facemorph.dcgan.run import Run
+from facemorph.dcgan.stepper import Stepper
 from facemorph.dcgan.trial import candidates, fastest_precision
 from facemorph.device import keep_memory, pick_device
 from facemorph.images import read_image, resize
@@ -126,10 +127,10 @@ def our_loop(config: Config, device: torch.device, compiled: bool = False) -> It
         state.g.compile()
         state.d.compile()
     images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
-    dtype = dtype_of(config.training.precision)
+    take_step = Stepper(state, images, labels, config, dtype_of(config.training.precision))
     pending = []
     while True:
-        pending.append(training.train_step(state, images, labels, config, dtype))
+        pending.append(take_step())
         if len(pending) == training.FLUSH_EVERY:
             torch.stack(pending).cpu()
             pending.clear()

@@ -17,7 +17,8 @@ from facemorph.dcgan.checkpoint import State
 from facemorph.dcgan.config import Config, config_from_dict
 from facemorph.dcgan.networks import down, up
 from facemorph.dcgan.precision import PRECISIONS, dtype_of, noted_precision
-from facemorph.dcgan.train import train, train_step
+from facemorph.dcgan.stepper import train_step
+from facemorph.dcgan.train import train
 from facemorph.dcgan.trial import candidates, fastest_precision, try_precisions
 
 CPU = torch.device("cpu")

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from facemorph.dcgan import winograd
 from facemorph.dcgan.checkpoint import State
 from facemorph.dcgan.config import Config, Network, Training, config_from_dict
-from facemorph.dcgan.train import train, train_step
+from facemorph.dcgan.stepper import train_step
+from facemorph.dcgan.train import train
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 from facemorph.errors import ConfigError
 

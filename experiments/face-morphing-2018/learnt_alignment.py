@@ -29,7 +29,7 @@ from facemorph.dcgan.dataset import load_faces
 from facemorph.dcgan.health import Health, judge
 from facemorph.dcgan.networks import Generator, draw_z
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.train import train_step
+from facemorph.dcgan.stepper import train_step
 from facemorph.dcgan.walk import load_generator
 from facemorph.evaluation.measures import person_fractions
 from facemorph.faces.features import FaceFeatures, PersonCentroids, features_of_aligned

@@ -30,9 +30,13 @@ class State:
         self.g = placed(Generator(config.network, persons), device)
         self.d = placed(Discriminator(config.network, persons), device)
         prepare(config.training, config.training.precision, self.g, self.d)
-        betas = (config.training.beta1, 0.999)
-        self.optimize_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
-        self.optimize_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
+        self.optimize_g, self.optimize_d = (
+            torch.optim.Adam(
+                part.parameters(), config.training.learning_rate, (config.training.beta1, 0.999), fused=True,
+                capturable=device.type == "cuda",
+            )
+            for part in (self.g, self.d)
+        )  # fmt: skip
         self.ema = None
         if config.training.ema:
             self.ema = placed(Generator(config.network, persons), device)

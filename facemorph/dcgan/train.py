@@ -24,10 +24,10 @@ from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.precision import dtype_of, noted_precision, with_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
-from facemorph.dcgan.step import train_on_batch
+from facemorph.dcgan.stepper import Stepper
 from facemorph.dcgan.trial import fastest_precision
 from facemorph.device import keep_memory, pick_device
-from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
+from facemorph.distributed import ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
@@ -103,6 +103,8 @@ def train(
         fixed_z = _grid_latents(config, state.g.persons, device)
         monitor = TrainingMonitor(cfg.real_label, _real_spread(faces, state.g.persons))
 
+        take_step = Stepper(state, images, labels, config, dtype_of(precision), group)
+
         # --- the loop
         pending: list[Tensor] = []
         samples: list[np.ndarray] = []
@@ -114,7 +116,7 @@ def train(
             ) as bar,
         ):
             while state.step < cfg.steps and not stopped:
-                pending.append(train_step(state, images, labels, config, dtype_of(precision), group))
+                pending.append(take_step())
                 bar.update()
 
                 last = state.step == cfg.steps
@@ -159,34 +161,12 @@ def train(
         return run.health(), stopped
 
 
-def train_step(
-    state: State, images: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
-) -> Tensor:
-    """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], train on this process's
-    part of it, and return the numbers for the log: see `train_on_batch`."""
-    cfg, device = config.training, images.device
-    random = torch.Generator(device).manual_seed((cfg.seed << 32) + state.step)
-    chosen = _chosen(len(images), state.step, cfg.batch_size, cfg.seed)[group.part(cfg.batch_size)].to(device)
-    batch = images[chosen].float().div_(127.5).sub_(1)
-    losses = train_on_batch(state, batch, labels[chosen], config, dtype, random, group)
-    state.update_ema(cfg.ema)
-    state.step += 1
-    return losses
-
-
 def _precision(config: Config, run: Run, device: torch.device, persons: int) -> str:
     """What the configuration names; where it says auto, what the run was begun in; otherwise the fastest."""
     if config.training.precision != "auto":
         return config.training.precision
     noted = noted_precision(run.about()) if (run.path / "run.json").exists() else None
     return noted or fastest_precision(config, device, persons)
-
-
-def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
-    """The indices of this step's batch [size]: every face once an epoch, in a new order each epoch."""
-    epoch, place = divmod(step, count // size)
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return torch.from_numpy(order[place * size : (place + 1) * size])
 
 
 def _check_faces(config: Config, faces: Faces, group: ProcessGroup) -> None:
