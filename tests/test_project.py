@@ -82,7 +82,9 @@ def holds_together(folder: Path, network: Path, source: Path) -> dict:
     generator = load_generator(network)
     check_network(latent, generator, "the latent")
     with torch.no_grad():
-        assert np.array_equal(to_uint8(generator.synthesize(torch.from_numpy(latent.w)[None]))[0], made)
+        again = to_uint8(generator.synthesize(torch.from_numpy(latent.w)[None]))[0]
+    # Here on a CPU; where there is CUDA the command took that, which rounds otherwise: a grey level at most.
+    assert np.abs(again.astype(int) - made).max() <= (1 if torch.cuda.is_available() else 0)
     assert report["psnr_db"] == pytest.approx(peak_signal_noise_ratio(wanted, made), abs=1e-3)
     first, second = to_tensor(wanted[None]), to_tensor(made[None])
     assert report["ms_ssim"] == pytest.approx(float(ms_ssim(first, second)), abs=1e-5)
