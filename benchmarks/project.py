@@ -144,9 +144,8 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     table = np.array(seconds)  # [rounds, runs]
     for index, name in enumerate(runs):
         ratios = table[:, 0] / table[:, index]
-        print(
-            f"{name:22} {1000 * np.median(table[:, index]):7.1f} ms a step, ratio {np.median(ratios):.2f} {ratios.round(2)}"
-        )
+        took = 1000 * np.median(table[:, index])
+        print(f"{name:22} {took:7.1f} ms a step, ratio {np.median(ratios):.2f} {ratios.round(2)}")
     if options.reach:
         curves = {name: one(options.reach) for name, one in runs.items()}
         for name, (marks, setup) in curves.items():
