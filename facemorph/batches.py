@@ -96,7 +96,8 @@ def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
     taken: dict[str, int] = {}
     for number, row in rows[1:]:
         pair = _pair(number, row, head, path.parent, needs_second)
-        if distinct(pair.name) in taken and not _named(head, row):
+        same = any((pair.first, pair.second, pair.amount) == (one.first, one.second, one.amount) for one in pairs)
+        if distinct(pair.name) in taken and not same and not _named(head, row):
             pair = replace(pair, name=_longer_name(pair, taken))
         key = distinct(pair.name)
         if not pair.problem and key in taken:
@@ -141,7 +142,7 @@ def _named(head: list[str], row: list[str]) -> bool:
 
 
 def _longer_name(pair: Pair, taken: Mapping[str, int]) -> str:
-    """A name that no line before has, as long as it is not of the same pictures: with suffixes, then folders."""
+    """A name that no line before has: with suffixes, then folders."""
     paths = [path for path in (pair.first, pair.second) if path is not None]
     longer = ([path.name for path in paths], [f"{path.parent.name}-{path.name}" for path in paths])
     names = [_joined(parts, "" if pair.amount is None else f"{pair.amount:g}") for parts in longer]
@@ -180,7 +181,10 @@ def run_batch(
 
     with locked(folder / ".batch.lock", in_use):
         remove_torn(folder)
-        before = {str(row["name"]): row for row in read_jsonl(folder / MANIFEST) if "name" in row}
+        before: dict[str, dict[str, Any]] = {}
+        for row in read_jsonl(folder / MANIFEST):
+            if "name" in row and not (row.get("status") == "failed" and row["name"] in before):  # a line of its name
+                before[row["name"]] = row
         write_jsonl(folder / MANIFEST, before.values())  # without a line that was cut short
         rows = dict(before)
         failed: list[tuple[int, str, str]] = []
@@ -224,12 +228,13 @@ def run_batch(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        problems = {name: why for _, name, why in failed}
+        problems = {number: why for number, _, why in failed}
+        sound = {pair.name for pair in pairs if pair.number not in problems}
         listed = []
         for pair in pairs:
-            if pair.name in problems:
-                there = before.get(pair.name, {}).get("pictures", {})  # of an earlier run, and still ours
-                row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.name]}
+            if pair.number in problems:  # pictures of an earlier run are still ours, if not another line's
+                there = {} if pair.name in sound else before.get(pair.name, {}).get("pictures", {})
+                row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.number]}
                 listed.append({**row, "pictures": there})
             else:
                 listed.append(rows[pair.name])
@@ -237,7 +242,7 @@ def run_batch(
         others = [row for name, row in before.items() if name not in names]  # of another list: still here
         write_jsonl(folder / MANIFEST, [*listed, *others])
         _write_sheet(folder, listed)
-    return Report(len(running) - sum(pair.name in problems for pair in running.values()), kept, sorted(failed))
+    return Report(len(running) - sum(pair.number in problems for pair in running.values()), kept, sorted(failed))
 
 
 def _why(error: Exception) -> str:
