@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,10 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     portraits: dict[str, Portrait] = field(default_factory=dict)  # "first", "second"
     family: fm.Family = field(default_factory=lambda: fm.Family(age=10))
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] | None = None  # of the morph; None: all of them
+    morph_open: bool = False  # its tab is looked at
+    way: object = None  # who makes the morph's images now
+    way_shown: tuple[Any, ...] = ()  # what those in the browser were made of
     landmarks: Morph | None = None
     files: dict[str, Path] = field(default_factory=dict)
     job: Job | None = None
@@ -90,7 +94,8 @@ class Session:
                 self.job.cancel()
             self.portraits.clear()
             self.files.clear()
-            self.landmarks, self.job, self.family, self.layers = None, None, fm.Family(age=10), ()
+            self.landmarks, self.job, self.family, self.layers = None, None, fm.Family(age=10), None
+            self.way, self.way_shown = None, ()
             remove(self.folder)
 
 
