@@ -158,6 +158,7 @@ def average_files(
     texture: bool = True,
     size_px: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
     progress: bool = False,
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`average_faces` of files, and the lines between the points.
@@ -166,7 +167,7 @@ def average_files(
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     check_weights(weights, len(pictures))
-    points, sizes = locate_points(pictures, detector, progress)
+    points, sizes = locate_points(pictures, detector, landmarks, progress)
     with progress_bar(progress, total=len(pictures), unit=" faces", description="average") as bar:
 
         def images() -> Iterator[np.ndarray]:

@@ -223,7 +223,9 @@ def beside(picture: Path) -> Path | None:
     return next((path for kind in FORMATS if (path := picture.with_suffix(f".{kind}")).is_file()), None)
 
 
-def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files: bool = True) -> FacePoints:
+def points_of(
+    image: np.ndarray, picture: Path, *, detector: str = "auto", landmarks: str = "auto", files: bool = True
+) -> FacePoints:
     """The points of the face in a picture: those in the file beside it, otherwise detected ones.
 
     This is the one place where a picture's points come from.
@@ -234,7 +236,7 @@ def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files
     """
     path = beside(picture) if files else None
     if path is None:
-        face = locate_face(image, str(picture), detector=detector)
+        face = locate_face(image, str(picture), detector=detector, points=landmarks)
         return FacePoints(face.landmarks, box=tuple(face.box))
     found = read_points(path)
     height, width = image.shape[:2]
@@ -285,7 +287,7 @@ def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def locate_points(
-    pictures: Sequence[Path], detector: str = "auto", progress: bool = False
+    pictures: Sequence[Path], detector: str = "auto", landmarks: str = "auto", progress: bool = False
 ) -> tuple[list[FacePoints], list[tuple[int, int]]]:
     """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
 
@@ -297,7 +299,10 @@ def locate_points(
         for picture in pictures:
             if picture not in found:
                 image = read_image(picture)
-                found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
+                found[picture] = (
+                    points_of(image, picture, detector=detector, landmarks=landmarks),
+                    (image.shape[1], image.shape[0]),
+                )
             bar.update()
     points = [found[picture][0] for picture in pictures]
     check_template(points, [str(picture) for picture in pictures])
