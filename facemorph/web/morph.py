@@ -92,32 +92,38 @@ class Part:
 
     async def way(self, session: Session) -> AsyncIterator[str]:
         """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
-        ticket = session.way = object()
         if session.projections is None or self._has_it(session):
             return
-        made: dict[float, tuple[str, ...]] = {}
-        for level in LEVELS:
-            places = np.linspace(0, 1, level).round(6).tolist()
-            new = [at for at in places if at not in made]
-            for start in range(0, len(new), AT_ONCE):
-                part = new[start : start + AT_ONCE]
-                drawn = self.shop.quick.submit(self._figures, session, part)
-                made |= await asyncio.wrap_future(drawn)
-                if session.way is not ticket or session.projections is None:
-                    return
-            if level == LEVELS[-1]:
-                session.way_shown = self._way_of(session)
-            yield self._faces([made[at] for at in places])
+        ticket = session.way = object()
+        session.way_shown = self._way_of(session)
+        ways: dict[str, Morph] = {"by_network": self._morph(session)}
+        made: dict[str, dict[int, str]] = {}
+        try:
+            for level in LEVELS:
+                places = np.linspace(0, 100, level).round().astype(int).tolist()
+                for key, morph in ways.items():
+                    shown = made.setdefault(key, {})
+                    new = [at for at in places if at not in shown]
+                    for start in range(0, len(new), AT_ONCE):
+                        part = self.shop.quick.submit(self._draw, key, morph, new[start : start + AT_ONCE])
+                        shown |= await asyncio.wrap_future(part)
+                        if session.way is not ticket or session.projections is None:
+                            return
+                yield panels.row(
+                    [panels.stack([made[key][at] for at in places], self.words(key)) for key in ways], "fm-morph"
+                )
+                if level == LEVELS[0]:
+                    landmarks = await asyncio.wrap_future(self.shop.quick.submit(self.shop.landmarks, session))
+                    ways |= {"by_landmarks": landmarks} if landmarks else {}
+        except BaseException:  # whoever asked is gone
+            session.way_shown = ()
+            raise
 
     def view(self, session: Session) -> tuple[Any, ...]:
         there = session.projections is not None
-        faces: Any = ""
-        if there and self._has_it(session):
-            faces = gr.skip()
-        elif there:
-            faces = self.shop.quick.submit(self._first, session).result()
         chosen = list(self.shop.network.layers) if session.layers is None else list(session.layers)
         film = panels.film(self.words, session, "morph", self.words("film_title")) if there else ""
+        faces = gr.skip() if there and self._has_it(session) else ""
         return gr.update(visible=there), gr.update(visible=not there), faces, chosen, film
 
     def filming(self, session: Session) -> Any:
@@ -141,39 +147,14 @@ class Part:
 
     def _way_of(self, session: Session) -> tuple[Any, ...]:
         """What the way depends on."""
-        return (*(session.projections or ()), session.landmarks, session.layers)
+        return (*(session.projections or ()), session.layers)
 
     def _has_it(self, session: Session) -> bool:
-        """Whether the browser has all images of the way."""
+        """Whether the browser has the images of the way, or they are on their way."""
         now, shown = self._way_of(session), session.way_shown
-        return (
-            len(shown) == len(now)
-            and shown[-1] == now[-1]
-            and all(a is b for a, b in zip(shown[:-1], now, strict=False))
-        )
+        return len(shown) == len(now) == 3 and shown[0] is now[0] and shown[1] is now[1] and shown[2] == now[2]
 
-    def _first(self, session: Session) -> str:
-        return self._faces(list(self._figures(session, np.linspace(0, 1, LEVELS[0]).tolist()).values()))
-
-    def _figures(self, session: Session, places: list[float]) -> dict[float, tuple[str, ...]]:
-        """The image through the generator and that by landmarks at each place of the way."""
-        ways = [("by_network", self._morph(session))]
-        if session.landmarks is not None:
-            ways.append(("by_landmarks", session.landmarks))
-        columns = []
-        for key, morph in ways:
-            texts = [self.words("morph_alt", percent=round(100 * at), method=self.words(key)) for at in places]
-            images = morph.frames(places)
-            columns.append([panels.image(one, text, QUALITY) for one, text in zip(images, texts, strict=True)])
-        return dict(zip(places, zip(*columns, strict=True), strict=True))
-
-    def _faces(self, made: list[tuple[str, ...]]) -> str:
-        """Both ways, at first as the middle."""
-        keys = ("by_network", "by_landmarks")
-        return panels.row(
-            [
-                panels.stack(list(images), self.words(key))
-                for key, images in zip(keys, zip(*made, strict=True), strict=False)
-            ],
-            "fm-morph",
-        )
+    def _draw(self, key: str, morph: Morph, places: list[int]) -> dict[int, str]:
+        texts = [self.words("morph_alt", percent=at, method=self.words(key)) for at in places]
+        images = morph.frames([at / 100 for at in places])
+        return {at: panels.image(one, text, QUALITY) for at, one, text in zip(places, images, texts, strict=True)}

@@ -49,7 +49,7 @@ class Portrait:
         return self.files[self.chosen]
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One visitor. `files` are what may be downloaded, by name; nothing else in the folder can be asked for."""
 
@@ -71,6 +71,12 @@ class Session:
         """Both, once both portraits are in the network's latent space."""
         both = [self.portraits[which].projection for which in ("first", "second") if which in self.portraits]
         return (both[0], both[1]) if len(both) == 2 and both[0] and both[1] else None
+
+    @property
+    def chosen_files(self) -> list[Path]:
+        """The images of both portraits' chosen faces, as far as there are any."""
+        both = [self.portraits[which] for which in ("first", "second") if which in self.portraits]
+        return [one.file for one in both if one.files]
 
     def new_file(self, suffix: str) -> Path:
         """A path in the folder whose name nobody can guess."""
