@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stylegan": GROUND | {"stylegan.networks", "stylegan.formats", "embedded", "metrics", "weights"},
     "stylegan.projection": GROUND | STYLEGAN | {"embedded", "faces", "metrics", "weights"},
     "stylegan.editing": GROUND | STYLEGAN | {"stylegan.projection", "animation", "embedded", "faces", "weights"},
-    "stylegan.training": GROUND | STYLEGAN | {"stylegan.projection", "faces", "metrics"},
+    "stylegan.training": GROUND | STYLEGAN | {"stylegan.projection", "faces", "metrics", "weights"},
     "plots": GROUND | {"dcgan", "stylegan.training"},
     "evaluation": GROUND | STYLEGAN | TRAINED | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
     "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},

@@ -94,7 +94,7 @@ class GeneratorRun:
     def cut_figures(self, step: int) -> None:
         """Begin figures.csv, or keep its lines up to `step`."""
         kept = 0
-        if self.figure_log.path.exists():
+        if step and self.figure_log.path.exists():
             kept = int((self.figure_log.read()["step"] <= step).sum())
         self.figure_log.cut(kept, FIGURE_FIELDS)
 

@@ -117,6 +117,9 @@ def train(
         pending: list[Tensor] = []
         extra: list[tuple[float, float, float]] = []
         stopped, first, warned = False, state.step + 1, False
+        if taker is not None and config.start and not state.step:  # how good it is before
+            with own_randomness(device):
+                warned = _write_figures(run, state, state.networks(), taker, cfg.batch_size, warned)
         with (
             own_randomness(device),
             interruptible("this step" if group.world == 1 else f"at most {FLUSH_EVERY} steps", group.first) as asked,
@@ -203,7 +206,7 @@ def profile_parts(config: Config, *, device_name: str = "auto") -> dict[str, flo
 
 def _prepare(config: Config, run: GeneratorRun | None, device: torch.device) -> _Session:
     """Read what a run needs: faces, frozen networks, and its networks; a checkpoint's weights come later."""
-    dtype = pick_precision(config.training.precision, device)
+    dtype = _precision(config, device)
     checkpoint = run.checkpoint if run is not None and run.checkpoint.exists() else None
     start: Start | None = None
     if checkpoint is not None:
@@ -223,6 +226,16 @@ def _prepare(config: Config, run: GeneratorRun | None, device: torch.device) -> 
     if start is not None and start.judges and config.terms.judges:
         _take_judges(state, start.judges)
     return _Session(config, run or GeneratorRun(Path()), faces, state, backbones, dtype, start)
+
+
+def _precision(config: Config, device: torch.device) -> torch.dtype:
+    """As `pick_precision`, but auto takes bfloat16 on CPUs with AVX-512's instructions for it, too: 1.7 times as fast
+    here, where most of the work is in large convolutions."""
+    if config.training.precision == "auto" and device.type == "cpu":
+        has_it = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        if has_it():
+            return torch.bfloat16
+    return pick_precision(config.training.precision, device)
 
 
 def _take_judges(state: State, judges: dict[str, Tensor]) -> None:
