@@ -34,7 +34,6 @@ class MorphOptions:
     size_px: int = 512
     face_only: bool = False
     detector: str = "auto"
-    landmarks: str = "auto"
     network: str | Path = ""
     projection: ProjectionConfig | None = None
     latents: Path = Path("projected")
@@ -44,6 +43,7 @@ class MorphOptions:
     layers: tuple[str, ...] = ()
     run: Path | None = None
     seed: int = 0
+    landmarks: str = "auto"
 
 
 def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:

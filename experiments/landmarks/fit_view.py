@@ -101,7 +101,9 @@ def main() -> None:
     difference = view(meshes[held_out], indices, weights) - points[held_out]
     apart = np.linalg.norm(difference, axis=2)
     print(f"{len(meshes)} of {total} faces; held out: {apart.mean():.4f} of the pupils' distance apart in the mean")
-    print(f"weights: {weights.min():.2f} to {weights.max():.2f}; largest norm {np.linalg.norm(weights, axis=1).max():.2f}")
+    print(
+        f"weights: {weights.min():.2f} to {weights.max():.2f}; largest norm {np.linalg.norm(weights, axis=1).max():.2f}"
+    )
     for name, part in PARTS.items():
         bias = np.linalg.norm(difference[:, part].mean(0), axis=1).max()
         print(f"  {name}: mean {apart[:, part].mean():.4f}, largest bias of a point {bias:.4f}")

@@ -45,7 +45,7 @@ class LandmarkMorphSettings:
     frames: int = 30
     face_only: bool = False
     detector: str = "auto"
-    landmarks: str = "auto"
+    landmarks: str = "mesh"
 
 
 @dataclass(frozen=True)
