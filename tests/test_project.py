@@ -120,6 +120,21 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
 
 
+def test_a_projection_keeps_its_landmarks(people: Path, network: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(people / "grace.jpg", *quick(network, out, "--landmarks", "dlib")).exit_code == 0
+    assert read_latent(out / "grace" / "latent.safetensors").about["landmarks"] == "dlib"
+    report = out / "grace" / "report.json"
+    older = {key: value for key, value in json.loads(report.read_text()).items() if key != "landmarks"}
+    report.write_text(json.dumps(older))
+    assert run(people / "grace.jpg", *quick(network, out)).exit_code == 0
+    assert "landmarks" not in json.loads(report.read_text()), "it was done already"
+    other = run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh"))
+    assert other.exit_code == 1 and "another landmarks" in other.output
+    assert run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh", "--overwrite")).exit_code == 0
+    assert json.loads(report.read_text())["landmarks"] == "mesh"
+
+
 @pytest.mark.slow
 def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) -> None:
     network = shared / "fixtures" / "stylegan" / "stylegan1-256-random.pkl"

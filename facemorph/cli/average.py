@@ -66,8 +66,8 @@ def average(
         write_combined(output, found, check_weights(parts, len(found)).tolist(), network, search, progress)
         return
     face, lines = average_files(
-        found, weights=parts, texture=texture, size_px=size_px, detector=detector, progress=progress,
-        skip_bad=any(path.is_dir() for path in pictures),
+        found, weights=parts, texture=texture, size_px=size_px, detector=detector,
+        landmarks=search.where["landmarks"], progress=progress, skip_bad=any(path.is_dir() for path in pictures),
     )  # fmt: skip
     write_image(output, cut_free(face.image, face.points, mask, background) if mask else face.image)
     write_points(beside, FacePoints(face.points, lines), overwrite=True)

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, TableChoice, detector_option, output_option, verbosity
+from facemorph.cli.options import PATH, TableChoice, detector_option, landmarks_option, output_option, verbosity
 
 
 @click.command(short_help="The points of faces, as .tem, .pts, CSV or JSON.")
 @click.argument("pictures", type=PATH, nargs=-1, required=True)
 @click.option("--format", "kind", type=TableChoice("facemorph.faces.points:FORMATS"), default="tem", show_default=True)
 @detector_option
+@landmarks_option
 @output_option("landmarks", "Folder for the points and the pictures with their points drawn in.")
 @click.option("--json", "as_json", is_flag=True, help="Print the points, a line of JSON a picture; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def landmarks(
-    pictures: tuple[Path, ...], kind: str, detector: str, output: Path, as_json: bool, overwrite: bool, progress: bool
-) -> None:
+    pictures: tuple[Path, ...], kind: str, detector: str, landmarks: str, output: Path, as_json: bool,
+    overwrite: bool, progress: bool,
+) -> None:  # fmt: skip
     """Detect the points of the faces in PICTURES, or in the pictures of a folder.
 
     \b
@@ -44,7 +46,7 @@ def landmarks(
         for picture in found:
             try:
                 image = read_image(picture)
-                face = points_of(image, picture, detector=detector, files=False)
+                face = points_of(image, picture, detector=detector, landmarks=landmarks, files=False)
                 if as_json:
                     row = {"source": str(picture), "width": image.shape[1], "height": image.shape[0]}
                     box = [round(float(value), 1) for value in face.box]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, SettingChoice
+from facemorph.cli.options import PATH, SettingChoice, landmarks_option
 from facemorph.folders import name_of_folder
 
 PRESETS = ["instant", "fast", "balanced", "best"]
@@ -46,14 +46,15 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
+    @landmarks_option
     @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
     @functools.wraps(command)
     def wrapped(
         *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
-        aligned: bool, device: str | None, **kwargs: Any,
+        aligned: bool, landmarks: str, device: str | None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
-        where = {"folder": latents, "aligned": aligned, "device": device}
+        where = {"folder": latents, "aligned": aligned, "landmarks": landmarks, "device": device}
         return command(*args, search=ProjectionOptions(preset, (*chosen, *overrides), where), **kwargs)
 
     return wrapped

@@ -161,6 +161,7 @@ def average_files(
     texture: bool = True,
     size_px: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
     progress: bool = False,
     skip_bad: bool = False,
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
@@ -173,7 +174,7 @@ def average_files(
     """
     check_weights(weights, len(pictures))
     failures: dict[Path, str] | None = {} if skip_bad else None
-    points, sizes = locate_points(pictures, detector, progress, failures)
+    points, sizes = locate_points(pictures, detector, landmarks, progress, failures)
     for problem in (failures or {}).values():
         log.warning("%s It is left out.", problem)
     if failures and weights is not None:

@@ -242,7 +242,9 @@ def _may_hold_points(path: Path) -> bool:
     return isinstance(value, list) or (isinstance(value, dict) and not {"points", "landmarks"}.isdisjoint(value))
 
 
-def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files: bool = True) -> FacePoints:
+def points_of(
+    image: np.ndarray, picture: Path, *, detector: str = "auto", landmarks: str = "auto", files: bool = True
+) -> FacePoints:
     """The points of the face in a picture: those in the file beside it, otherwise detected ones.
 
     This is the one place where a picture's points come from.
@@ -253,7 +255,7 @@ def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files
     """
     path = beside(picture) if files else None
     if path is None:
-        face = locate_face(image, str(picture), detector=detector)
+        face = locate_face(image, str(picture), detector=detector, points=landmarks)
         return FacePoints(face.landmarks, box=tuple(face.box))
     found = read_points(path)
     height, width = image.shape[:2]
@@ -306,6 +308,7 @@ def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 def locate_points(
     pictures: Sequence[Path],
     detector: str = "auto",
+    landmarks: str = "auto",
     progress: bool = False,
     failures: dict[Path, str] | None = None,
 ) -> tuple[list[FacePoints], list[tuple[int, int]]]:
@@ -322,7 +325,10 @@ def locate_points(
             try:
                 if picture not in found:
                     image = read_image(picture)
-                    found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
+                    found[picture] = (
+                        points_of(image, picture, detector=detector, landmarks=landmarks),
+                        (image.shape[1], image.shape[0]),
+                    )
             except FacemorphError as error:
                 if failures is None:
                     raise

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from facemorph.config import plain
 from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
+from facemorph.faces.landmarks import chosen_landmarks
 from facemorph.files import (
     MANIFEST,
     distinct,
@@ -51,6 +52,7 @@ def project_files(
     settings: ProjectionConfig,
     *,
     aligned: bool = False,
+    landmarks: str = "auto",
     overwrite: bool = False,
     progress: bool | Tell = False,
     device: str | None = None,
@@ -70,6 +72,10 @@ def project_files(
     what is in `folder` from earlier. With a
     `share` among other processes, only this one's images are done.
 
+    Args:
+        landmarks: a name in `facemorph.faces.landmarks.LANDMARKS`. With "auto" an image that is done already keeps
+            those that its report tells, or dlib's where an older one tells none.
+
     Returns:
         The latent files of the images that this process did or found done, in their order.
 
@@ -78,18 +84,24 @@ def project_files(
         ImageError, FaceError: with `all_or_none`, as `read_portrait`.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
+    placed_by = chosen_landmarks(landmarks)
     targets = _folders(images, folder)
     images = share.mine(images)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
+    asked = key if landmarks == "auto" else {**key, "landmarks": placed_by}
     once = list({targets[path]: path for path in images}.values())  # an image may be named twice
-    todo = [path for path in once if overwrite or not _is_done(path, targets[path], key)]
+    todo = [path for path in once if overwrite or not _is_done(path, targets[path], asked)]
     for path in once:
         if path not in todo:
             log.info("%s is done already; it is left as it is.", path)
     a = projector.generator.architecture
-    ahead = {path: read_portrait(path, a.resolution, aligned, a.alignment) for path in todo} if all_or_none else {}
+
+    def read(path: Path) -> Portrait:
+        return read_portrait(path, a.resolution, aligned, a.alignment, placed_by)
+
+    ahead = {path: read(path) for path in todo} if all_or_none else {}
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
     with progress_bar(
@@ -100,7 +112,7 @@ def project_files(
             portraits = []
             for path in chunk:
                 try:
-                    portraits.append(ahead.get(path) or read_portrait(path, a.resolution, aligned, a.alignment))
+                    portraits.append(ahead.get(path) or read(path))
                 except FacemorphError as error:
                     log.warning("%s", error)
                     failures[path] = error.problem
@@ -108,7 +120,7 @@ def project_files(
                 with _enough_memory():
                     if first == 0 and _may_take_long(projector):
                         _tell_estimate(projector, portraits, len(todo))
-                    _project_chunk(projector, portraits, targets, key, seed, bar)
+                    _project_chunk(projector, portraits, targets, {**key, "landmarks": placed_by}, seed, bar)
             bar.update(steps * (first + len(chunk)) - bar.n)
     rows = [_row(path, targets[path], failures.get(path)) for path in once]
     write_jsonl(share.manifest(folder), rows if share.world > 1 else [*_earlier(folder, targets), *rows])
@@ -177,7 +189,10 @@ def _write(
 ) -> None:
     arrays = {"loss" if name == "loss" else f"loss.{name}": rows[:, 0] for name, rows in found.history.items()}
     arrays |= {f"noise.{name}": plane[0, 0].cpu().numpy() for name, plane in found.noise.items()}
-    about = {name: report[name] for name in ("source", "source_sha256", "settings", "psnr_db", "ms_ssim", "lpips")}
+    about = {
+        name: report[name]
+        for name in ("source", "source_sha256", "settings", "landmarks", "psnr_db", "ms_ssim", "lpips")
+    }
     space = report["settings"]["search"]["space"]
     latent = Latent(found.latents[0].cpu().numpy(), space, report["network"], about, arrays)
     tuned = report["settings"]["tuning"]["steps"] > 0
@@ -251,6 +266,7 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     report = read_report(folder)
     if report is None:
         return False
+    report = {"landmarks": "dlib", **report}  # older ones do not tell
     expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
     same_file = report.get("source_folder") == _where(image) and report.get("source") == image.name
     if same_file and report.get("source_sha256") != expected["source_sha256"] and image.is_file():
