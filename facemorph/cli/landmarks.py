@@ -30,7 +30,7 @@ def landmarks(
     import json
     import os
 
-    from facemorph.errors import FaceError, FacemorphError
+    from facemorph.errors import FaceError, FacemorphError, OutputError
     from facemorph.faces.pictures import find_pictures
     from facemorph.faces.points import drawn, points_of, write_points
     from facemorph.files import check_free, output_stems
@@ -56,7 +56,7 @@ def landmarks(
                 write_points(output / f"{stem}.{kind}", face, overwrite)
                 write_image(output / f"{stem}-points.jpg", drawn(image, face.points))
             except FacemorphError as error:
-                if len(found) == 1:
+                if len(found) == 1 or isinstance(error, OutputError):
                     raise
                 failed += 1
                 click.echo(f"{error.problem} It is left out.", err=True)
