@@ -28,17 +28,19 @@ def landmarks(
     facemorph landmarks portraits/ --json -q > points.jsonl
     """
     import json
+    import os
 
     from facemorph.errors import FaceError, FacemorphError
     from facemorph.faces.pictures import find_pictures
     from facemorph.faces.points import drawn, points_of, write_points
-    from facemorph.files import check_free
+    from facemorph.files import check_free, output_stems
     from facemorph.images import read_image, write_image
     from facemorph.progress import progress_bar
 
-    found = find_pictures(pictures)
+    found = list(dict.fromkeys(find_pictures(pictures)))
     if not as_json:
         check_free(output, overwrite)
+    stems = output_stems({os.path.abspath(path) for path in found}, "-points.jpg", {})  # noqa: PTH100, links stay
     failed = 0
     with progress_bar(progress, total=len(found), unit=" faces", description="landmarks") as bar:
         for picture in found:
@@ -50,13 +52,14 @@ def landmarks(
                     box = [round(float(value), 1) for value in face.box]
                     click.echo(json.dumps({**row, "box": box, "points": face.points.round(2).tolist()}))
                     continue
-                write_points(output / f"{picture.stem}.{kind}", face, overwrite)
-                write_image(output / f"{picture.stem}-points.jpg", drawn(image, face.points))
+                stem = stems[os.path.abspath(picture)]  # noqa: PTH100
+                write_points(output / f"{stem}.{kind}", face, overwrite)
+                write_image(output / f"{stem}-points.jpg", drawn(image, face.points))
             except FacemorphError as error:
                 if len(found) == 1:
                     raise
                 failed += 1
-                click.echo(f"{picture}: {error.args[0]}", err=True)
+                click.echo(f"{error.problem} It is left out.", err=True)
             finally:
                 bar.update()
     if failed == len(found):

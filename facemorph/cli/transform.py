@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
-from facemorph.cli.options import PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, detector_option, masking, output_option, verbosity
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -53,9 +53,11 @@ def transform(
         raise click.UsageError("Give a face, or a list of them: --pairs pairs.csv.")
     if (symmetric and (start or end)) or (not symmetric and not pairs and (start is None or end is None)):
         raise click.UsageError("Give --from and --to, or --symmetric.")
+    if output and not pairs:
+        IMAGE_FILE.convert(output, None, None)
     from facemorph.faces.points import FacePoints, write_points
     from facemorph.faces.transform import Amounts, transform_files
-    from facemorph.files import check_free
+    from facemorph.files import check_free, fit_name
     from facemorph.images import write_image
 
     if network and (pairs or symmetric or mask or face_only or texture):
@@ -66,7 +68,7 @@ def transform(
                         mask, background, detector, search.where["landmarks"], overwrite, jobs, progress)  # fmt: skip
         return
     assert face is not None
-    output = output or Path(f"{face.stem}-transformed.png")
+    output = output or Path(fit_name(face.stem, "-transformed.png"))
     points = output.with_suffix(".safetensors" if network else ".tem")
     for path in (output, points):
         check_free(path, overwrite)
