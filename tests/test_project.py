@@ -194,29 +194,56 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
     assert "--loss imagenet" in str(error.value)
 
 
-def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="called 'a' and would mix"):
-        project_files([Path("x/a.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
-    with pytest.raises(InputError, match=r"called 'A' and would mix: x/A\.jpg and y/a\.png"):
-        project_files([Path("x/A.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
+def test_pictures_of_one_name_are_all_projected(people: Path, network: Path, tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    for place in ("x/a.png", "y/a.png", "x/b.png", "x/B.webp"):
+        (home / place).parent.mkdir(parents=True, exist_ok=True)
+        write_image(home / place, read_image(people / "eileen.png"))
+    names = ("x/a.png", "y/a.png", "x/b.png", "x/B.webp")
+    latents = project_files([home / name for name in names], out, network, QUICK)
+    assert [path.parent.name for path in latents] == ["x-a.png", "y-a.png", "b.png", "B.webp"]
+    assert {(row["source_folder"], row["source"]): row["folder"] for row in read_jsonl(out / "manifest.jsonl")} == {
+        (str(home / "x"), "a.png"): "x-a.png", (str(home / "y"), "a.png"): "y-a.png",
+        (str(home / "x"), "b.png"): "b.png", (str(home / "x"), "B.webp"): "B.webp",
+    }  # fmt: skip
+    times = {path: path.stat().st_mtime_ns for path in latents}
+    for name in (*names, "x/../x/a.png"):  # each alone: it keeps its folder
+        again = project_files([home / name, home / name], out, network, QUICK)
+        assert len(again) == 2 and times[again[0]] == again[0].stat().st_mtime_ns
+    (home / "z").mkdir()
+    (home / "y/a.png").rename(home / "z/a.png")  # moved: it is still done
+    assert project_files([home / "z/a.png"], out, network, QUICK) == [latents[1]]
+    write_image(home / "y/a.png", read_image(people / "grace.jpg"))  # another of that name
+    assert project_files([home / "y/a.png"], out, network, QUICK) == [latents[1]]  # that folder is the place's
+    (other,) = project_files([home / "z/a.png"], out, network, QUICK)
+    assert other.parent.name == "z-a.png"
     with pytest.raises(InputError, match="No images"):
         project_files([], tmp_path, network, QUICK)
 
 
-def test_the_manifest_keeps_what_was_projected_before(people: Path, network: Path, tmp_path: Path) -> None:
+def test_the_manifest_keeps_what_was_projected_before(
+    people: Path, network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def rows() -> dict[str, str]:
-        return {row["source"]: row["status"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
+        found = read_jsonl(tmp_path / "manifest.jsonl")
+        return {row["source"]: row["status"] + (" gone" if "source_gone" in row else "") for row in found}
 
-    broken = tmp_path / "broken.jpg"
+    broken, mine = tmp_path / "broken.jpg", tmp_path / "mine.png"
     broken.write_bytes(b"no image")
-    project_files([people / "eileen.png", broken], tmp_path, network, QUICK)
-    assert rows() == {"eileen.png": "done", "broken.jpg": "failed"}
+    write_image(mine, read_image(people / "eileen.png"))
+    project_files([mine, broken], tmp_path, network, QUICK)
+    assert rows() == {"mine.png": "done", "broken.jpg": "failed"}
     for _ in range(2):
         project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-        assert rows() == {"eileen.png": "done", "grace.jpg": "done"}
-    shutil.rmtree(tmp_path / "eileen")
+        assert rows() == {"mine.png": "done", "broken.jpg": "failed", "grace.jpg": "done"}
+    broken.unlink()
+    mine.rename(tmp_path / "away.png")
     project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-    assert rows() == {"grace.jpg": "done"}
+    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "Their projections stay" in caplog.text
+    (tmp_path / "away.png").rename(mine)
+    shutil.rmtree(tmp_path / "grace")
+    project_files([mine], tmp_path, network, QUICK)
+    assert rows() == {"mine.png": "done"}
 
 
 def test_labelled_networks_are_refused(tmp_path: Path) -> None:

@@ -115,7 +115,6 @@ def project(
 
     Raises:
         ImageError, FaceError: an image cannot be read, or shows no face; none has been projected then.
-        InputError: two files have one name.
         WeightsError: the network is not on this machine.
     """
     from facemorph.stylegan.projection.project_images import project_files

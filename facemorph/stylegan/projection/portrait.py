@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from facemorph.errors import FaceError, InputError
-from facemorph.faces.crop import cut, eyes_quad, ffhq_quad
+from facemorph.faces.crop import cut, eyes_quad, ffhq_quad, paper_quad
 from facemorph.faces.descriptors import face_chip
 from facemorph.faces.locate import locate_face
 from facemorph.files import sha256
@@ -89,6 +89,8 @@ def read_portrait(
 
 def aligned_quad(points: np.ndarray, alignment: Alignment) -> np.ndarray:
     """The corners [4, 2] of a network's crop of the face with the landmarks [68, 2]."""
+    if alignment.name == "paper":
+        return paper_quad(points)
     if alignment.eye_height is None or alignment.eye_spacing is None:
         return ffhq_quad(points)
     return eyes_quad(points, alignment.eye_height, alignment.eye_spacing)

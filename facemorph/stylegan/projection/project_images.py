@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,16 @@ from facemorph.config import plain
 from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
 from facemorph.faces.landmarks import chosen_landmarks
-from facemorph.files import MANIFEST, distinct, read_jsonl, replacing_files, sha256, write_json, write_jsonl
+from facemorph.files import (
+    MANIFEST,
+    distinct,
+    output_stems,
+    read_jsonl,
+    replacing_files,
+    sha256,
+    write_json,
+    write_jsonl,
+)
 from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
@@ -55,6 +63,7 @@ def project_files(
 ) -> list[Path]:
     """Project each image into a network's latent space, and write what was found to `folder`/<name of the image>/.
 
+    Where two images share a name, their folders have longer ones (`facemorph.files.output_stems`).
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
     projected), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
@@ -71,7 +80,7 @@ def project_files(
         The latent files of the images that this process did or found done, in their order.
 
     Raises:
-        WeightsError, InputError: as `make_projector`; two images have one name; or no image could be done.
+        WeightsError, InputError: as `make_projector`; there are no images, or none could be done.
         ImageError, FaceError: with `all_or_none`, as `read_portrait`.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
@@ -82,8 +91,9 @@ def project_files(
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
     asked = key if landmarks == "auto" else {**key, "landmarks": placed_by}
-    todo = [path for path in images if overwrite or not _is_done(path, targets[path], asked)]
-    for path in images:
+    once = list({targets[path]: path for path in images}.values())  # an image may be named twice
+    todo = [path for path in once if overwrite or not _is_done(path, targets[path], asked)]
+    for path in once:
         if path not in todo:
             log.info("%s is done already; it is left as it is.", path)
     a = projector.generator.architecture
@@ -112,13 +122,14 @@ def project_files(
                         _tell_estimate(projector, portraits, len(todo))
                     _project_chunk(projector, portraits, targets, {**key, "landmarks": placed_by}, seed, bar)
             bar.update(steps * (first + len(chunk)) - bar.n)
-    rows = [_row(path, targets[path], failures.get(path)) for path in images]
+    rows = [_row(path, targets[path], failures.get(path)) for path in once]
     write_jsonl(share.manifest(folder), rows if share.world > 1 else [*_earlier(folder, targets), *rows])
     if share.world > 1:
         _join_manifests(folder, targets)
-    elif len(failures) == len(images):
+    elif len(failures) == len(once):
         raise InputError("None of the images could be projected.", "\n".join(failures.values()))
-    return [targets[path] / "latent.safetensors" for path in images if path not in failures]
+    lost = {targets[path] for path in failures}
+    return [targets[path] / "latent.safetensors" for path in images if targets[path] not in lost]
 
 
 def _project_chunk(
@@ -202,7 +213,7 @@ def _write(
 
 
 def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each image's results go. Raises InputError where two would mix, or there are none."""
+    """Where each image's results go. Raises InputError where there are no images, or only latents."""
     if not images:
         raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
     if all(path.is_file() and path.suffix.lower() in LATENT_SUFFIXES for path in images):
@@ -212,14 +223,34 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
                 f"{images[0]} is {kind}; images are projected.",
                 "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",
             )
-    names = Counter(distinct(path.stem) for path in images)
-    twice = [path for path in images if names[distinct(path.stem)] > 1]
-    if twice:
-        raise InputError(
-            f"Two of the images are called {twice[0].stem!r} and would mix: {twice[0]} and {twice[1]}.",
-            "Rename one; or project them one by one, each with another -o, and use the latents.",
-        )
-    return {path: folder / path.stem for path in images}
+    return {path: folder / stem for path, stem in _stems(images, folder).items()}
+
+
+def _stems(images: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """What each image's folder is called: as it was, where it was projected before; by `output_stems` otherwise."""
+    by_place = {_place(path): path for path in images}
+    known: dict[str, str] = {}
+    moved: dict[tuple[str, str], str] = {}  # whose image is gone, or lies elsewhere now
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    for inner in inside:
+        report = read_report(inner)
+        if report is None:
+            continue
+        place = _place_of({"source": inner.name, **report})
+        if place in by_place or Path(place).is_file():
+            known[place] = inner.name
+        else:
+            moved[distinct(Path(place).name), str(report.get("source_sha256"))] = inner.name
+    for place, path in by_place.items():
+        if place not in known and path.is_file() and (name := moved.get((distinct(path.name), sha256(path)))):
+            known[place] = name
+    others = [inner.name for inner in inside if inner.name in moved.values() or not inner.is_dir()]
+    stems = output_stems(by_place, "", known, others)
+    return {path: stems[_place(path)] for path in images}
+
+
+def _place(path: Path) -> str:
+    return os.path.join(_where(path), path.name)  # noqa: PTH118, links stay
 
 
 def _where(path: Path) -> str:
@@ -302,27 +333,43 @@ def _enough_memory() -> Iterator[None]:
 
 
 def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
-    row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
+    digest = sha256(path) if path.is_file() else None
+    row = {"source": path.name, "source_folder": _where(path), "source_sha256": digest}
     return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
 
 
+def _place_of(row: dict[str, Any]) -> str:
+    return os.path.join(row.get("source_folder", ""), row["source"])  # noqa: PTH118, links stay
+
+
 def _earlier(folder: Path, targets: dict[Path, Path]) -> list[dict[str, Any]]:
-    """The manifest's rows of images that are not these, where their projections are still here."""
-    sources, folders = {path.name for path in targets}, {target.name for target in targets.values()}
-    return [
-        row
-        for row in read_jsonl(folder / MANIFEST)
-        if row["status"] == "done"
-        and row["source"] not in sources
-        and row["folder"] not in folders
-        and read_report(folder / row["folder"]) is not None
-    ]
+    """The manifest's rows of images that are not these: done ones whose projections are here, failed ones that are.
+
+    A projection whose image is gone from its folder stays, as it may have taken hours; its row says so.
+    """
+    places, folders = {_place(path) for path in targets}, {target.name for target in targets.values()}
+    kept, gone = [], 0
+    for row in read_jsonl(folder / MANIFEST):
+        row.pop("source_gone", None)
+        missing = "source_folder" in row and not Path(_place_of(row)).exists()
+        if _place_of(row) in places or (row["status"] == "failed" and (missing or "source_folder" not in row)):
+            continue
+        if row["status"] == "done":
+            if row["folder"] in folders or read_report(folder / row["folder"]) is None:
+                continue
+            if missing and Path(row["source_folder"]).is_dir():
+                gone, row = gone + 1, row | {"source_gone": True}
+        kept.append(row)
+    if gone:
+        log.warning("%s: images that were projected earlier and are gone: %d. Their projections stay.", folder, gone)
+    return kept
 
 
 def _join_manifests(folder: Path, targets: dict[Path, Path]) -> None:
     """Write the manifest from all processes' parts, once they account for every image."""
-    rows = {row["source"]: row for row in known_rows(folder)}
-    if all(path.name in rows for path in targets):
-        write_jsonl(folder / MANIFEST, [*_earlier(folder, targets), *(rows[path.name] for path in targets)])
+    rows = {_place_of(row): row for row in known_rows(folder)}
+    if all(_place(path) in rows for path in targets):
+        ours = {_place(path): rows[_place(path)] for path in targets}
+        write_jsonl(folder / MANIFEST, [*_earlier(folder, targets), *ours.values()])
         for part in parts(folder):
             part.unlink(missing_ok=True)

@@ -1,0 +1,124 @@
+"""What is measured of a generated face, and the distances that are taken between faces."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from families import Person, colours
+
+from facemorph.faces.age_gender import estimate_age_gender
+from facemorph.faces.descriptors import describe, face_chip
+from facemorph.faces.mesh import is_face, mesh_in_box
+from facemorph.files import write_atomically
+from facemorph.images import to_uint8
+from facemorph.metrics.imagenet_features import EfficientNetLite0, load_efficientnet
+from facemorph.progress import progress_bar
+from facemorph.stylegan.networks.generator import Generator
+
+BOX = (0.12, 0.12, 0.88, 0.96)  # of the face in an aligned image, as fractions of the side
+CHUNK = 8
+NOSE, EYES = 33, (36, 45)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is measured of N generated faces: latents [N, L, w_size], and the rest as of `families.Person`."""
+
+    latents: np.ndarray
+    points: np.ndarray
+    seen: np.ndarray  # bool [N], whether the mesh sees a face
+    descriptors: np.ndarray
+    features: np.ndarray
+    ages: np.ndarray
+    odds: np.ndarray
+    colours: np.ndarray
+
+    def of(self, rows: Sequence[int] | np.ndarray) -> "Made":
+        return Made(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def measure_latents(
+    generator: Generator, latents: np.ndarray, cache: Path, imagenet: EfficientNetLite0 | None = None
+) -> Made:
+    """Draw latents [N, L, w_size] and measure the faces, or read it from `cache`, where it is of the same latents."""
+    if cache.exists():
+        with np.load(cache) as arrays:
+            if arrays["latents"].shape == latents.shape and np.allclose(arrays["latents"], latents, atol=1e-4):
+                return Made(**{name: arrays[name] for name in Made.__dataclass_fields__})
+    imagenet = imagenet or load_efficientnet()
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
+    with progress_bar(True, total=len(latents), unit=" faces", description=cache.stem) as bar:
+        for start in range(0, len(latents), CHUNK):
+            chunk = torch.from_numpy(np.asarray(latents[start : start + CHUNK], np.float32))
+            with torch.inference_mode():
+                images = to_uint8(generator.synthesize(chunk))
+            for name, value in measure_images(images, imagenet).items():
+                rows[name].append(value)
+            bar.update(len(chunk))
+    made = Made(np.asarray(latents, np.float32), **{name: np.concatenate(values) for name, values in rows.items()})
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(cache, lambda file: np.savez(file, **vars(made)))
+    return made
+
+
+def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str, np.ndarray]:
+    """Aligned faces, uint8 RGB [N, R, R, 3]: all of `Made` but the latents."""
+    box = tuple(side * images.shape[1] for side in BOX)
+    meshes = [mesh_in_box(image, [box])[0] for image in images]  # type: ignore[list-item]
+    points = [mesh.landmarks for mesh in meshes]
+    ages, odds = estimate_age_gender(list(images), points)
+    return {
+        "points": np.stack(points).astype(np.float32),
+        "seen": np.array([is_face(mesh) for mesh in meshes]),
+        "descriptors": describe([face_chip(image, one) for image, one in zip(images, points, strict=True)]),
+        "features": imagenet.describe(images),
+        "ages": ages,
+        "odds": odds,
+        "colours": np.stack([colours(image, one) for image, one in zip(images, points, strict=True)]),
+    }
+
+
+def shape_of(points: np.ndarray) -> np.ndarray:
+    """Landmarks [N, 68, 2] without place, size and roll: [N, 136]."""
+    centred = points - points.mean(1, keepdims=True)
+    across = points[:, EYES[1]] - points[:, EYES[0]]
+    angle = -np.arctan2(across[:, 1], across[:, 0])
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
+    turned = np.einsum("nij,nkj->nki", turn, centred)
+    size = np.sqrt((turned**2).sum((1, 2), keepdims=True))
+    return (turned / size).reshape(len(points), -1)
+
+
+# A vector for each face, of the arrays in a `Made` or of all pictures of a `Person`. Distances are Euclidean; all but
+# dlib's, which was trained for it, are first scaled by the spread of real people's.
+MEASURES: dict[str, Callable[[Made | Person], np.ndarray]] = {
+    "dlib": lambda one: one.descriptors,
+    "imagenet": lambda one: one.features,
+    "shape": lambda one: shape_of(one.points),
+    "colour": lambda one: one.colours[:, :6],
+    "latent": lambda one: one.latents.reshape(len(one.latents), -1),
+}
+
+
+class Space:
+    """Where people and generated faces lie by one measure: real people are the means of their pictures."""
+
+    def __init__(
+        self, measure: str, people: dict[str, Person], vector: Callable[[Made | Person], np.ndarray] | None = None
+    ) -> None:
+        self.measure, self.vector = measure, vector or MEASURES[measure]
+        self.real = {name: self.vector(person).mean(0) for name, person in people.items()}
+        stacked = np.stack(list(self.real.values()))
+        self.centre = stacked.mean(0)
+        self.scale = 1.0 if measure == "dlib" else np.maximum(stacked.std(0), 1e-9)
+
+    def people(self, names: Sequence[str]) -> np.ndarray:
+        return np.stack([self.real[name] for name in names])
+
+    def distances(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """[N, D] and [M, D] -> [N, M]."""
+        a, b = (first - self.centre) / self.scale, (second - self.centre) / self.scale
+        squared = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+        return np.sqrt(np.maximum(squared, 0))
