@@ -10,7 +10,7 @@ from families import Person, colours
 
 from facemorph.faces.age_gender import estimate_age_gender
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.mesh import is_face, mesh_in_box
+from facemorph.faces.mesh import REGION, Mesh, Region, is_face, place_mesh, region_of
 from facemorph.files import write_atomically
 from facemorph.images import to_uint8
 from facemorph.metrics.imagenet_features import EfficientNetLite0, load_efficientnet
@@ -18,7 +18,7 @@ from facemorph.progress import progress_bar
 from facemorph.stylegan.networks.generator import Generator
 
 BOX = (0.12, 0.12, 0.88, 0.96)  # of the face in an aligned image, as fractions of the side
-CHUNK = 8
+CHUNK = 4
 NOSE, EYES = 33, (36, 45)
 
 
@@ -39,24 +39,30 @@ class Made:
         return Made(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def measure_latents(
-    generator: Generator, latents: np.ndarray, cache: Path, imagenet: EfficientNetLite0 | None = None
-) -> Made:
+def measure_latents(generator: Generator, latents: np.ndarray, cache: Path) -> Made:
     """Draw latents [N, L, w_size] and measure the faces, or read it from `cache`, where it is of the same latents."""
+
+    def draw(some: slice) -> np.ndarray:
+        with torch.inference_mode():
+            return to_uint8(generator.synthesize(torch.from_numpy(np.asarray(latents[some], np.float32))))
+
+    return measure_drawn(draw, latents, cache)
+
+
+def measure_drawn(draw: Callable[[slice], np.ndarray], latents: np.ndarray, cache: Path) -> Made:
+    """Measure the images that `draw` gives for some of N rows, whose latents these are, or read it from `cache`."""
     if cache.exists():
         with np.load(cache) as arrays:
             if arrays["latents"].shape == latents.shape and np.allclose(arrays["latents"], latents, atol=1e-4):
                 return Made(**{name: arrays[name] for name in Made.__dataclass_fields__})
-    imagenet = imagenet or load_efficientnet()
+    imagenet = load_efficientnet()
     rows: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
     with progress_bar(True, total=len(latents), unit=" faces", description=cache.stem) as bar:
         for start in range(0, len(latents), CHUNK):
-            chunk = torch.from_numpy(np.asarray(latents[start : start + CHUNK], np.float32))
-            with torch.inference_mode():
-                images = to_uint8(generator.synthesize(chunk))
+            images = draw(slice(start, start + CHUNK))
             for name, value in measure_images(images, imagenet).items():
                 rows[name].append(value)
-            bar.update(len(chunk))
+            bar.update(len(images))
     made = Made(np.asarray(latents, np.float32), **{name: np.concatenate(values) for name, values in rows.items()})
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cache, lambda file: np.savez(file, **vars(made)))
@@ -65,8 +71,7 @@ def measure_latents(
 
 def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str, np.ndarray]:
     """Aligned faces, uint8 RGB [N, R, R, 3]: all of `Made` but the latents."""
-    box = tuple(side * images.shape[1] for side in BOX)
-    meshes = [mesh_in_box(image, [box])[0] for image in images]  # type: ignore[list-item]
+    meshes = [mesh_of_aligned(image) for image in images]
     points = [mesh.landmarks for mesh in meshes]
     ages, odds = estimate_age_gender(list(images), points)
     return {
@@ -78,6 +83,15 @@ def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str,
         "odds": odds,
         "colours": np.stack([colours(image, one) for image, one in zip(images, points, strict=True)]),
     }
+
+
+def mesh_of_aligned(image: np.ndarray) -> Mesh:
+    """The mesh of an aligned face: a first look for the place, a second for the mesh."""
+    left, top, right, bottom = box = tuple(side * len(image) for side in BOX)
+    middle = np.array([left + right, top + bottom]) / 2
+    ((first, _),) = place_mesh(image, [Region(middle, max(right - left, bottom - top) * REGION, 0.0)])
+    ((points, presence),) = place_mesh(image, [region_of(first)])
+    return Mesh(points, presence, 0.0, box, 0.0)
 
 
 def shape_of(points: np.ndarray) -> np.ndarray:

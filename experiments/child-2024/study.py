@@ -1,7 +1,7 @@
 """The material of all tables: people measured, families numbered, real children that predictions are held against."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Study:
     faces_each: int = FACES_EACH
     sample: int = 100
     triplets_name: str = "triplets.csv"
+    kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
 
     @cached_property
     def generator(self) -> Generator:
@@ -77,8 +78,9 @@ class Study:
         first: dict[str, tuple[str, str]] = {}
         for one in self.triplets:
             first.setdefault(one.family, (one.father, one.mother))
-        order = np.random.default_rng(SAMPLE_SEED).permutation(len(first))[: self.sample]
-        return [list(first.values())[index] for index in order]
+        every = sorted({one.family for one in self.all_triplets})  # so that one without a face changes nothing else
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        return [first[every[index]] for index in order if every[index] in first][: self.sample]
 
     @cached_property
     def family_numbers(self) -> dict[str, int]:
