@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 
 import numpy as np
@@ -39,34 +40,38 @@ class Made:
         return Made(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def measure_latents(generator: Generator, latents: np.ndarray, cache: Path) -> Made:
-    """Draw latents [N, L, w_size] and measure the faces, or read it from `cache`, where it is of the same latents."""
+def measure_latents(generator: Generator, latents: np.ndarray, folder: Path, what: str = "faces") -> Made:
+    """Draw latents [N, L, w_size] and measure the faces; `folder` keeps a file a latent, so that it resumes."""
 
-    def draw(some: slice) -> np.ndarray:
+    def draw(rows: list[int]) -> np.ndarray:
         with torch.inference_mode():
-            return to_uint8(generator.synthesize(torch.from_numpy(np.asarray(latents[some], np.float32))))
+            return to_uint8(generator.synthesize(torch.from_numpy(np.asarray(latents[rows], np.float32))))
 
-    return measure_drawn(draw, latents, cache)
+    return measure_drawn(draw, latents, folder, what)
 
 
-def measure_drawn(draw: Callable[[slice], np.ndarray], latents: np.ndarray, cache: Path) -> Made:
-    """Measure the images that `draw` gives for some of N rows, whose latents these are, or read it from `cache`."""
-    if cache.exists():
-        with np.load(cache) as arrays:
-            if arrays["latents"].shape == latents.shape and np.allclose(arrays["latents"], latents, atol=1e-4):
-                return Made(**{name: arrays[name] for name in Made.__dataclass_fields__})
-    imagenet = load_efficientnet()
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
-    with progress_bar(True, total=len(latents), unit=" faces", description=cache.stem) as bar:
-        for start in range(0, len(latents), CHUNK):
-            images = draw(slice(start, start + CHUNK))
-            for name, value in measure_images(images, imagenet).items():
-                rows[name].append(value)
-            bar.update(len(images))
-    made = Made(np.asarray(latents, np.float32), **{name: np.concatenate(values) for name, values in rows.items()})
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cache, lambda file: np.savez(file, **vars(made)))
-    return made
+def measure_drawn(draw: Callable[[list[int]], np.ndarray], latents: np.ndarray, folder: Path, what: str) -> Made:
+    """Measure the images that `draw` gives for some of N rows, whose latents these are, unless `folder` has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    latents = np.asarray(latents, np.float32)
+    paths = [folder / f"{sha1(latent.tobytes()).hexdigest()}.npz" for latent in latents]
+    missing = list({path: row for row, path in enumerate(paths) if not path.exists()}.values())
+    if missing:
+        imagenet = load_efficientnet()
+        with progress_bar(True, total=len(missing), unit=" faces", description=what) as bar:
+            for start in range(0, len(missing), CHUNK):
+                rows = missing[start : start + CHUNK]
+                found = measure_images(draw(rows), imagenet)
+                for place, row in enumerate(rows):
+                    one = {name: values[place] for name, values in found.items()}
+                    write_atomically(paths[row], lambda file, one=one: np.savez(file, **one))
+                bar.update(len(rows))
+    stacked: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
+    for path in paths:
+        with np.load(path) as arrays:
+            for name, values in stacked.items():
+                values.append(arrays[name])
+    return Made(latents, **{name: np.stack(values) for name, values in stacked.items()})
 
 
 def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str, np.ndarray]:

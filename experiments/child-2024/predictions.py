@@ -10,10 +10,10 @@ from study import Study
 
 import facemorph as fm
 from facemorph.files import write_atomically
-from facemorph.images import to_tensor
+from facemorph.images import read_image, to_tensor, write_image
 from facemorph.progress import progress_bar
 from facemorph.stylegan.editing.age_path import AgePath
-from facemorph.stylegan.editing.children import ChildrenConfig, make_children
+from facemorph.stylegan.editing.children import ChildrenConfig, grown_up, mixed
 from facemorph.stylegan.editing.directions import Direction
 from facemorph.stylegan.editing.resemblance import BATCH, resemble
 from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
@@ -25,12 +25,13 @@ SEEDS = (0, 1)
 
 @dataclass(frozen=True)
 class Kind:
-    """A mix of the library's; with `told`, of the child's gender and age as the labeller sees it."""
+    """A mix of the library's; `alike`, moved to the mean of the parents' descriptors; then with `told` to the child's
+    gender, and to its age as the labeller sees it."""
 
     mix: str = "even"
     told: bool = False
     seed: int = 0
-    alike: bool = False  # moved to the mean of the parents' descriptors
+    alike: bool = False
 
 
 KINDS = {
@@ -40,7 +41,7 @@ KINDS = {
     "mirrored": Kind("mirrored"),
     **{f"siblings, seed {seed}": Kind("siblings", seed=seed) for seed in SEEDS},
     "even, alike": Kind(alike=True),
-    "even, told, alike": Kind(told=True, alike=True),
+    "even, alike, told": Kind(told=True, alike=True),
 }
 
 
@@ -71,41 +72,40 @@ def male_end_is_plus(study: Study) -> bool:
     return bool(made.odds[1] > made.odds[0])
 
 
-def child_latents(study: Study, kind: Kind, latents: dict[str, np.ndarray], number: int = 1) -> np.ndarray:
-    """The latent of each triplet's predicted child before it is made alike: [T, L, w_size]."""
+def mixes_of(study: Study, kind: Kind) -> np.ndarray:
+    """The mix of each triplet's parents: [T, L, w_size]. Of siblings it is the first of that seed."""
+    latents, config = encoded(study), ChildrenConfig(0.5, kind.mix, 1, kind.seed)
+    return np.stack([mixed(latents[t.mother], latents[t.father], config)[0] for t in study.triplets])
+
+
+def told(study: Study, babies: np.ndarray) -> np.ndarray:
+    """Each with the gender and the age of the triplet's real child."""
+    age = study.directions["age"]
+    low, high = age.ages if isinstance(age, AgePath) else (10.0, 50.0)
     found = []
-    for triplet, own in zip(study.triplets, study.own, strict=True):
-        gender, ages = None, ()
-        if kind.told:
-            gender = gender_of(study, triplet.gender == "m")
-            age = study.directions["age"]
-            low, high = age.ages if isinstance(age, AgePath) else (10.0, 50.0)
-            ages = (float(np.clip(study.child_ages[own], low, high)),)
-        config = ChildrenConfig(0.5, kind.mix, number, kind.seed, ages, gender)
-        made = make_children(latents[triplet.mother], latents[triplet.father], config, study.directions)
-        found.append(made[number - 1].w)
+    for baby, triplet, years in zip(babies, study.triplets, study.child_ages[study.own], strict=True):
+        gender = gender_of(study, triplet.gender == "m")
+        family = ChildrenConfig(ages=(float(np.clip(years, low, high)),), gender=gender)
+        found.append(grown_up([baby], family, study.directions)[0].w)
     return np.stack(found)
 
 
 def predict(study: Study, name: str) -> Made:
     """The predictions of a kind for every triplet, measured; equal latents are drawn once.
 
-    Those that are made alike, which is slow, are made for the sampled couples alone; the others' are as they began.
+    Those that are made alike, which is slow, are made for the sampled couples alone; the others' are without meaning.
     """
     if name in study.kept:
         return study.kept[name]
     kind = KINDS[name]
-    w = child_latents(study, kind, encoded(study))
+    w, rows = mixes_of(study, kind), np.arange(len(study.triplets))
+    chosen = in_sample(study) if kind.alike else np.ones(len(w), bool)
     if kind.alike:
-        chosen = in_sample(study)
-        w = w.copy()
         w[chosen] = made_alike(study, name, w[chosen], mean_descriptors(study)[chosen])
-        made = measured(study, f"{file_name(name)}-sample", w[chosen])
-        rows = np.zeros(len(w), int)
-        rows[chosen] = np.arange(chosen.sum())
-        study.kept[name] = made.of(rows)
-    else:
-        study.kept[name] = measured(study, file_name(name), w)
+    if kind.told:
+        w = told(study, w)
+    rows[chosen] = np.arange(chosen.sum())
+    study.kept[name] = measured(study, file_name(name), w[chosen]).of(np.where(chosen, rows, 0))
     return study.kept[name]
 
 
@@ -147,19 +147,22 @@ def landmark_averages(study: Study) -> tuple[Made, Made]:
     """For every triplet, the average face of both parents by landmarks, and what the network makes of it at one look:
     the first needs no network."""
     couples, encoder = study.couples, read_encoder(find_encoder(study.generator), study.generator)
-
-    def draw(some: slice) -> np.ndarray:
-        return np.stack([average_of(study, couple) for couple in couples[some]])
-
-    path = study.out / "averages.npz"
-    known = np.load(path)["images"] if path.exists() else np.zeros((0,), np.uint8)
-    images = known if len(known) == len(couples) else draw(slice(None))
-    np.savez(path, images=images)
+    images = [kept_average(study, couple) for couple in couples]
     with torch.inference_mode():
         latents = np.concatenate([encoder(to_tensor(one[None])).numpy() for one in images])
-    averaged = measure_drawn(lambda some: images[some], latents, study.out / "made" / "landmark-average.npz")
-    redrawn = study.made("landmark-average-redrawn", latents)
+    averaged = measure_drawn(
+        lambda rows: np.stack([images[row] for row in rows]), latents, study.out / "averaged", "averages"
+    )
+    redrawn = study.made("averages, redrawn", latents)
     return averaged.of(study.couple_of), redrawn.of(study.couple_of)
+
+
+def kept_average(study: Study, couple: tuple[str, str]) -> np.ndarray:
+    path = study.out / "averages" / f"{'-'.join(couple).replace('/', '_')}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, average_of(study, couple))
+    return read_image(path)
 
 
 def average_of(study: Study, couple: tuple[str, str]) -> np.ndarray:

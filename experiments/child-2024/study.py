@@ -38,6 +38,7 @@ class Study:
     faces_each: int = FACES_EACH
     sample: int = 100
     triplets_name: str = "triplets.csv"
+    first: int | None = None  # families of the CSV; None for all
     kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
 
     @cached_property
@@ -50,7 +51,9 @@ class Study:
 
     @cached_property
     def all_triplets(self) -> list[Triplet]:
-        return read_triplets(self.families / self.triplets_name)
+        every = read_triplets(self.families / self.triplets_name)
+        some = list(dict.fromkeys(one.family for one in every))[: self.first]
+        return [one for one in every if one.family in set(some)]
 
     @cached_property
     def people(self) -> dict[str, Person]:
@@ -148,7 +151,7 @@ class Study:
         return Trial(distances, self.own, allowed, self.query_families, self.child_families)
 
     def made(self, name: str, latents: np.ndarray) -> Made:
-        return measure_latents(self.generator, latents, self.out / "made" / f"{name}.npz")
+        return measure_latents(self.generator, latents, self.out / "made", name)
 
 
 def _same_gender(study: Study) -> np.ndarray:

@@ -74,6 +74,32 @@ def resemble(
     return np.concatenate(found)
 
 
+@torch.no_grad()
+def descriptors_of(generator: Generator, latents: np.ndarray) -> np.ndarray:
+    """The descriptors [N, 128] of the faces that a network draws of latents [N, L, w_size], as `resemble` sees them."""
+    looks = _looks(generator)
+    found = []
+    for latent in latents:
+        w = torch.from_numpy(np.asarray(latent, np.float32))[None].to(generator.w_avg.device)
+        found.append(looks(generator.synthesize(w))[0].cpu().numpy())
+    return np.stack(found)
+
+
+def resemble_both(
+    generator: Generator,
+    babies: np.ndarray,
+    mother: np.ndarray,
+    father: np.ndarray,
+    share: float,
+    *,
+    progress: bool | Tell = False,
+) -> np.ndarray:
+    """Babies [N, L, w_size] moved towards the mean of their parents' descriptors, `share` of it the father's."""
+    of_mother, of_father = descriptors_of(generator, np.stack([mother, father]))
+    target = (1 - share) * of_mother + share * of_father
+    return resemble(generator, babies, np.repeat(target[None], len(babies), 0), progress=progress)
+
+
 class Looks(torch.nn.Module):
     """The mean descriptor of aligned images and their mirror images, each cut as it is, and a little larger."""
 
