@@ -42,9 +42,8 @@ from facemorph.dcgan.checkpoint import State, save
 from facemorph.dcgan.config import Config, Data, Network, config_from_dict
 from facemorph.dcgan.dataset import find_persons, load_faces
 from facemorph.dcgan.networks import Discriminator, Generator, stages
-from facemorph.dcgan.precision import pick_precision
 from facemorph.dcgan.run import Run
-from facemorph.device import pick_device
+from facemorph.device import pick_device, pick_precision
 from facemorph.images import read_image, resize
 
 MATRIX = 2048  # side of the matrices that measure the machine

@@ -14,13 +14,15 @@ from facemorph.faces.points import FacePoints, check_template, points_of
 from facemorph.faces.transform import mirrored, transform_face
 
 
-def _located(image: Image, points: np.ndarray | None, detector: str) -> tuple[np.ndarray, FacePoints, str]:
+def _located(
+    image: Image, points: np.ndarray | None, detector: str, landmarks: str
+) -> tuple[np.ndarray, FacePoints, str]:
     array, name = read(image)
     if points is not None:
         return array, FacePoints(np.asarray(points, np.float64)), name
     if isinstance(image, str | PathLike):
-        return array, points_of(array, Path(image), detector=detector), name
-    return array, FacePoints(locate_face(array, name, detector=detector).landmarks), name
+        return array, points_of(array, Path(image), detector=detector, landmarks=landmarks), name
+    return array, FacePoints(locate_face(array, name, detector=detector, points=landmarks).landmarks), name
 
 
 def average(
@@ -31,6 +33,7 @@ def average(
     texture: bool = True,
     size: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> AverageFace:
     """The average of faces: `.image`, uint8 RGB [H, W, 3], and its `.points` [N, 2].
 
@@ -39,11 +42,13 @@ def average(
         weights: of each, 0 and above.
         texture: keep the amount of detail that the faces have.
         size: side of a square around the head; None keeps the frame of images of one size.
+        detector, landmarks: as `facemorph.detect_faces`.
 
     Raises:
         ImageError, FaceError, InputError: an image cannot be read or shows no face; templates or weights do not fit.
     """
-    located = [_located(image, points[n] if points is not None else None, detector) for n, image in enumerate(images)]
+    given = points if points is not None else [None] * len(images)
+    located = [_located(*one, detector, landmarks) for one in zip(images, given, strict=True)]
     check_template([face for _, face, _ in located], [name for *_, name in located])
     arrays = [array for array, _, _ in located]
     sizes = [(array.shape[1], array.shape[0]) for array in arrays]
@@ -60,6 +65,7 @@ def transform(
     colour: float = 0.5,
     texture: float = 0.0,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> AverageFace:
     """A face moved along the difference of two others, images or what `average` returned: `.image` and `.points`.
 
@@ -72,7 +78,7 @@ def transform(
     def known(one: Image | AverageFace) -> AverageFace:
         if isinstance(one, AverageFace):
             return one
-        array, found, _ = _located(one, None, detector)
+        array, found, _ = _located(one, None, detector, landmarks)
         return AverageFace(array, found.points)
 
     faces = [known(one) for one in (face, start, end) if one is not None]

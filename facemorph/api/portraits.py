@@ -98,6 +98,7 @@ def project(
     preset: str = "balanced",
     settings: Mapping[str, Any] | None = None,
     aligned: bool = False,
+    landmarks: str = "auto",
     device: str | None = None,
     seed: int = 0,
     progress: bool | Tell = False,
@@ -109,11 +110,11 @@ def project(
         preset: "instant" (the encoder's guess), "fast", "balanced" or "best" (the generator is tuned as well).
         settings: what to change in it, such as {"schedule.steps": 500}.
         aligned: the images are aligned already, as the network wants them.
+        landmarks: as `facemorph.detect_faces`.
         progress: True shows a bar; a function is called with (steps done, all steps), and what it raises ends the work.
 
     Raises:
         ImageError, FaceError: an image cannot be read, or shows no face; none has been projected then.
-        InputError: two files have one name.
         WeightsError: the network is not on this machine.
     """
     from facemorph.stylegan.projection.project_images import project_files
@@ -125,7 +126,7 @@ def project(
     with _as_files(*many) as (*files, scratch):
         found = project_files(
             files, scratch / "out", str(name), config,
-            aligned=aligned, device=device, seed=seed, progress=progress, all_or_none=True,
+            aligned=aligned, landmarks=landmarks, device=device, seed=seed, progress=progress, all_or_none=True,
         )  # fmt: skip
         return [
             Projection(

@@ -69,12 +69,12 @@ def child(
     facemorph child mother.jpg father.jpg --likeness
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
-    from facemorph.files import check_free
+    from facemorph.files import check_free, fit_name
     from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, write_children
     from facemorph.stylegan.editing.directions import find_directions
     from facemorph.stylegan.editing.resolve import resolve_latents
 
-    target = output or Path("children", f"{name_of(mother)}-{name_of(father)}")
+    target = output or Path("children", fit_name(f"{name_of(mother)}-{name_of(father)}"))
     check_free(target, overwrite)
     family = ChildrenConfig(ages=ages, **how)
     name = chosen_network(network)

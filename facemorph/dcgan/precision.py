@@ -7,19 +7,7 @@ from torch import nn
 
 from facemorph.dcgan.config import Training
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; auto takes bfloat16 where the device has units for it.
-
-    On CPUs these are Intel's AMX tiles: AVX-512's bfloat16 instructions were no faster here than float32.
-    """
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        return torch.bfloat16 if has_tiles() else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+from facemorph.device import pick_precision
 
 
 def takes_winograd(training: Training, device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """The average of many faces: their mean shape, each picture warped to it, their mean colours, and their texture."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from facemorph.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("facemorph")
 
 ROUNDS, ENOUGH = 20, 1e-6  # of Procrustes: at most, and when the shape moves less than this part of its size
 FRAME = 1.2  # side of a frame that is not a picture's own, in that of FFHQ's crop
@@ -158,15 +161,27 @@ def average_files(
     texture: bool = True,
     size_px: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
     progress: bool = False,
+    skip_bad: bool = False,
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`average_faces` of files, and the lines between the points.
+
+    With `skip_bad`, pictures that cannot be read or show no face are left out, and named in the log.
 
     Raises:
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     check_weights(weights, len(pictures))
-    points, sizes = locate_points(pictures, detector, progress)
+    failures: dict[Path, str] | None = {} if skip_bad else None
+    points, sizes = locate_points(pictures, detector, landmarks, progress, failures)
+    for problem in (failures or {}).values():
+        log.warning("%s It is left out.", problem)
+    if failures and weights is not None:
+        weights = [weight for picture, weight in zip(pictures, weights, strict=True) if picture not in failures]
+    pictures = [picture for picture in pictures if picture not in (failures or ())]
+    if not pictures:
+        raise InputError("None of the pictures shows a face that can be used.", "Is it the right folder?")
     with progress_bar(progress, total=len(pictures), unit=" faces", description="average") as bar:
 
         def images() -> Iterator[np.ndarray]:

@@ -45,6 +45,7 @@ class LandmarkMorphSettings:
     frames: int = 30
     face_only: bool = False
     detector: str = "auto"
+    landmarks: str = "mesh"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def landmark_morph(
             located.append((image, np.array(row["points"])))
             rows.append(row)
             continue
-        face = locate_face(image, str(row["source"]), detector=settings.detector)
+        face = locate_face(image, str(row["source"]), detector=settings.detector, points=settings.landmarks)
         located.append((image, face.landmarks))
         place = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
         rows.append({**row, **place})

@@ -5,15 +5,16 @@ the points mean; here it is known by their number alone: dlib's 68, a mesh's 478
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from facemorph.errors import InputError
+from facemorph.errors import FacemorphError, InputError
 from facemorph.faces.locate import locate_face
-from facemorph.files import check_free, write_text
+from facemorph.files import NAME_BYTES, check_free, write_text
 from facemorph.images import read_image
 from facemorph.progress import progress_bar
 
@@ -219,11 +220,31 @@ def write_points(path: Path, face: FacePoints, overwrite: bool = False) -> None:
 
 
 def beside(picture: Path) -> Path | None:
-    """The file of points beside a picture, of the same stem; in the order of `FORMATS`, None without one."""
-    return next((path for kind in FORMATS if (path := picture.with_suffix(f".{kind}")).is_file()), None)
+    """The file of points beside a picture, of its whole name and a suffix or of its stem; None without one.
+
+    In the order of `FORMATS`. JSON that holds no points is something else about the picture: phones and shops of
+    pictures write such files.
+    """
+    for kind in FORMATS:
+        for stem in (picture.name, picture.stem):
+            path = picture.with_name(f"{stem}.{kind}")
+            fits = len(os.fsencode(path.name)) <= NAME_BYTES
+            if fits and path.is_file() and (kind != "json" or _may_hold_points(path)):
+                return path
+    return None
 
 
-def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files: bool = True) -> FacePoints:
+def _may_hold_points(path: Path) -> bool:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return True  # whose error is told
+    return isinstance(value, list) or (isinstance(value, dict) and not {"points", "landmarks"}.isdisjoint(value))
+
+
+def points_of(
+    image: np.ndarray, picture: Path, *, detector: str = "auto", landmarks: str = "auto", files: bool = True
+) -> FacePoints:
     """The points of the face in a picture: those in the file beside it, otherwise detected ones.
 
     This is the one place where a picture's points come from.
@@ -234,7 +255,7 @@ def points_of(image: np.ndarray, picture: Path, *, detector: str = "auto", files
     """
     path = beside(picture) if files else None
     if path is None:
-        face = locate_face(image, str(picture), detector=detector)
+        face = locate_face(image, str(picture), detector=detector, points=landmarks)
         return FacePoints(face.landmarks, box=tuple(face.box))
     found = read_points(path)
     height, width = image.shape[:2]
@@ -285,9 +306,15 @@ def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def locate_points(
-    pictures: Sequence[Path], detector: str = "auto", progress: bool = False
+    pictures: Sequence[Path],
+    detector: str = "auto",
+    landmarks: str = "auto",
+    progress: bool = False,
+    failures: dict[Path, str] | None = None,
 ) -> tuple[list[FacePoints], list[tuple[int, int]]]:
     """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
+
+    What cannot be read or shows no face goes into `failures`, where that is given, with the reason, and is left out.
 
     Raises:
         ImageError, FaceError, InputError: as `read_image` and `points_of`; or their templates differ.
@@ -295,10 +322,17 @@ def locate_points(
     found: dict[Path, tuple[FacePoints, tuple[int, int]]] = {}
     with progress_bar(progress and len(pictures) > 2, total=len(pictures), unit=" faces", description="locate") as bar:
         for picture in pictures:
-            if picture not in found:
-                image = read_image(picture)
-                found[picture] = points_of(image, picture, detector=detector), (image.shape[1], image.shape[0])
+            try:
+                if picture not in found:
+                    image = read_image(picture)
+                    one = points_of(image, picture, detector=detector, landmarks=landmarks)
+                    found[picture] = one, (image.shape[1], image.shape[0])
+            except FacemorphError as error:
+                if failures is None:
+                    raise
+                failures[picture] = error.problem
             bar.update()
+    pictures = [picture for picture in pictures if picture in found]
     points = [found[picture][0] for picture in pictures]
     check_template(points, [str(picture) for picture in pictures])
     return points, [found[picture][1] for picture in pictures]

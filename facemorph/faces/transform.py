@@ -158,6 +158,7 @@ def transform_files(
     *,
     face_only: bool = False,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
     """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
 
@@ -165,7 +166,7 @@ def transform_files(
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     paths = [face, *(ends or ())]
-    points, _ = locate_points(paths, detector)
+    points, _ = locate_points(paths, detector, landmarks)
     faces = [AverageFace(read_image(path), one.points) for path, one in zip(paths, points, strict=True)]
     start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
     made = transform_face(faces[0], start, end, **asdict(amounts))
