@@ -1,4 +1,4 @@
-"""Table 2: is the predicted child nearer to the real one than to other families' children of the same gender and age?"""
+"""Table 2: is a predicted child nearer to the real one than to other families' children of its gender and age?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from families import Person
 from intervals import auc, median_rank, top_share
 from measures import Space
-from predictions import KINDS, predict
+from predictions import KINDS, in_sample, landmark_averages, predict
 from study import CONTROLS, Study
 from tables import Row
 
@@ -81,11 +81,13 @@ def predictors(study: Study, space: Space) -> Iterator[Predictor]:
     mean = np.repeat(study.generator.w_avg.cpu().numpy()[None], study.generator.architecture.num_layers, 0)
     average = space.vector(study.made("average-face", mean[None]))
     yield Predictor("average face", np.repeat(average, len(triplets), 0))
-    for name in KINDS:
+    for name, kind in KINDS.items():
         made = space.vector(predict(study, name))
-        yield Predictor(name, made)
+        yield Predictor(name, made, counts=in_sample(study) if kind.alike else None)
         if name == "even":
             yield Predictor("another couple's, even", made[strangers(study)])
+    for name, made in zip(("average by landmarks", "the same, redrawn"), landmark_averages(study), strict=True):
+        yield Predictor(name, space.vector(made))
     yield from rebuilt(study, space)
 
 

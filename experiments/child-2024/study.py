@@ -1,7 +1,7 @@
 """The material of all tables: people measured, families numbered, real children that predictions are held against."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Study:
     faces_each: int = FACES_EACH
     sample: int = 100
     triplets_name: str = "triplets.csv"
+    first: int | None = None  # families of the CSV; None for all
+    kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
 
     @cached_property
     def generator(self) -> Generator:
@@ -49,7 +51,9 @@ class Study:
 
     @cached_property
     def all_triplets(self) -> list[Triplet]:
-        return read_triplets(self.families / self.triplets_name)
+        every = read_triplets(self.families / self.triplets_name)
+        some = list(dict.fromkeys(one.family for one in every))[: self.first]
+        return [one for one in every if one.family in set(some)]
 
     @cached_property
     def people(self) -> dict[str, Person]:
@@ -77,8 +81,9 @@ class Study:
         first: dict[str, tuple[str, str]] = {}
         for one in self.triplets:
             first.setdefault(one.family, (one.father, one.mother))
-        order = np.random.default_rng(SAMPLE_SEED).permutation(len(first))[: self.sample]
-        return [list(first.values())[index] for index in order]
+        every = sorted({one.family for one in self.all_triplets})  # so that one without a face changes nothing else
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        return [first[every[index]] for index in order if every[index] in first][: self.sample]
 
     @cached_property
     def family_numbers(self) -> dict[str, int]:
@@ -146,7 +151,7 @@ class Study:
         return Trial(distances, self.own, allowed, self.query_families, self.child_families)
 
     def made(self, name: str, latents: np.ndarray) -> Made:
-        return measure_latents(self.generator, latents, self.out / "made" / f"{name}.npz")
+        return measure_latents(self.generator, latents, self.out / "made", name)
 
 
 def _same_gender(study: Study) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.crop import ffhq_quad
+from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import Texture
@@ -95,6 +96,7 @@ def frame_of(
 
 def head_quad(points: np.ndarray) -> np.ndarray:
     """The square around a head, [4, 2] from the top left, counter-clockwise: of dlib's points with FFHQ's recipe."""
+    points = seen_as_68(points) if len(points) == NUM_POINTS else points
     if len(points) == 68:
         quad = ffhq_quad(points)
         return quad.mean(0) + FRAME * (quad - quad.mean(0))

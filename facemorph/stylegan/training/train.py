@@ -117,7 +117,7 @@ def train(
         pending: list[Tensor] = []
         extra: list[tuple[float, float, float]] = []
         stopped, first, warned = False, state.step + 1, False
-        if taker is not None and config.start and not state.step:  # how good it is before
+        if taker is not None and not state.step:  # how good it is before
             with own_randomness(device):
                 warned = _write_figures(run, state, state.networks(), taker, cfg.batch_size, warned)
         with (
