@@ -47,7 +47,7 @@ from facemorph.stylegan.training.train import train
 CPU = torch.device("cpu")
 LARGER = {
     "network": {"size_px": 32},
-    "judging": {"judges": ["imagenet", "face", "pixels"], "imagenet_px": 64, "face_px": 64, "projected": 8, "width": 8},
+    "judging": {"judges": ["imagenet", "face", "pixels"], "imagenet_px": 64, "face_px": 104, "projected": 8, "width": 8},
     "terms": {"features": 1, "identity": 1, "latent": 0.5},
 }
 
