@@ -14,6 +14,7 @@ import numpy as np
 from facemorph.faces.sampling import Frame, sample_square
 
 REGION = 1.5  # side of the mesh's square, as a multiple of the face's box
+NUM_POINTS = 478
 MESH_SIDE = 1.5  # the same, as a multiple of the extent of its points
 FOREHEAD, CHIN = 10, 152
 IRISES = (468, 473)
@@ -211,8 +212,7 @@ class Mesh:
     @property
     def landmarks(self) -> np.ndarray:
         """The 68 points of iBUG's scheme, float64 [68, 2]: a fixed linear view of the mesh."""
-        indices, weights = _view()
-        return np.einsum("jk,jkc->jc", weights, self.points[indices, :2])
+        return seen_as_68(self.points)
 
     @property
     def angles(self) -> tuple[float, float, float]:
@@ -225,6 +225,12 @@ class Mesh:
         yaw = np.arctan2(across[2], upright_across[0])
         pitch = np.arctan2(down[2], upright_down[1])
         return float(np.degrees(roll)), float(np.degrees(yaw)), float(np.degrees(pitch))
+
+
+def seen_as_68(points: np.ndarray) -> np.ndarray:
+    """The 68 points of iBUG's scheme, float64 [68, 2], from those of a mesh [478, 2 or 3]."""
+    indices, weights = _view()
+    return np.einsum("jk,jkc->jc", weights, points[indices, :2])
 
 
 @functools.cache

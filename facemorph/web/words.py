@@ -109,7 +109,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "사진 두 장을 넣고 “가족 만들기”를 누르세요.",
     ),
     # morph
-    "from_to": ("From the first face to the second", "첫째 얼굴에서 둘째 얼굴로"),
+    "from_to": ("From the first face to the second, %", "첫째 얼굴에서 둘째 얼굴로, %"),
     "by_network": ("Through the generator", "생성기를 통해"),
     "by_landmarks": ("By landmarks (the photographs)", "특징점으로 (사진 자체)"),
     "layers": ("What changes", "무엇을 바꿀지"),
