@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,8 +27,10 @@ from facemorph.cli import main
 from facemorph.config import to_yaml
 from facemorph.dcgan.train import train as train_dcgan
 from facemorph.errors import ConfigError, InputError, OutputError, RunError, TrainingError
+from facemorph.faces.descriptor_network import load_resnet
 from facemorph.files import locked, write_jsonl
 from facemorph.images import read_image, write_image
+from facemorph.metrics.imagenet_features import load_efficientnet
 from facemorph.run_folder import in_use
 from facemorph.stylegan.load import find_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -39,7 +42,7 @@ from facemorph.stylegan.training.health import judge
 from facemorph.stylegan.training.judges import Backbones, Judges, SpectralConv
 from facemorph.stylegan.training.networks import equalised, new_architecture, new_generator
 from facemorph.stylegan.training.run import FIGURES, LOG_FIELDS, NUMBERS, GeneratorRun
-from facemorph.stylegan.training.start import read_start
+from facemorph.stylegan.training.start import _old_judges, read_start
 from facemorph.stylegan.training.state import State
 from facemorph.stylegan.training.step import LOSSES, Step
 from facemorph.stylegan.training.train import train
@@ -47,7 +50,13 @@ from facemorph.stylegan.training.train import train
 CPU = torch.device("cpu")
 LARGER = {
     "network": {"size_px": 32},
-    "judging": {"judges": ["imagenet", "face", "pixels"], "imagenet_px": 64, "face_px": 64, "projected": 8, "width": 8},
+    "judging": {
+        "judges": ["imagenet", "face", "pixels"],
+        "imagenet_px": 64,
+        "face_px": 104,
+        "projected": 8,
+        "width": 8,
+    },
     "terms": {"features": 1, "identity": 1, "latent": 0.5},
 }
 
@@ -215,8 +224,8 @@ def test_the_verdict_tells_a_collapse_and_judges_that_have_won() -> None:
     assert judge(losses, {name: values[:1] for name, values in figures.items()}).verdict == "undecided"
 
 
-def test_a_weight_learns_as_one_with_an_equalised_learning_rate(shared: Path) -> None:
-    """Against the generator of the scripts, whose weights are not folded: the same images, the same step of Adam."""
+def scripts(shared: Path) -> Any:
+    """The module of this project's first scripts, from which these were written."""
     place = shared / "reference" / "generator-training" / "train_generator.py"
     if not place.is_file():
         pytest.skip("the scripts are not here")
@@ -224,6 +233,12 @@ def test_a_weight_learns_as_one_with_an_equalised_learning_rate(shared: Path) ->
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_a_weight_learns_as_one_with_an_equalised_learning_rate(shared: Path) -> None:
+    """Against the generator of the scripts, whose weights are not folded: the same images, the same step of Adam."""
+    script = scripts(shared)
     torch.manual_seed(0)
     theirs = script.Generator(16, 256, 16, 16, 16, 2, torch.float32)
     architecture = new_architecture(
@@ -488,21 +503,25 @@ def test_files_of_the_scripts_are_read(run: Path, tmp_path: Path) -> None:
         read_start(str(tmp_path), "eyes")
 
 
-def test_the_scripts_names_of_all_judges_are_known(tmp_path: Path) -> None:
-    """The names that train_joint.py saves: two kinds of heads over four scales, and a sequence over pixels."""
-    config = tiny(Path("x"), **LARGER)
-    own = Judges(config, Backbones(config, (0.007, 0.1, 0.98)), 32).state_dict()
-    old = {"imagenet": "heads_eff", "face": "heads_face"}
-    theirs = {}
-    for name, value in own.items():
-        for ours, script in old.items():
-            name = name.replace(f"over.{ours}.heads.", f"{script}.")
-        theirs[name.replace("over.pixels.body.", "heads_pix.").replace(".vector", ".u")] = value
-    assert not any(name.startswith("over") for name in theirs)
-    torch.save(theirs, tmp_path / "judges.pt")
-    from facemorph.stylegan.training.start import _old_judges
-
-    assert _old_judges(tmp_path / "judges.pt").keys() == own.keys()
+def test_the_scripts_judges_say_the_same_here(shared: Path, tmp_path: Path) -> None:
+    """Judges as train_joint.py saves them, read by their old names, against the scripts' own class."""
+    script = scripts(shared)
+    script.load_efficient, script.load_face = load_efficientnet, load_resnet
+    chip = (0.004, 0.211, 0.69)
+    torch.manual_seed(0)
+    theirs = script.Judge(64, chip, 64, True, 32).eval()
+    saved = {name: one for name, one in theirs.state_dict().items() if name.startswith("heads_")}
+    torch.save(saved, tmp_path / "judges.pt")
+    config = tiny(Path("x"), judging={"judges": ["imagenet", "face", "pixels"], "imagenet_px": 64, "pixels_width": 48})
+    backbones = Backbones(config, chip)
+    ours = Judges(config, backbones, 32)
+    ours.load_state_dict(_old_judges(tmp_path / "judges.pt"))
+    x = torch.rand(2, 3, 32, 32) * 2.4 - 1.2
+    with torch.no_grad():
+        pairs = list(zip(ours(x, backbones, torch.float32), theirs(x, torch.float32), strict=True))
+    assert len(pairs) == 9
+    for logits, expected in pairs:
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 # --- the commands

@@ -132,6 +132,8 @@ def train(
             done = _is_over(config, state)
             while not done and not stopped:
                 share = _share(config, state)
+                if cfg.seconds and group.world > 1:  # each has its own clock
+                    share = float(group.mean(torch.tensor(share, device=device)))
                 if state.alone and share >= cfg.alone:
                     state.begin_encoder(cfg.seed)
                     take = _runner(step, device, group)
