@@ -150,3 +150,25 @@ def test_the_command_tells_the_mesh(tmp_path: Path) -> None:
         assert len(face.points) == count and face.lines
         drawn = read_image(out / "eileen-points.jpg").astype(int)
         assert np.abs(drawn - data.astronaut()).max(2)[60:200, 160:290].mean() > 5
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_90")])  # these are turned upright
+def test_a_second_look_is_taken_only_where_it_is_called_for(fixtures: Path, name: str) -> None:
+    image = read_image(fixtures / f"{name}.png")
+    apart = locate.locate_face(image).mesh[:, :2] - np.load(fixtures / "expected.npz")[f"{name}/attention"][:, :2]
+    assert np.linalg.norm(apart, axis=1).mean() < 0.5
+
+
+def test_a_tilted_face_is_looked_at_again(shared: Path) -> None:
+    path = shared / "data" / "portraits" / "london" / "woman_099_neutral.jpg"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    rows = path.with_suffix(".tem").read_text().split("\n")[1:190]
+    truth = np.array([[float(value) for value in row.split()[:2]] for row in rows])
+    image = read_image(path)
+    middle, turn = (np.array(image.shape[1::-1]) - 1) / 2, np.sqrt(0.5) * np.array([[1, 1], [-1, 1]])
+    truth = (truth - middle) @ turn.T + middle
+    face = locate.locate_face(np.asarray(Image.fromarray(image).rotate(45, Image.Resampling.BICUBIC)))
+    which = {133: 22, 362: 23, 61: 87, 291: 93, 0: 90, 17: 106, 152: 129, 468: 0, 473: 1}
+    apart = np.linalg.norm(face.mesh[list(which), :2] - truth[list(which.values())], axis=1)
+    assert 100 * apart.mean() / np.linalg.norm(truth[1] - truth[0]) < 5
