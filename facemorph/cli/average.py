@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -25,6 +25,7 @@ from facemorph.cli.projection_options import projecting, write_combined
 @output_option("average.png", "The picture; its points are written beside it (.tem).", IMAGE_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace what -o names.")
 @verbosity
+@computing
 def average(
     pictures: tuple[Path, ...], weights: str | None, texture: bool, size_px: int | None,
     face_only: bool, network: str | None, search: Any, mask: str,

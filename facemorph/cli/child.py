@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
 from facemorph.cli.projection_options import name_of, projecting
 
 
@@ -54,6 +54,7 @@ class AgesCommand(click.Command):
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @output_option(None, "Folder for the results; by default children/<mother>-<father>.")
 @verbosity
+@computing
 def child(
     mother: Path, father: Path, network: str | None, ages: tuple[float, ...], folder: Path | None, output: Path | None,
     overwrite: bool, progress: bool, search: Any, **how: Any,

@@ -11,6 +11,7 @@ from facemorph.cli.options import (
     PATH,
     TableChoice,
     chosen_network,
+    computing,
     detector_option,
     masking,
     network_option,
@@ -61,6 +62,7 @@ from facemorph.cli.projection_options import name_of, projecting
 @seed_option("dcgan: of the starts of the search.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
+@computing
 def morph(
     pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None, even: bool,
     shape: float | None, colour: float | None, mask: str, background: str, method: str, output: Path | None,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
-from facemorph.cli.options import IMAGE_FILE, PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -30,6 +30,7 @@ from facemorph.cli.projection_options import projecting, write_combined
 @output_option(None, "The picture; by default <face>-transformed.png. Its points are written beside it (.tem).")
 @click.option("--overwrite", is_flag=True, help="Replace what -o names.")
 @verbosity
+@computing
 def transform(
     face: Path | None, pairs: Path | None, jobs: int, start: Path | None, end: Path | None,
     symmetric: bool, shape: float, colour: float, texture: float,
