@@ -49,7 +49,7 @@ def test_auc_and_rank_of_a_case_done_by_hand(scripts: dict[str, Any]) -> None:
     one = trial(intervals, [[1, 2, 3], [5, 5, 6]], [0, 1], [0, 1])
     drawn = intervals.draws(3, 200)
     assert intervals.auc(one, drawn).value == pytest.approx(7 / 8)
-    assert intervals.top_share(one, drawn).value == pytest.approx(1 / 2)
+    assert intervals.scores(one, drawn)[1].value == pytest.approx(1 / 2)
     assert intervals.median_rank(one) == (pytest.approx(1.25), 3)
 
 

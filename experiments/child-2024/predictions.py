@@ -15,7 +15,7 @@ from facemorph.progress import progress_bar
 from facemorph.stylegan.editing.age_path import AgePath
 from facemorph.stylegan.editing.children import ChildrenConfig, grown_up, mixed
 from facemorph.stylegan.editing.directions import Direction
-from facemorph.stylegan.editing.resemblance import BATCH, resemble
+from facemorph.stylegan.editing.resemblance import BATCH, further_out, resemble
 from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
 
 GENDER = 0.5  # asked for a son or a daughter: half of the direction's reach
@@ -45,16 +45,19 @@ KINDS = {
 }
 
 
+EVERYWHERE = ("even",)
+
+
 def encoded(study: Study) -> dict[str, np.ndarray]:
     """The latent of each person: the mean of the encoder's guesses for their pictures."""
     return {name: person.latents.mean(0) for name, person in study.people.items()}
 
 
-def mean_descriptors(study: Study) -> np.ndarray:
-    """The mean of both parents' descriptors, [T, 128]."""
-    return np.stack(
-        [(study.people[t.father].descriptor + study.people[t.mother].descriptor) / 2 for t in study.triplets]
-    )
+def targets(study: Study) -> np.ndarray:
+    """What a child is made alike to: the mean of both parents' descriptors, further out, as the library has it; but of
+    their photographs, and from the mean of all parents: [T, 128]."""
+    both = np.stack([[study.people[name].descriptor for name in (t.father, t.mother)] for t in study.triplets])
+    return further_out(both.mean(1), both.mean((0, 1)))
 
 
 def gender_of(study: Study, male: bool) -> float:
@@ -93,15 +96,15 @@ def told(study: Study, babies: np.ndarray) -> np.ndarray:
 def predict(study: Study, name: str) -> Made:
     """The predictions of a kind for every triplet, measured; equal latents are drawn once.
 
-    Those that are made alike, which is slow, are made for the sampled couples alone; the others' are without meaning.
+    All but `EVERYWHERE` are made for the sampled couples alone; the others' are without meaning.
     """
     if name in study.kept:
         return study.kept[name]
     kind = KINDS[name]
     w, rows = mixes_of(study, kind), np.arange(len(study.triplets))
-    chosen = in_sample(study) if kind.alike else np.ones(len(w), bool)
+    chosen = counted(study, name)
     if kind.alike:
-        w[chosen] = made_alike(study, name, w[chosen], mean_descriptors(study)[chosen])
+        w[chosen] = made_alike(study, name, w[chosen], targets(study)[chosen])
     if kind.told:
         w = told(study, w)
     rows[chosen] = np.arange(chosen.sum())
@@ -111,6 +114,11 @@ def predict(study: Study, name: str) -> Made:
 
 def file_name(name: str) -> str:
     return name.replace(", ", "-").replace(" ", "")
+
+
+def counted(study: Study, name: str) -> np.ndarray:
+    """The triplets for which a kind is predicted: bool [T]."""
+    return np.ones(len(study.triplets), bool) if name in EVERYWHERE else in_sample(study)
 
 
 def in_sample(study: Study) -> np.ndarray:

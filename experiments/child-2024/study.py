@@ -121,6 +121,19 @@ class Study:
         return np.array([self.people[name].ages.mean() for name in self.children])
 
     @cached_property
+    def sampled_children(self) -> np.ndarray:
+        """Those of the sampled couples: indices into `children`, rising."""
+        couples = set(self.sampled_couples)
+        return np.unique(
+            [own for t, own in zip(self.triplets, self.own, strict=True) if (t.father, t.mother) in couples]
+        )
+
+    def rebuilt(self) -> Made:
+        """The encoder's rebuilding of the first picture of each of `sampled_children`."""
+        chosen = [self.people[self.children[index]] for index in self.sampled_children]
+        return self.made("rebuilt", np.stack([person.latents[0] for person in chosen]))
+
+    @cached_property
     def groups(self) -> Groups | None:
         if self.labelled is None:
             return None
