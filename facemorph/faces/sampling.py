@@ -49,7 +49,7 @@ def _inside(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:
 
     corner, right, down = frame
     height, width = image.shape[:2]
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
     steps = np.arange(size_px)[:, None]
     places = corner + 0.5 + steps[:, None] * down + steps * right  # [size_px, size_px, 2]
     where = torch.from_numpy((places * (2 / np.array([width, height])) - 1).astype(np.float32))
