@@ -557,7 +557,7 @@ def test_the_command_trains_plots_evaluates_and_gives_a_network_of_a_name(faces:
     assert read_image(tmp_path / "faces.png").ndim == 3
     generator = load_generator(find_network("toy-16"))
     assert find_encoder(generator).is_file()
-    write_image(tmp_path / "a.png", toy_faces(1)[0])
+    write_image(tmp_path / "a.png", read_image(run / "samples" / "drawn-000006.png")[2:18, 2:18])
     invoke("project", tmp_path / "a.png", "--aligned", "--network", "toy-16", "--loss", "pixel", "-q",
            "--set", "schedule.steps=2", "-o", tmp_path / "projected")  # fmt: skip
     assert '"start": "encoder"' in (tmp_path / "projected" / "a" / "report.json").read_text()
