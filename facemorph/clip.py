@@ -155,11 +155,14 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
         # Of two CPUs the second is better used for encoding, unless frames are large.
         small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
         stream.thread_type = "NONE" if small and cpus() <= 2 else "AUTO"
-        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.1 <= r <= 1000), 25.0)
+        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
         clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
+        transparent = stream.metadata.get("alpha_mode") == "1"
         for frame in deinterlacer.frames(_frames(container, stream, report)):
             now = clock.at(frame.time)
             hdr = hdr or is_hdr(frame)
+            if not report.frames_decoded:
+                transparent = transparent or _is_transparent(frame)
             report.seconds = now + 1 / rate
             yield Sampled(report.frames_decoded, now, frame)
             report.frames_decoded += 1
@@ -170,11 +173,19 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
         report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
     name = printable(str(path))
     if clock.stretches > 1:
-        log.info("%s: its clock begins anew %d times; it was read as one recording.", name, clock.stretches - 1)
+        log.info("%s: its clock begins anew (%d x); it was read as one recording.", name, clock.stretches - 1)
     if hdr:
         log.info("%s is HDR; its frames were tone-mapped to SDR.", name)
     if deinterlacer.used:
         log.info("%s is interlaced; its frames were deinterlaced.", name)
+    if transparent:
+        log.info("%s has transparent parts; its frames show the colours that lie there.", name)
+
+
+def _is_transparent(frame: av.VideoFrame) -> bool:
+    if not any(part.is_alpha for part in frame.format.components):
+        return False
+    return int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:
@@ -184,7 +195,8 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
         try:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+            start = float((stream.start_time or 0) * (stream.time_base or 0))
+            return 3600 * float(hours) + 60 * float(minutes) + float(seconds) - max(0.0, start)
         except ValueError:
             return 0.0
     # A longer sound track would look like lost frames.

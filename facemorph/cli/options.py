@@ -244,6 +244,10 @@ detector_option = click.option(
     "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="auto",
     show_default=True,
 )  # fmt: skip
+landmarks_option = click.option(
+    "--landmarks", type=TableChoice("facemorph.faces.landmarks:LANDMARKS"), cls=TableOption, default="auto",
+    show_default=True,
+)  # fmt: skip
 
 
 def masking(command: Command) -> Command:

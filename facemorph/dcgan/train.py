@@ -6,11 +6,9 @@ numbers as one that was never interrupted.
 
 import contextlib
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from facemorph.dcgan.health import Health, TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.precision import dtype_of, noted_precision, with_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
-from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces, in_use
+from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces
 from facemorph.dcgan.stepper import Stepper
 from facemorph.dcgan.trial import fastest_precision
 from facemorph.device import keep_memory, pick_device
@@ -33,6 +31,7 @@ from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import progress_bar
+from facemorph.run_folder import in_use, interruptible
 from facemorph.threads import keep as keep_threads
 
 log = logging.getLogger("facemorph")
@@ -74,7 +73,7 @@ def train(
         _check_faces(config, faces, group)
         with group.rank_zero_first() as here:
             if here:
-                held.enter_context(locked(run.lock, lambda: in_use(run)))
+                held.enter_context(locked(run.lock, lambda: in_use(folder)))
                 check_same_config(config, run)  # again: another process may have begun it
                 check_same_faces(faces, run)
 
@@ -106,11 +105,12 @@ def train(
         take_step = Stepper(state, images, labels, config, dtype_of(precision), group)
 
         # --- the loop
+        when = "this step" if group.world == 1 else f"at most {FLUSH_EVERY} steps"
         pending: list[Tensor] = []
         samples: list[np.ndarray] = []
         stopped, started, first = False, time.perf_counter(), state.step + 1
         with (
-            _interruptible(group) as interrupted,
+            interruptible(when, group.first) as interrupted,
             progress_bar(
                 progress and group.first, total=cfg.steps, unit=" steps", description="train", initial=state.step
             ) as bar,
@@ -217,28 +217,3 @@ def _write_samples(run: Run, state: State, config: Config, fixed_z: Tensor) -> l
     write_image(run.samples / f"step-{state.step:06d}.png", grid(images))
     persons = max(state.g.persons, 1)
     return [images[np.arange(GRID) * persons // GRID == person] for person in range(persons)]
-
-
-@contextlib.contextmanager
-def _interruptible(group: ProcessGroup) -> Iterator[Any]:
-    """Ctrl-C and SIGTERM end the loop after the current step; a second Ctrl-C ends it at once."""
-    when = "this step" if group.world == 1 else f"at most {FLUSH_EVERY} steps"
-    caught: list[int] = []
-
-    def handle(number: int, frame: Any) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        if group.first:
-            with contextlib.suppress(RuntimeError):  # the signal came while something else was being printed
-                log.info("Stopping after %s; again to stop at once.", when)
-
-    try:
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread
-        before = {}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
