@@ -94,7 +94,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "seed": ("Other siblings (seed)", "다른 형제자매 (시드)"),
     "grow": ("Film: growing up", "영상: 자라는 모습"),
     "which_child": ("Which child", "몇째 아이"),
-    "growing_title": ("Child {number} from {low:.0f} to {high:.0f} years", "아이 {number}, {low:.0f}세부터 {high:.0f}세까지"),
+    "growing_title": ("The child from {low:.0f} to {high:.0f} years", "{low:.0f}세부터 {high:.0f}세까지"),
     "downloads": ("Download", "내려받기"),
     "download_sheet": ("The sheet (PNG)", "가족 사진표 (PNG)"),
     "download_zip": ("All images, latents and family.json (ZIP)", "모든 이미지, 잠재 벡터, family.json (ZIP)"),
