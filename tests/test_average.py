@@ -39,7 +39,7 @@ def detail(image: np.ndarray) -> np.ndarray:
 def test_an_average_is_as_webmorphs(shared: Path, name: str) -> None:
     folder = shared / "fixtures" / "average"
     members = {row[0]: row[1:] for row in csv.reader((folder / "members.csv").read_text().splitlines())}[name]
-    made, _ = average_files([folder / f"{member}_03.jpg" for member in members])
+    made = average_files([folder / f"{member}_03.jpg" for member in members])
     theirs, points = read_image(folder / f"{name}.jpg"), read_points(folder / f"{name}.tem").points
     assert np.linalg.norm(made.points - points, axis=1).mean() < 0.5
     face = inside(points[INNER], 1350, 1350)

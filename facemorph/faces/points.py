@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.errors import InputError
+from facemorph.faces.contour import lines_of
 from facemorph.faces.locate import locate_face
 from facemorph.files import check_free, write_text
 from facemorph.images import read_image
@@ -19,9 +20,6 @@ from facemorph.progress import progress_bar
 
 MIN_POINTS = 3
 OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
-# The lines of dlib's 68 points, as .tem files draw them: first, last, and whether they close.
-LINES_68 = ((0, 16, 0), (17, 21, 0), (22, 26, 0), (27, 30, 0), (31, 35, 0), (36, 41, 1), (42, 47, 1), (48, 59, 1),
-            (60, 67, 1))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,9 +139,7 @@ def _xy(points: np.ndarray, between: str, shift: float = 0) -> list[str]:
 
 
 def _write_tem(face: FacePoints) -> str:
-    lines = face.lines
-    if not lines and len(face.points) == 68:
-        lines = tuple((*range(a, b + 1), *([a] if closed else [])) for a, b, closed in LINES_68)
+    lines = lines_of(len(face.points), face.lines)
     text = [str(len(face.points)), *_xy(face.points, "\t"), str(len(lines))]
     for line in lines:
         text += ["1" if line[0] == line[-1] and len(line) > 2 else "0", str(len(line)), " ".join(map(str, line))]

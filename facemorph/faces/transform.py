@@ -67,14 +67,15 @@ def transform_face(
         turn, shift = similarity(other.points, face.points)
         moved.append(other.points @ turn.T + shift)
     target = face.points + shape * (moved[1] - moved[0])
-    planes = warp_to(to_planes(face.image), face.points, target, width, height)
+    lines = face.lines
+    planes = warp_to(to_planes(face.image), face.points, target, width, height, lines)
     if colour or texture:
-        from_, to = (warp_to(to_planes(one.image), one.points, target, width, height) for one in (start, end))
+        from_, to = (warp_to(to_planes(one.image), one.points, target, width, height, lines) for one in (start, end))
         if texture:
             planes = _with_texture(planes, from_, to, texture)
         if colour:
             planes = planes + colour * (to - from_)
-    return AverageFace(to_picture(planes), target)
+    return AverageFace(to_picture(planes), target, lines)
 
 
 def _with_texture(face: "torch.Tensor", start: "torch.Tensor", end: "torch.Tensor", amount: float) -> "torch.Tensor":
@@ -95,7 +96,7 @@ def mirrored(face: AverageFace, pairs: "list[int] | None" = None) -> AverageFace
     """
     order = opposite_points(face.points) if pairs is None else pairs
     points = face.points[order] * [-1, 1] + [face.image.shape[1] - 1, 0]
-    return AverageFace(np.ascontiguousarray(face.image[:, ::-1]), points)
+    return AverageFace(np.ascontiguousarray(face.image[:, ::-1]), points, face.lines)
 
 
 def opposite_points(points: np.ndarray) -> list[int]:
@@ -158,18 +159,18 @@ def transform_files(
     *,
     face_only: bool = False,
     detector: str = "auto",
-) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
-    """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
+) -> AverageFace:
+    """`transform_face` of files, towards the own mirror image without `ends`.
 
     Raises:
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     paths = [face, *(ends or ())]
     points, _ = locate_points(paths, detector)
-    faces = [AverageFace(read_image(path), one.points) for path, one in zip(paths, points, strict=True)]
+    faces = [AverageFace(read_image(path), one.points, one.lines) for path, one in zip(paths, points, strict=True)]
     start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
     made = transform_face(faces[0], start, end, **asdict(amounts))
-    return (within(made, faces[0]) if face_only else made), points[0].lines
+    return within(made, faces[0]) if face_only else made
 
 
 def within(made: AverageFace, face: AverageFace) -> AverageFace:
@@ -177,4 +178,4 @@ def within(made: AverageFace, face: AverageFace) -> AverageFace:
     height, width = face.image.shape[:2]
     mask = mask_of(made.points, width, height, "face") * mask_of(face.points, width, height, "face")
     mixed = face.image + mask[..., None] * (made.image.astype(np.float32) - face.image)
-    return AverageFace((mixed + 0.5).astype(np.uint8), made.points)
+    return AverageFace((mixed + 0.5).astype(np.uint8), made.points, made.lines)
