@@ -64,9 +64,7 @@ def average(
             raise click.UsageError("--network takes none of --size, --no-texture, --face-only, --oval, --background.")
         write_combined(output, found, check_weights(parts, len(found)).tolist(), network, search, progress)
         return
-    face = average_files(
-        found, weights=parts, texture=texture, size_px=size_px, detector=detector, progress=progress
-    )
+    face = average_files(found, weights=parts, texture=texture, size_px=size_px, detector=detector, progress=progress)
     write_image(output, cut_free(face.image, face.points, mask, background) if mask else face.image)
     write_points(beside, FacePoints(face.points, face.lines), overwrite=True)
     click.echo(f"{output}\n{beside}")
