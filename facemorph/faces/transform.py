@@ -15,7 +15,7 @@ from facemorph.faces.average import AverageFace, to_picture, to_planes
 from facemorph.faces.mask import mask_of
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
-from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
+from facemorph.faces.texture import FLOOR, bands_of, local_mean, window_px
 from facemorph.images import read_image
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def transform_face(
 def _with_texture(face: "torch.Tensor", start: "torch.Tensor", end: "torch.Tensor", amount: float) -> "torch.Tensor":
     """The bands of `face`, made as much stronger or weaker as those of `end` are than those of `start`."""
     *bands, image = bands_of(face)
-    for level, (band, first, last) in enumerate(zip(bands, bands_of(start), bands_of(end), strict=False)):
-        std_px = WINDOW * 2**level
+    for index, (band, first, last) in enumerate(zip(bands, bands_of(start), bands_of(end), strict=False)):
+        std_px = window_px(index, max(face.shape[2:]))
         ratio = (local_mean(last.abs(), std_px) + FLOOR) / (local_mean(first.abs(), std_px) + FLOOR)
         image = image + band * (ratio**amount).clamp(1 / MOST_TEXTURE, MOST_TEXTURE)
     return image
