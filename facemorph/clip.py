@@ -16,12 +16,14 @@ from facemorph.files import printable
 from facemorph.folders import head_of, looks_like_image, what_it_is
 from facemorph.frame_image import is_hdr
 from facemorph.images import MAX_PIXELS
+from facemorph.threads import cpus
 
 log = logging.getLogger("facemorph")
 
 LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
 BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
 BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
+SMALL_PIXELS = 640 * 480  # of frames that one thread decodes about as fast as two
 # Formats that FFmpeg recognises by content and that name other files, or the network.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sdp"}
 NO_CLIP = "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read."
@@ -150,12 +152,17 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
     """
     with open_clip(path) as container:
         stream = _moving(container)[0]
-        stream.thread_type = "AUTO"
-        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.1 <= r <= 1000), 25.0)
+        # Of two CPUs the second is better used for encoding, unless frames are large.
+        small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
+        stream.thread_type = "NONE" if small and cpus() <= 2 else "AUTO"
+        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
         clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
+        transparent = stream.metadata.get("alpha_mode") == "1"
         for frame in deinterlacer.frames(_frames(container, stream, report)):
             now = clock.at(frame.time)
             hdr = hdr or is_hdr(frame)
+            if not report.frames_decoded:
+                transparent = transparent or _is_transparent(frame)
             report.seconds = now + 1 / rate
             yield Sampled(report.frames_decoded, now, frame)
             report.frames_decoded += 1
@@ -166,11 +173,19 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
         report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
     name = printable(str(path))
     if clock.stretches > 1:
-        log.info("%s: its clock begins anew %d times; it was read as one recording.", name, clock.stretches - 1)
+        log.info("%s: its clock begins anew (%d x); it was read as one recording.", name, clock.stretches - 1)
     if hdr:
         log.info("%s is HDR; its frames were tone-mapped to SDR.", name)
     if deinterlacer.used:
         log.info("%s is interlaced; its frames were deinterlaced.", name)
+    if transparent:
+        log.info("%s has transparent parts; its frames show the colours that lie there.", name)
+
+
+def _is_transparent(frame: av.VideoFrame) -> bool:
+    if not any(part.is_alpha for part in frame.format.components):
+        return False
+    return int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:
@@ -180,7 +195,8 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     if "DURATION" in stream.metadata:  # Matroska, as 00:00:08.000000000
         try:
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+            start = float((stream.start_time or 0) * (stream.time_base or 0))
+            return 3600 * float(hours) + 60 * float(minutes) + float(seconds) - max(0.0, start)
         except ValueError:
             return 0.0
     # A longer sound track would look like lost frames.

@@ -104,6 +104,13 @@ class ProcessGroup:
         """Whether `value` is true in any process."""
         return value if self.world == 1 else bool(self.mean(torch.tensor(float(value), device=device)) > 0)
 
+    def agree(self, word: str) -> str:
+        """The word that rank 0 gives."""
+        words = [word]
+        if self.world > 1:
+            dist.broadcast_object_list(words)
+        return words[0]
+
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace the gradients by their mean over all processes, in one all-reduce."""
         if self.world == 1:

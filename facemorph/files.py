@@ -52,25 +52,33 @@ def fit_name(stem: str, end: str = "") -> str:
     return stem + end
 
 
-def output_stems(names: Iterable[str], end: str, known: Mapping[str, str]) -> dict[str, str]:
-    """What the outputs of each source are called before their `end`: its stem, or where two share one, its whole name.
+def output_stems(
+    names: Iterable[str], end: str, known: Mapping[str, str], others: Iterable[str] = ()
+) -> dict[str, str]:
+    """What the outputs of each source are called before their `end`: its stem; where two share it, its whole name.
 
-    Where several processes share the work, each finds the same stems.
+    Sources of one whole name, in different folders, are told apart by the folder before it. Where several processes
+    share the work, each finds the same stems.
 
     Args:
-        names: of the sources, each once.
+        names: of the sources, each once; or their paths, absolute ones, where they lie in different folders.
         end: of the outputs' names, which have to fit into what a file system allows.
         known: the stems of sources that have outputs already, which they keep.
+        others: names that something else has.
     """
     names = sorted(names)
-    shared = Counter(distinct(Path(name).stem) for name in {*names, *known})
-    taken = {distinct(stem) for stem in known.values()}
+    every = {*names, *known}
+    stems = Counter(distinct(Path(name).stem) for name in every)
+    shared = Counter(distinct(Path(name).name) for name in every)
+    taken = {distinct(stem) for stem in (*known.values(), *others)}
     found = {}
     for name in names:
-        stem = Path(name).stem
+        path = Path(name)
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()
-        candidates = [stem] if shared[distinct(stem)] == 1 else []
-        candidates += [name, *(f"{stem}-{digest[:digits]}" for digits in (8, 16, 64))]
+        candidates = [path.stem] if stems[distinct(path.stem)] == 1 else []
+        candidates += [path.name] if shared[distinct(path.name)] == 1 else []
+        candidates += [f"{path.parent.name}-{path.name}"] if path.parent.name else []
+        candidates += [f"{path.stem}-{digest[:digits]}" for digits in (8, 16, 64)]
         fitting = (fit_name(one, end).removesuffix(end) for one in candidates)
         found[name] = known.get(name) or next(one for one in fitting if distinct(one) not in taken)
         taken.add(distinct(found[name]))
@@ -96,7 +104,11 @@ def check_free(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: it cannot.
     """
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    if taken and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another -o, or add --overwrite.")
 
 

@@ -6,6 +6,7 @@ An image is uint8 RGB [H, W, 3]; networks take float [N, 3, H, W] in [-1, 1].
 import contextlib
 import functools
 import importlib.util
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from facemorph.errors import ImageError, OutputError
 from facemorph.files import replacing
@@ -33,14 +34,16 @@ TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+PHOTOMETRIC, PLANES, SAMPLES, BITS = 262, 284, 339, 258  # TIFF's tags
+SRGB_GAMMA, SAME_GAMMA = 1 / 2.2, 0.03  # of a PNG, and how far from it another one still counts as the same
 MAX_PIXELS = 120_000_000  # 360 MB as RGB; more is a mistake or a decompression bomb
 
 
 def read_image(path: str | PathLike[str]) -> np.ndarray:
     """The image in a file, upright: uint8 RGB [H, W, 3]; of an animation the first one.
 
-    EXIF's orientation is applied; grey, palette, CMYK, 16-bit and float images become 8-bit RGB; transparent pixels
-    become white.
+    EXIF's orientation is applied; grey, palette, CMYK, 16-bit and float images become 8-bit RGB; colours of another
+    space, which an ICC profile or a PNG's gamma names, become sRGB's; transparent pixels become white.
 
     Raises:
         ImageError: missing, not an image, damaged, cut short, or over `MAX_PIXELS`.
@@ -61,6 +64,8 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _too_large(f"{path} is {image.width} x {image.height}")
+                _refuse_misread(image)
+                image.load()  # Pillow turns a TIFF here, and forgets its orientation
                 return np.asarray(_as_rgb(_upright(image)))
     except ImageError as error:
         if str(path) in error.problem:
@@ -68,6 +73,7 @@ def read_image(path: str | PathLike[str]) -> np.ndarray:
         raise ImageError(f"{path} is {error.problem}.", error.hint) from None
     except UnidentifiedImageError:
         kind = "an empty file" if not head else what_it_is(head) or "not an image that can be read"
+        kind = "a TIFF of a kind that is not read here" if head.startswith((b"II*\0", b"MM\0*")) else kind
         raise ImageError(f"{path} is {kind}.", EXPECTED) from None
     except PermissionError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
@@ -102,21 +108,59 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _refuse_misread(image: Image.Image) -> None:
+    """Raises ImageError for what Pillow reads wrongly without a word: signed TIFFs, and 16-bit ones in planes."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = max(tags.get(BITS, (8,)))
+    if 2 in tags.get(SAMPLES, ()) and bits < 32:
+        raise ImageError("a TIFF of signed numbers, whose black and white are not known", "Save it unsigned.")
+    if tags.get(PLANES) == 2 and bits > 8:
+        raise ImageError(f"a TIFF of {bits} bits in separate planes, which is not read here", "Save it interleaved.")
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_as_8_bits(np.asarray(image), image.mode)).convert("RGB")
+        levels = _as_8_bits(np.asarray(image), image.mode)
+        white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+        return Image.fromarray(255 - levels if white_is_zero else levels).convert("RGB")
+    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, image).convert("RGB")
+    elif image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    if profile:
+        image = _in_srgb(image, profile)
+    elif gamma and "srgb" not in image.info and abs(gamma - SRGB_GAMMA) > SAME_GAMMA:
+        levels = [round(255 * (level / 255) ** (SRGB_GAMMA / gamma)) for level in range(256)]
+        image = image.convert("RGBA").point([*levels * 3, *range(256)])
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """The image with its colours as a screen shows them; as it is where its profile is sRGB, damaged or of no use."""
+    try:
+        transform = _to_srgb(profile, image.mode)
+        return image if transform is None else ImageCms.applyTransform(image, transform) or image
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return image
+
+
+@functools.lru_cache(8)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "sRGB" in ImageCms.getProfileDescription(source):
+        return None
+    to = "RGBA" if mode == "RGBA" else "RGB"
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, to)
 
 
 def _as_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
     """Grey levels of more than 8 bits as uint8 [H, W]. Which number is white follows from the largest.
 
     Floats up to 1 (a little over, where a filter overshot) have white at 1; others up to 255 at 255, up to 65535 at
-    65535. A 16-bit image whose largest level is 255 would be black, so it holds 8 bits.
+    65535. A 16-bit image whose largest level is 255, 1023 or 4095 would be black, so it holds 8, 10 or 12 bits.
 
     Raises:
         ImageError: no numbers, or larger ones.
@@ -124,9 +168,8 @@ def _as_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
     levels = values.astype(np.float64)
     finite = levels[np.isfinite(levels)]
     highest = float(finite.max()) if finite.size else math.inf
-    white = next((white for most, white in ((1.5, 1), (255, 255), (65535, 65535)) if highest <= most), None)
-    if white == 1 and mode != "F":
-        white = 255
+    whites = (255, 65535) if mode == "F" else (255, 1023, 4095, 65535)
+    white = 1 if mode == "F" and highest <= 1.5 else next((one for one in whites if highest <= one), None)
     if white is None:
         raise ImageError(f"an image of levels up to {highest:g}, whose white is not known", "Save it with 8 bits.")
     return np.clip(np.nan_to_num(levels) * (255 / white) + 0.5, 0, 255).astype(np.uint8)

@@ -20,6 +20,7 @@ class MorphOptions:
     Attributes:
         steps, frames: of the stills and of the film, noted in the manifest.
         size_px, face_only, detector: landmarks: side of the images; change the inner face alone; "cnn", "hog", ...
+        landmarks: landmarks, stylegan: a name in `facemorph.faces.landmarks.LANDMARKS`.
         network, projection, latents, aligned, device: stylegan: which network (empty: the best on this machine), how
             portraits are projected into it (None: the preset "balanced"), the folder that keeps the latents, whether
             the portraits are aligned already, and where it runs.
@@ -42,14 +43,18 @@ class MorphOptions:
     layers: tuple[str, ...] = ()
     run: Path | None = None
     seed: int = 0
+    landmarks: str = "auto"
 
 
 def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Both faces warped to the shape between, and dissolved. Raises ImageError and FaceError."""
+    from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
 
     o = options
-    settings = LandmarkMorphSettings(o.size_px, o.steps, o.frames, o.face_only, o.detector)
+    settings = LandmarkMorphSettings(
+        o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks)
+    )
     return landmark_morph(source_of(first), source_of(second), settings)
 
 
@@ -64,7 +69,7 @@ def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool
     projection = o.projection or load_projection_config("balanced", network=network)
     return latent_morph(
         first, second, network, settings, projection,
-        latents=o.latents, aligned=o.aligned, device=o.device, progress=progress,
+        latents=o.latents, aligned=o.aligned, landmarks=o.landmarks, device=o.device, progress=progress,
     )  # fmt: skip
 
 
@@ -93,10 +98,13 @@ METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
 def chain_by_landmarks(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
     """From each face to the next, two in memory at a time. Raises as `facemorph.faces.chain.LandmarkChain`."""
     from facemorph.faces.chain import LandmarkChain
+    from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.morph import LandmarkMorphSettings
 
     o = options
-    settings = LandmarkMorphSettings(o.size_px, o.steps, o.frames, o.face_only, o.detector)
+    settings = LandmarkMorphSettings(
+        o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks)
+    )
     return LandmarkChain(faces, settings, look, progress)
 
 
@@ -111,7 +119,7 @@ def chain_by_stylegan(faces: Sequence[Path], options: MorphOptions, look: "Look"
     projection = o.projection or load_projection_config("balanced", network=network)
     return latent_chain(
         faces, network, settings, projection,
-        latents=o.latents, aligned=o.aligned, device=o.device, progress=progress,
+        latents=o.latents, aligned=o.aligned, landmarks=o.landmarks, device=o.device, progress=progress,
     )  # fmt: skip
 
 

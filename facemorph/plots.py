@@ -13,10 +13,15 @@ from facemorph.dcgan.health import BAND, EQUILIBRIUM_D, EQUILIBRIUM_G, smooth
 from facemorph.dcgan.run import Run, describe_run
 from facemorph.errors import RunError
 from facemorph.files import replacing
+from facemorph.stylegan.training.run import GeneratorRun
+from facemorph.stylegan.training.run import describe_run as describe_generator_run
 
 FORMATS = {".png", ".svg", ".pdf"}
 D_COLOUR, G_COLOUR = "#1f6fb4", "#d1602c"
-VERDICT_COLOURS = {"stable": "#2a7d3f", "failed": "#b3261e", "undecided": "#8a6d00"}
+GOOD, BAD, OPEN = "#2a7d3f", "#b3261e", "#8a6d00"
+VERDICT_COLOURS = {
+    "stable": GOOD, "failed": BAD, "undecided": OPEN, "improving": GOOD, "level": OPEN, "worse": BAD,
+}  # fmt: skip
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -78,17 +83,85 @@ def plot_losses(runs: Sequence[Run]) -> Figure:
     return figure
 
 
+# The curves of a generator's run: for each panel its title, and the columns of log.csv or figures.csv in it.
+LOSS_PANELS = (
+    ("judges and generator", ("d_loss", "g_loss")),
+    ("rebuilt against real, as trained", ("pixels", "features", "identity", "descriptor", "latent")),
+)
+FIGURE_PANELS = (
+    ("Frechet distance of drawn faces", ("frechet_faces", "frechet_imagenet")),
+    ("held-out faces, rebuilt", ("rebuilt_pixels", "rebuilt_features", "rebuilt_descriptor")),
+)
+
+
+def plot_generator_runs(runs: Sequence[GeneratorRun]) -> Figure:
+    """Losses and figures of `train-generator` against the step, each curve as a multiple of its value at the start.
+
+    Several runs stand side by side.
+    """
+    figure = Figure(figsize=(max(6.4, 5.4 * len(runs)), 9), layout="constrained")
+    axes = figure.subplots(4, len(runs), sharex="col", squeeze=False)
+    for column, run in zip(axes.T, runs, strict=True):
+        losses, figures, health = run.losses(), run.figures(), run.health()
+        if not len(losses["step"]):
+            raise RunError(f"{run.log.path} has no steps yet.", "Train first.")
+        for axis, (title, names) in zip(column[:2], LOSS_PANELS, strict=True):
+            _plot_columns(axis, title, losses, names)
+        column[0].axhline(0, color="black", lw=0.5)
+        for axis, (title, names) in zip(column[2:], FIGURE_PANELS, strict=True):
+            _plot_relative(axis, title, figures, names)
+        column[-1].set_xlabel("step")
+        figure_title = f"{describe_generator_run(run)}\n{health.verdict}: {health.reason}"
+        column[0].text(
+            0.0, 1.16, figure_title, transform=column[0].transAxes, fontsize=8, wrap=True,
+            color=VERDICT_COLOURS[health.verdict],
+        )  # fmt: skip
+    return figure
+
+
+def _plot_columns(axis: Any, title: str, table: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    """Columns of a log, raw and smoothed; those of terms that took no part are left out."""
+    axis.set_title(title, fontsize=8, loc="left")
+    for number, name in enumerate(names):
+        values = np.where(np.isfinite(table[name]) & (table[name] != 0), table[name], np.nan)
+        if np.isnan(values).all():
+            continue
+        axis.plot(table["step"], values, color=f"C{number}", alpha=0.25, lw=0.5)
+        told = np.isfinite(values)
+        axis.plot(table["step"][told], smooth(values[told]), color=f"C{number}", lw=1.6, label=name.replace("_", "-"))
+    _finish(axis)
+
+
+def _plot_relative(axis: Any, title: str, table: dict[str, np.ndarray], names: Sequence[str]) -> None:
+    axis.set_title(f"{title}, as a multiple of the first", fontsize=8, loc="left")
+    for name in names:
+        told = np.isfinite(table[name])
+        if told.any():
+            first, last = table[name][told][[0, -1]]
+            label = f"{name.partition('_')[2]}: {first:.3g} -> {last:.3g}"
+            axis.plot(table["step"][told], table[name][told] / (first or 1), marker=".", label=label)
+    axis.set_ylim(bottom=0)
+    _finish(axis)
+
+
+def _finish(axis: Any) -> None:
+    axis.grid(alpha=0.2)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7, loc="upper right", framealpha=0.8)
+
+
 class LivePlot:
-    """For `facemorph.dcgan.train.train`: keeps loss.png up to date while a run trains, in at most 5 % of the time."""
+    """For both trainings: keeps loss.png up to date while a run trains, in at most 5 % of the time."""
 
     def __init__(self) -> None:
         self.next = 0.0
 
-    def __call__(self, run: Run, finished: bool) -> None:
+    def __call__(self, run: Run | GeneratorRun, finished: bool) -> None:
         started = time.monotonic()
         if started < self.next and not finished:
             return
-        save(plot_losses([run]), run.path / "loss.png")
+        figure = plot_losses([run]) if isinstance(run, Run) else plot_generator_runs([run])
+        save(figure, run.path / "loss.png")
         self.next = time.monotonic() + 20 * (time.monotonic() - started)
 
 

@@ -168,6 +168,43 @@ def test_faces_of_before_there_was_a_setting_are_completed(frames: Path, tmp_pat
     assert align(frames, "-o", tmp_path).exit_code == 0
 
 
+def test_a_folder_goes_on_with_its_landmarks(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grace"
+    folder.mkdir()
+    shutil.copy(frames / "a-good.png", folder)
+    assert align(folder, "-o", tmp_path / "out", "--landmarks", "dlib").exit_code == 0
+    manifest = tmp_path / "out" / "grace" / "manifest.jsonl"
+    assert read_jsonl(manifest)[0]["settings"]["landmarks"] == "dlib"
+    by_dlib = rows_of(manifest.parent)["a-good.png"]["landmarks"]
+    shutil.copy(frames / "b-mirrored.png", folder)
+    assert align(folder, "-o", tmp_path / "out").exit_code == 0
+    assert read_jsonl(manifest)[0]["settings"]["landmarks"] == "dlib"
+    result = align(folder, "-o", tmp_path / "out", "--landmarks", "mesh")
+    assert (result.exit_code, "other settings (landmarks was dlib)" in result.output) == (1, True)
+
+    assert align(folder, "-o", tmp_path / "new").exit_code == 0
+    rows = read_jsonl(tmp_path / "new" / "grace" / "manifest.jsonl")
+    assert rows[0]["settings"]["landmarks"] == "mesh"
+    apart = np.linalg.norm(np.array(rows[1]["landmarks"]) - by_dlib, axis=1)
+    assert 0 < apart.mean() < 0.05 * np.ptp(by_dlib, axis=0).max()
+
+
+def test_a_folder_of_before_landmarks_were_told_keeps_dlibs(frames: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grace"
+    folder.mkdir()
+    shutil.copy(frames / "a-good.png", folder)
+    assert align(folder, "-o", tmp_path / "out", "--detector", "cnn").exit_code == 0
+    manifest = tmp_path / "out" / "grace" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(', "landmarks": "mesh"', ""))
+    shutil.copy(frames / "b-mirrored.png", folder)
+    assert align(folder, "-o", tmp_path / "out").exit_code == 0
+    from facemorph.faces.landmarks import landmarks
+
+    row = rows_of(manifest.parent)["b-mirrored.png"]
+    in_box = landmarks(read_image(folder / "b-mirrored.png"), tuple(row["box"]))
+    np.testing.assert_allclose(row["landmarks"], in_box)
+
+
 def test_other_settings_do_not_mix(frames: Path, tmp_path: Path) -> None:
     align(frames, "-o", tmp_path)
     result = align(frames, "-o", tmp_path, "--size", "32")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from facemorph.errors import InputError
+from facemorph.errors import ImageError, InputError
 from facemorph.faces.average import AverageFace, average_files, check_weights, mean_shape
 from facemorph.faces.mask import hull, mask_of
-from facemorph.faces.points import FORMATS, FacePoints, check_template, points_of, read_points, write_points
+from facemorph.faces.points import FORMATS, FacePoints, beside, check_template, points_of, read_points, write_points
 from facemorph.faces.smooth_warp import similarity, smooth_map
 from facemorph.faces.texture import Texture, bands_of, local_mean
 from facemorph.faces.transform import MIRRORED, mirrored, transform_face
-from facemorph.images import read_image
+from facemorph.images import read_image, write_image
 
 # Of WebMorph's points those of the brows and along the jaw. Inside their hull a plain warp and mean has the difference
 # that the issue tells (3.6 to 6.9); with a cubic warp and detail finer than 2 px also its correlation and amount.
@@ -183,3 +183,33 @@ def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: 
     with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
         find_pictures([*pictures, tmp_path / "gone.jpg"])
     assert per_cents("0,25,...,100") == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_folder_is_averaged_without_what_is_no_face_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    points = np.random.default_rng(0).uniform(20, 60, (9, 2))
+    for name, level in (("a", 50), ("b", 150)):
+        write_image(tmp_path / f"{name}.png", np.full((80, 80, 3), level, np.uint8))
+        write_points(tmp_path / f"{name}.tem", FacePoints(points))
+    (tmp_path / "c.png").write_bytes(b"no image")
+    pictures = [tmp_path / f"{name}.png" for name in "cab"]
+    with pytest.raises(ImageError, match=r"c\.png is not an image"):
+        average_files(pictures)
+    face = average_files(pictures, weights=[5, 3, 1], texture=False, skip_bad=True)
+    assert (
+        face.image[40, 40].tolist() == [75] * 3
+        and "c.png is not an image that can be read. It is left out" in caplog.text
+    )
+    with pytest.raises(InputError, match="None of the pictures"):
+        average_files(pictures[:1], skip_bad=True)
+
+
+def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: Path) -> None:
+    picture = tmp_path / "a.jpg"
+    assert beside(picture) is None
+    (tmp_path / "a.jpg.json").write_text('{"title": "a.jpg", "photoTakenTime": {}}')  # as a shop of pictures writes it
+    assert beside(picture) is None
+    (tmp_path / "a.json").write_text('{"points": [[1, 2], [3, 4], [5, 6]]}')
+    assert beside(picture) == tmp_path / "a.json"
+    write_points(tmp_path / "a.jpg.tem", FacePoints(np.zeros((3, 2))))
+    assert beside(picture) == tmp_path / "a.jpg.tem" and beside(tmp_path / "a.png") == tmp_path / "a.json"
+    assert beside(tmp_path / ("n" * 251 + ".jpg")) is None

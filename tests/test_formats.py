@@ -123,7 +123,8 @@ def test_the_manifests_have_the_keys_that_they_had(tmp_path: Path) -> None:
     align(tmp_path / "frames" / "eileen", tmp_path / "faces" / "eileen", AlignSettings(), jobs=1)
     head, face = read_jsonl(tmp_path / "faces" / "eileen" / "manifest.jsonl")
     assert head["from"] == "eileen" and head["settings"] == {
-        "size_px": 64, "crop": "eyes", "detector": "auto", "side_px": 0, "person": "", "min_face_px": 0, "follow": False
+        "size_px": 64, "crop": "eyes", "detector": "auto", "side_px": 0, "person": "", "min_face_px": 0,
+        "follow": False, "landmarks": "mesh",
     }  # fmt: skip
     keys = {"source", "source_sha256", "faces", "box", "score", "landmarks", "status", "file"}
     assert set(face) == keys and face["status"] == "accepted" and np.shape(face["landmarks"]) == (68, 2)

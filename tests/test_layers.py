@@ -7,8 +7,11 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config"}
+GROUND = {
+    "errors", "progress", "files", "folders", "images", "device", "distributed", "config", "run_folder", "threads"
+}  # fmt: skip
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
+TRAINED = {"stylegan.training", "stylegan.projection"}
 # What a room may import beside itself and the ground. "stylegan" alone means load, latents and generate.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -17,11 +20,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": {"errors", "files"},
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
+    "threads": set(),
     "distributed": {"errors", "files"},
     "config": {"errors"},
+    "run_folder": {"errors", "files"},
     "frame_sampling": set(),
     "animation": GROUND,
-    "frame_image": {"errors", "files"},
+    "frame_image": {"errors", "files", "threads"},
     "clip": GROUND | {"frame_image"},
     "batches": GROUND,
     "video": GROUND | {"clip", "frame_image", "frame_sampling"},
@@ -35,8 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stylegan": GROUND | {"stylegan.networks", "stylegan.formats", "embedded", "metrics", "weights"},
     "stylegan.projection": GROUND | STYLEGAN | {"embedded", "faces", "metrics", "weights"},
     "stylegan.editing": GROUND | STYLEGAN | {"stylegan.projection", "animation", "embedded", "faces", "weights"},
-    "plots": GROUND | {"dcgan"},
-    "evaluation": GROUND | STYLEGAN | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
+    "stylegan.training": GROUND | STYLEGAN | {"stylegan.projection", "faces", "metrics", "weights"},
+    "plots": GROUND | {"dcgan", "stylegan.training"},
+    "evaluation": GROUND | STYLEGAN | TRAINED | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
     "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},
     "web": {"api", "errors"},  # the page, on the front door alone
     "__init__": set(),

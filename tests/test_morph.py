@@ -313,10 +313,11 @@ def test_everything_is_written_with_a_manifest(
     with av.open(str(folder / "morph.mp4")) as clip:
         assert len(list(clip.decode(video=0))) == 4 + 2 * (animation.HOLD_FRAMES - 1)
     head, first, second = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert head["settings"] == {"size_px": 64, "steps": 3, "frames": 4, "face_only": False, "detector": "auto"}
+    assert head["settings"] == {"size_px": 64, "steps": 3, "frames": 4, "face_only": False, "detector": "auto",
+                                "landmarks": "mesh"}  # fmt: skip
     assert [first["source"], second["source"]] == ["grace.png", "eileen.png"]
     assert len(first["source_sha256"]) == 64
-    assert np.shape(second["landmarks"]) == (68, 2) and len(second["box"]) == 4
+    assert np.shape(second["landmarks"]) == (478, 2) and len(second["box"]) == 4
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # no temporary folder is left
 
 

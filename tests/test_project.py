@@ -1,5 +1,6 @@
 """The `project` command and what it leaves behind, on real portraits and a random network."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from published_files import dumps, stylegan1, stylegan2
 from random_vgg import write_random_vgg
 from skimage.metrics import peak_signal_noise_ratio
@@ -19,7 +22,7 @@ from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.likeness import likeness_at
 from facemorph.faces.locate import locate_face
-from facemorph.files import read_jsonl
+from facemorph.files import read_jsonl, sha256
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.image_quality import ms_ssim
 from facemorph.metrics.lpips import load_lpips
@@ -117,6 +120,21 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
 
 
+def test_a_projection_keeps_its_landmarks(people: Path, network: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(people / "grace.jpg", *quick(network, out, "--landmarks", "dlib")).exit_code == 0
+    assert read_latent(out / "grace" / "latent.safetensors").about["landmarks"] == "dlib"
+    report = out / "grace" / "report.json"
+    older = {key: value for key, value in json.loads(report.read_text()).items() if key != "landmarks"}
+    report.write_text(json.dumps(older))
+    assert run(people / "grace.jpg", *quick(network, out)).exit_code == 0
+    assert "landmarks" not in json.loads(report.read_text()), "it was done already"
+    other = run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh"))
+    assert other.exit_code == 1 and "another landmarks" in other.output
+    assert run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh", "--overwrite")).exit_code == 0
+    assert json.loads(report.read_text())["landmarks"] == "mesh"
+
+
 @pytest.mark.slow
 def test_two_london_portraits_in_a_256_px_network(shared: Path, tmp_path: Path) -> None:
     network = shared / "fixtures" / "stylegan" / "stylegan1-256-random.pkl"
@@ -179,29 +197,126 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
     assert "--loss imagenet" in str(error.value)
 
 
-def test_two_pictures_of_one_name_and_none_at_all_are_refused(network: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="called 'a' and would mix"):
-        project_files([Path("x/a.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
-    with pytest.raises(InputError, match=r"called 'A' and would mix: x/A\.jpg and y/a\.png"):
-        project_files([Path("x/A.jpg"), Path("y/a.png")], tmp_path, network, QUICK)
+def test_pictures_of_one_name_are_all_projected(people: Path, network: Path, tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    for place in ("x/a.png", "y/a.png", "x/b.png", "x/B.webp"):
+        (home / place).parent.mkdir(parents=True, exist_ok=True)
+        write_image(home / place, read_image(people / "eileen.png"))
+    names = ("x/a.png", "y/a.png", "x/b.png", "x/B.webp")
+    latents = project_files([home / name for name in names], out, network, QUICK)
+    assert [path.parent.name for path in latents] == ["x-a.png", "y-a.png", "b.png", "B.webp"]
+    assert {(row["source_folder"], row["source"]): row["folder"] for row in read_jsonl(out / "manifest.jsonl")} == {
+        (str(home / "x"), "a.png"): "x-a.png", (str(home / "y"), "a.png"): "y-a.png",
+        (str(home / "x"), "b.png"): "b.png", (str(home / "x"), "B.webp"): "B.webp",
+    }  # fmt: skip
+    times = {path: path.stat().st_mtime_ns for path in latents}
+    for name in (*names, "x/../x/a.png"):  # each alone: it keeps its folder
+        again = project_files([home / name, home / name], out, network, QUICK)
+        assert len(again) == 2 and times[again[0]] == again[0].stat().st_mtime_ns
+    (home / "z").mkdir()
+    (home / "y/a.png").rename(home / "z/a.png")  # moved: it is still done
+    assert project_files([home / "z/a.png"], out, network, QUICK) == [latents[1]]
+    write_image(home / "y/a.png", read_image(people / "grace.jpg"))  # another of that name
+    assert project_files([home / "y/a.png"], out, network, QUICK) == [latents[1]]  # that folder is the place's
+    (other,) = project_files([home / "z/a.png"], out, network, QUICK)
+    assert other.parent.name == "z-a.png"
     with pytest.raises(InputError, match="No images"):
         project_files([], tmp_path, network, QUICK)
 
 
-def test_the_manifest_keeps_what_was_projected_before(people: Path, network: Path, tmp_path: Path) -> None:
+def test_the_manifest_keeps_what_was_projected_before(
+    people: Path, network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def rows() -> dict[str, str]:
-        return {row["source"]: row["status"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
+        found = read_jsonl(tmp_path / "manifest.jsonl")
+        return {row["source"]: row["status"] + (" gone" if "source_gone" in row else "") for row in found}
 
-    broken = tmp_path / "broken.jpg"
+    broken, mine = tmp_path / "broken.jpg", tmp_path / "mine.png"
     broken.write_bytes(b"no image")
-    project_files([people / "eileen.png", broken], tmp_path, network, QUICK)
-    assert rows() == {"eileen.png": "done", "broken.jpg": "failed"}
+    write_image(mine, read_image(people / "eileen.png"))
+    project_files([mine, broken], tmp_path, network, QUICK)
+    assert rows() == {"mine.png": "done", "broken.jpg": "failed"}
     for _ in range(2):
         project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-        assert rows() == {"eileen.png": "done", "grace.jpg": "done"}
-    shutil.rmtree(tmp_path / "eileen")
+        assert rows() == {"mine.png": "done", "broken.jpg": "failed", "grace.jpg": "done"}
+    broken.unlink()
+    mine.rename(tmp_path / "away.png")
     project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-    assert rows() == {"grace.jpg": "done"}
+    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "Their projections stay" in caplog.text
+    (tmp_path / "away.png").rename(mine)
+    shutil.rmtree(tmp_path / "grace")
+    project_files([mine], tmp_path, network, QUICK)
+    assert rows() == {"mine.png": "done"}
+
+
+HISTORY = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "delete", "rerun", "kill"]),
+        st.sampled_from(["x/a.png", "y/a.png", "x/a.webp"]),
+        st.integers(0, 2),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skimage.data import astronaut
+
+    import facemorph.stylegan.projection.project_images as module
+
+    ready = tmp_path_factory.mktemp("ready")
+    tiny = ready / "tiny.pkl"
+    tiny.write_bytes(dumps(stylegan2(16, 8)))
+    for number, image in enumerate((astronaut()[:200, 120:320], astronaut()[:220, 110:330])):
+        write_image(ready / f"{number}.png", image)
+    (ready / "2.png").write_bytes(b"\xff\xd8\xff no image")
+    how = ProjectionConfig(search=SearchConfig(loss="pixel", samples=2), schedule=ScheduleConfig(steps=1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(HISTORY)
+    def check(operations: list[tuple[str, str, int]]) -> None:
+        base = tmp_path_factory.mktemp("history")
+        out = base / "out"
+
+        def sources() -> list[Path]:
+            return sorted(path for path in base.glob("[xy]/*") if path.is_file())
+
+        for kind, name, which in [*operations, ("rerun", "", 0)]:
+            (base / name).parent.mkdir(exist_ok=True)
+            if kind == "put":
+                shutil.copy(ready / f"{which}.png", base / name)
+            elif kind == "delete":
+                (base / name).unlink(missing_ok=True)
+            elif sources():
+                with monkeypatch.context() as patch:
+                    if kind == "kill":  # within the first or the second picture's files
+                        patch.setattr(module, ("write_latent", "write_json", "write_jsonl")[which], killed)
+                    with contextlib.suppress(InputError, KeyboardInterrupt):
+                        project_files(sources(), out, tiny, how)
+        if not sources():
+            return
+        rows = {(row["source_folder"], row["source"]): row for row in read_jsonl(out / "manifest.jsonl")}
+        for path in sources():
+            row = rows.pop((str(path.parent), path.name))
+            assert row["source_sha256"] == sha256(path)
+            if path.read_bytes().startswith(b"\xff\xd8\xff no"):
+                assert row["status"] == "failed"
+                continue
+            report = json.loads((out / row["folder"] / "report.json").read_text())
+            assert row["status"] == "done" and report["source_sha256"] == sha256(path)
+            assert read_latent(out / row["folder"] / "latent.safetensors").about["source_sha256"] == sha256(path)
+        assert all(row["status"] == "done" and row["source_gone"] for row in rows.values())  # what stays, and says so
+        folders = [row["folder"] for row in read_jsonl(out / "manifest.jsonl") if row["status"] == "done"]
+        assert len(folders) == len(set(folders))
+        assert {path.parent.name for path in out.glob("*/report.json")} >= set(folders)
+
+    check()
 
 
 def test_labelled_networks_are_refused(tmp_path: Path) -> None:

@@ -36,8 +36,9 @@ def sketch() -> np.ndarray:
     return image
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_all_eight_orientations_of_a_picture(tmp_path: Path, orientation: int) -> None:
+def test_all_eight_orientations_of_a_picture(tmp_path: Path, orientation: int, suffix: str) -> None:
     undo = {
         **dict(zip(TURNS, TURNS.values(), strict=True)),
         6: Image.Transpose.ROTATE_90,
@@ -47,8 +48,9 @@ def test_all_eight_orientations_of_a_picture(tmp_path: Path, orientation: int) -
     stored = stored.transpose(undo[orientation]) if orientation in undo else stored
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), sketch())
+    path = tmp_path / f"a{suffix}"
+    stored.save(path, exif=exif, lossless=True)
+    np.testing.assert_array_equal(read_image(path), sketch())
 
 
 @pytest.mark.parametrize("a,b,c,d", [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1),

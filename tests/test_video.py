@@ -108,6 +108,29 @@ def test_a_clip_that_does_not_start_at_zero(tmp_path: Path) -> None:
     assert {s: len(taken) for s, taken in by_second(rows).items()} == {0: 4, 1: 4}
 
 
+@pytest.mark.parametrize("name,times", [("late.mkv", even(2, 24, start=36000.0)), ("slow.mp4", even(50, 0.1))])
+def test_a_late_start_or_a_slow_rate_is_not_falsely_called_damage(
+    tmp_path: Path, name: str, times: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = make_clip(tmp_path / name, times)
+    (reports,) = video.extract(video.find_people([clip]), tmp_path / "out", video.ExtractSettings()).values()
+    assert reports[0].frames_decoded == len(times) and not reports[0].seconds_lost and not caplog.records
+
+
+def test_transparent_parts_of_a_clip_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "facemorph")
+    for alpha in (255, 0):
+        with av.open(str(tmp_path / f"{alpha}.mov"), "w") as out:
+            stream = out.add_stream("qtrle", rate=24)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "argb"
+            image = np.full((48, 64, 4), (200, 100, 50, alpha), np.uint8)
+            for _ in range(24):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgba")))
+            out.mux(stream.encode())
+    video.extract(video.find_people(sorted(tmp_path.glob("*.mov"))), tmp_path / "out", video.ExtractSettings())
+    assert [record.args for record in caplog.records if "transparent" in record.msg] == [(str(tmp_path / "0.mov"),)]
+
+
 def test_a_short_last_second_gives_what_fits(tmp_path: Path) -> None:
     rows = run(make_clip(tmp_path / "a.mp4", even(2 + 3 / 24, 24)), tmp_path / "out")
     assert len(by_second(rows)[2]) in (1, 2)  # of three frames, the first may lie beside one taken before

@@ -165,7 +165,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with api.sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        cut = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost"  # no other machine has an address
+        camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        opened = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", cut, *camera])
         yield opened
         opened.close()
 
@@ -203,8 +205,10 @@ def test_both_flows_from_upload_to_download(
         path.name for path in (tmp_path / "family").iterdir()
     }
     tab.get_by_role("tab").nth(4).click()
-    tab.wait_for_selector("#morph img")
-    assert tab.locator("#morph img").count() == 2
+    tab.wait_for_function("document.querySelectorAll('#morph img').length == 102", timeout=60_000)
+    tab.locator("#at input[type=range]").fill("90")
+    tab.wait_for_function("document.querySelector('#morph img:not([hidden])').alt.startsWith('90')")
+    assert tab.locator("#morph img:not([hidden])").count() == 2
     tab.click("#film")
     tab.wait_for_selector("#filmed video", timeout=60_000)
     with tab.expect_download() as got:

@@ -10,17 +10,29 @@ from facemorph.api.faces import Image, Path_, read
 from facemorph.faces import points as files
 from facemorph.faces.average import AverageFace, average_faces
 from facemorph.faces.locate import locate_face
-from facemorph.faces.points import FacePoints, check_template, points_of
+from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
 from facemorph.faces.transform import mirrored, transform_face
 
 
-def _located(image: Image, points: np.ndarray | None, detector: str) -> tuple[np.ndarray, FacePoints, str]:
+def _located(
+    image: Image, points: np.ndarray | None, detector: str, landmarks: str, as_68: bool
+) -> tuple[np.ndarray, FacePoints, str]:
     array, name = read(image)
     if points is not None:
         return array, FacePoints(np.asarray(points, np.float64)), name
     if isinstance(image, str | PathLike):
-        return array, points_of(array, Path(image), detector=detector), name
-    return array, FacePoints(locate_face(array, name, detector=detector).landmarks), name
+        return array, points_of(array, Path(image), detector=detector, landmarks=landmarks, as_68=as_68), name
+    face = locate_face(array, name, detector=detector, points=landmarks)
+    return array, seen_points(face, landmarks, as_68), name
+
+
+def _has_68(image: Image | AverageFace, points: np.ndarray | None = None) -> bool:
+    """Whether an image's points are known, and are dlib's 68: then those of others are detected as such."""
+    if isinstance(image, AverageFace):
+        return len(image.points) == 68
+    if points is None and isinstance(image, str | PathLike) and (path := beside(Path(image))):
+        points = files.read_points(path).points
+    return points is not None and len(points) == 68
 
 
 def average(
@@ -31,6 +43,7 @@ def average(
     texture: bool = True,
     size: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> AverageFace:
     """The average of faces: `.image`, uint8 RGB [H, W, 3], and its `.points` [N, 2].
 
@@ -39,11 +52,15 @@ def average(
         weights: of each, 0 and above.
         texture: keep the amount of detail that the faces have.
         size: side of a square around the head; None keeps the frame of images of one size.
+        detector, landmarks: as `facemorph.detect_faces`.
 
     Raises:
         ImageError, FaceError, InputError: an image cannot be read or shows no face; templates or weights do not fit.
     """
-    located = [_located(image, points[n] if points is not None else None, detector) for n, image in enumerate(images)]
+    given = points if points is not None else [None] * len(images)
+    pairs = list(zip(images, given, strict=True))
+    as_68 = any(_has_68(*one) for one in pairs)
+    located = [_located(*one, detector, landmarks, as_68) for one in pairs]
     check_template([face for _, face, _ in located], [name for *_, name in located])
     arrays = [array for array, _, _ in located]
     sizes = [(array.shape[1], array.shape[0]) for array in arrays]
@@ -61,6 +78,7 @@ def transform(
     colour: float = 0.5,
     texture: float = 0.0,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> AverageFace:
     """A face moved along the difference of two others, images or what `average` returned: `.image` and `.points`.
 
@@ -70,10 +88,12 @@ def transform(
         ImageError, FaceError, InputError: as `average`.
     """
 
+    as_68 = any(_has_68(one) for one in (face, start, end) if one is not None)
+
     def known(one: Image | AverageFace) -> AverageFace:
         if isinstance(one, AverageFace):
             return one
-        array, found, _ = _located(one, None, detector)
+        array, found, _ = _located(one, None, detector, landmarks, as_68)
         return AverageFace(array, found.points, found.lines)
 
     faces = [known(one) for one in (face, start, end) if one is not None]

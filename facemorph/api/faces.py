@@ -76,17 +76,19 @@ def read_picture(path: Path_, *, max_pixels: int = MAX_PIXELS, name: str | None 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(path) as image:
-                width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{name} is {width} x {height}; at most {max_pixels / 1e6:g} megapixels are read.",
-                "Scale it down first.",
-            )
-    except (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError):
-        pass  # read_image finds it again, and says what it is
+            with PIL.Image.open(path) as opened:
+                width, height = opened.size
+    except Exception:  # read_image finds it again, and says what it is
+        width = height = 0
     try:
-        return read_image(path)
+        if width * height <= max_pixels:
+            image = read_image(path)
+            height, width = image.shape[:2]
+            if width * height <= max_pixels:
+                return image
+        raise ImageError(
+            f"{name} is {width} x {height}; at most {max_pixels / 1e6:g} megapixels are read.", "Scale it down first."
+        )
     except ImageError as error:
         problem, hint = (text.replace(str(path), name) for text in (error.problem, error.hint))
         raise ImageError(problem, hint) from None
@@ -137,12 +139,12 @@ def _around(image: np.ndarray, box: tuple[float, float, float, float]) -> np.nda
     return part
 
 
-def detect_faces(image: Image, *, detector: str = "auto", landmarks: str = "mesh") -> list[Face]:
+def detect_faces(image: Image, *, detector: str = "auto", landmarks: str = "auto") -> list[Face]:
     """The faces in an image, the largest first: box, score, presence, mesh, 68 landmarks, roll, yaw and pitch.
 
     Args:
         detector: "auto" (BlazeFace at any angle, then "cnn"), "cnn" (dlib's network in PyTorch), "hog" or "dlib-cnn".
-        landmarks: where the 68 are from: "mesh" (MediaPipe's Face Mesh) or "dlib" (its regression trees).
+        landmarks: where the 68 are from: "auto" or "mesh" (MediaPipe's Face Mesh), or "dlib" (its regression trees).
 
     Raises:
         ImageError: it cannot be read.
@@ -150,7 +152,7 @@ def detect_faces(image: Image, *, detector: str = "auto", landmarks: str = "mesh
     return locate.detect_faces(read(image)[0], detector=detector, points=landmarks)
 
 
-def find_landmarks(image: Image, *, detector: str = "auto", landmarks: str = "mesh") -> Face:
+def find_landmarks(image: Image, *, detector: str = "auto", landmarks: str = "auto") -> Face:
     """The largest face of an image; `.landmarks` are 68 points, float64 [68, 2] in pixels. Arguments as `detect_faces`.
 
     Raises:
@@ -161,11 +163,14 @@ def find_landmarks(image: Image, *, detector: str = "auto", landmarks: str = "me
     return locate.locate_face(array, name, detector=detector, points=landmarks)
 
 
-def align(image: Image, *, crop: str = "eyes", size: int = 256, detector: str = "auto") -> np.ndarray:
+def align(
+    image: Image, *, crop: str = "eyes", size: int = 256, detector: str = "auto", landmarks: str = "auto"
+) -> np.ndarray:
     """The largest face of an image, cut out so that it lies where the crop puts it: uint8 RGB [size, size, 3].
 
     Args:
         crop: "eyes" (level, a fixed distance apart), "ffhq" (as StyleGAN's data), or "paper" (upright, fixed size).
+        detector, landmarks: as `detect_faces`.
 
     Raises:
         ImageError: it cannot be read.
@@ -174,7 +179,7 @@ def align(image: Image, *, crop: str = "eyes", size: int = 256, detector: str = 
     """
     kind = find_crop(crop)
     array, name = read(image)
-    face = locate_face(array, name, detector=detector)
+    face = locate_face(array, name, detector=detector, points=landmarks)
     return kind.cut(array, face.landmarks, size)
 
 
@@ -185,6 +190,7 @@ def align_folder(
     crop: str = "eyes",
     size: int = 64,
     detector: str = "auto",
+    landmarks: str = "auto",
     jobs: int = 0,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
@@ -193,6 +199,7 @@ def align_folder(
     Running it again completes what was interrupted.
 
     Args:
+        landmarks: as `detect_faces`; "auto" also goes on with those that `output` was begun with.
         jobs: processes; 0 takes one for each CPU.
 
     Returns: the manifest's rows: source, status (accepted or rejected, and why), box, score, landmarks.
@@ -203,11 +210,18 @@ def align_folder(
     from facemorph.faces.align import AlignSettings
     from facemorph.faces.align import align as run_align
 
-    settings = AlignSettings(size, crop, detector)
+    settings = AlignSettings(size, crop, detector, landmarks=landmarks)
     return run_align(Path(source), Path(output), settings, jobs=jobs, progress=progress)
 
 
-def compare(first: Image, second: Image, *, threshold: float = SAME_PERSON, detector: str = "auto") -> Comparison:
+def compare(
+    first: Image,
+    second: Image,
+    *,
+    threshold: float = SAME_PERSON,
+    detector: str = "auto",
+    landmarks: str = "auto",
+) -> Comparison:
     """Are two images of one person? `.distance` between dlib's descriptors (Euclidean), and `.same` below `threshold`.
 
     Raises:
@@ -215,7 +229,7 @@ def compare(first: Image, second: Image, *, threshold: float = SAME_PERSON, dete
         FaceError: there is no face in one of them.
     """
     pair = [read(image) for image in (first, second)]
-    return compare_images(pair[0], pair[1], threshold=threshold, detector=detector)
+    return compare_images(pair[0], pair[1], threshold=threshold, detector=detector, landmarks=landmarks)
 
 
 def extract(

@@ -98,6 +98,7 @@ def project(
     preset: str = "balanced",
     settings: Mapping[str, Any] | None = None,
     aligned: bool = False,
+    landmarks: str = "auto",
     device: str | None = None,
     seed: int = 0,
     progress: bool | Tell = False,
@@ -109,11 +110,11 @@ def project(
         preset: "instant" (the encoder's guess), "fast", "balanced" or "best" (the generator is tuned as well).
         settings: what to change in it, such as {"schedule.steps": 500}.
         aligned: the images are aligned already, as the network wants them.
+        landmarks: as `facemorph.detect_faces`.
         progress: True shows a bar; a function is called with (steps done, all steps), and what it raises ends the work.
 
     Raises:
         ImageError, FaceError: an image cannot be read, or shows no face; none has been projected then.
-        InputError: two files have one name.
         WeightsError: the network is not on this machine.
     """
     from facemorph.stylegan.projection.project_images import project_files
@@ -125,7 +126,7 @@ def project(
     with _as_files(*many) as (*files, scratch):
         found = project_files(
             files, scratch / "out", str(name), config,
-            aligned=aligned, device=device, seed=seed, progress=progress, all_or_none=True,
+            aligned=aligned, landmarks=landmarks, device=device, seed=seed, progress=progress, all_or_none=True,
         )  # fmt: skip
         return [
             Projection(
@@ -149,6 +150,7 @@ def children(
     mix: str = "siblings",
     share: float = 0.5,
     seed: int = 0,
+    likeness: bool = False,
     preset: str = "balanced",
     device: str | None = None,
     progress: bool = False,
@@ -163,18 +165,19 @@ def children(
         gender: -1 to 1, the ends of the gender direction; None leaves it.
         mix: "siblings" (each mixes the layers anew), "even", "layers" or "mirrored".
         share: the father's fraction, 0 to 1.
+        likeness: move each child until its face resembles both parents', by dlib's descriptor.
 
     Raises:
         As `project`; InputError where the network has no direction for an age or a gender that is asked for.
     """
-    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, make_children
+    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, grown_up, make_babies
     from facemorph.stylegan.editing.directions import find_directions
     from facemorph.stylegan.editing.resolve import render_latents
     from facemorph.stylegan.latents import check_network
 
     name = network or default_network()
     generator = load_generator(name, device=device or "cpu")
-    config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender)
+    config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender, likeness)
     directions = find_directions(None, generator)
     check_directions(config, directions)
     images = [parent for parent in (mother, father) if not isinstance(parent, Projection)]
@@ -182,7 +185,8 @@ def children(
     parents = [one if isinstance(one, Projection) else next(projected) for one in (mother, father)]
     for parent, who in zip(parents, ("The mother", "The father"), strict=True):
         check_network(parent.latent, generator, who)
-    made = make_children(parents[0].latent.w, parents[1].latent.w, config, directions)
+    babies = make_babies(generator, parents[0].latent.w, parents[1].latent.w, config, progress=progress)
+    made = grown_up(babies, config, directions)
     rendered = render_latents(generator, np.stack([child.w for child in made]))
     return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, rendered, strict=True)]
 

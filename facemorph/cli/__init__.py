@@ -29,6 +29,7 @@ COMMANDS = [
     "generate",
     "project",
     "train-encoder",
+    "train-generator",
     "directions",
     "child",
     "web",

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, crop_option, detector_option, in_list, output_option, quoted, verbosity
+from facemorph.cli.options import (
+    PATH,
+    crop_option,
+    detector_option,
+    in_list,
+    landmarks_option,
+    output_option,
+    quoted,
+    verbosity,
+)
 
 
 @click.command(short_help="Frames to aligned faces, every frame accounted for.")
@@ -14,6 +23,7 @@ from facemorph.cli.options import PATH, crop_option, detector_option, in_list, o
 @click.option("--size", "size_px", type=click.IntRange(16, 2048), default=64, show_default=True, help="Side in pixels.")
 @crop_option
 @detector_option
+@landmarks_option
 @click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper crop, in frame pixels.")
 @click.option("--person", type=PATH, help="Image of the person to keep; faces that do not match are rejected.")
 @click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not detected.")
@@ -27,6 +37,7 @@ def align(
     size_px: int,
     crop: str,
     detector: str,
+    landmarks: str,
     side_px: int,
     person: Path | None,
     min_face_px: int,
@@ -54,7 +65,9 @@ def align(
     from facemorph.folders import name_of_folder
 
     shard = shard_from_environment()
-    settings = library.AlignSettings(size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow)
+    settings = library.AlignSettings(
+        size_px, crop, detector, side_px, min_face_px=min_face_px, follow=follow, landmarks=landmarks
+    )
     made = []
     failures: list[InputError] = []
     for folder in library.find_folders(list(folders)):

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, verbosity
+from facemorph.cli.options import PATH, computing, verbosity
 
 
 @click.command("morph", short_help="Measures of a morph step by step, or of children.")
 @click.argument("folder", type=PATH)
 @click.option("--network", type=PATH, help="The morph's network, for the path length.")
 @verbosity
+@computing
 def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
     """Measure what `facemorph morph` or `facemorph child` wrote to FOLDER.
 

@@ -1,11 +1,14 @@
 """`facemorph evaluate run`: the samples of trained runs against real faces."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, computing, output_option, overwrite_option, seed_option, verbosity
+
+if TYPE_CHECKING:
+    from facemorph.evaluation.evaluate_run import Evaluation
 
 
 def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -27,6 +30,7 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 @overwrite_option
 @seed_option("Chooses the samples and the walks.")
 @verbosity
+@computing
 def run(
     runs: tuple[Path, ...],
     samples: int,
@@ -40,28 +44,62 @@ def run(
     """Generate faces with the trained RUNS and compare them with the faces that each was trained on.
 
     Frechet and kernel distance over dlib's face descriptors and over ImageNet features, diversity, copies of training
-    images, coverage of expressions, and how even random walks are. Several runs are compared in one table.
+    images, coverage of expressions, and how even random walks are. Several runs are compared in one table. Of runs of
+    train-generator: the same distances, diversity, copies, and how held-out faces are rebuilt.
 
     \b
     facemorph evaluate run/
     facemorph evaluate runs/few --against faces --seed 1
     facemorph evaluate run/ runs/paper/ -o compared
     """
+    from facemorph.errors import RunError
     from facemorph.evaluation import evaluate_run as library
     from facemorph.files import check_free
+    from facemorph.run_folder import STYLEGAN, kind_of_run
 
-    opened = [library.has_generator(path) for path in runs]
+    kinds = {kind_of_run(path) for path in runs}
+    if len(kinds) > 1:
+        raise RunError("Some of these are runs of `train`, some of `train-generator`.", "Evaluate each kind alone.")
     folders = library.places(list(runs), output)
     if output:
         for folder in folders:
             check_free(folder / library.REPORT, overwrite)
     options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
+    if kinds == {STYLEGAN}:
+        from facemorph.evaluation import evaluate_generator as generators
+
+        trained = [generators.has_network(path) for path in runs]
+        found = [
+            generators.evaluate_generator(one, to, **options, progress=progress)
+            for one, to in zip(trained, folders, strict=True)
+        ]
+        click.echo(_columns([Path(path).name for path in runs], [generators.table_rows(one.report) for one in found]))
+        _echo_remarks(found)
+        return
+    opened = [library.has_generator(path) for path in runs]
     done = [library.evaluate(one, to, **options, progress=progress) for one, to in zip(opened, folders, strict=True)]
     click.echo(_table([one.report for one in done]))
+    _echo_remarks(done)
+
+
+def _echo_remarks(done: "list[Evaluation]") -> None:
     for one in done:
         for remark in one.report["remarks"]:
             click.echo(f"{one.report['run']}: {remark}")
         click.echo(f"Written: {', '.join(map(str, one.written))}")
+
+
+def _columns(names: list[str], tables: list[list[tuple[str, str]]]) -> str:
+    """Several reports side by side; each has its own labels where baselines differ, so the first one's are shown."""
+    rows = [("", names)]
+    for number, (label, _) in enumerate(max(tables, key=len)):
+        rows.append((label, [table[number][1] if number < len(table) else "" for table in tables]))
+    label_width = max(len(label) for label, _ in rows)
+    widths = [max(len(values[index]) for _, values in rows) for index in range(len(names))]
+    return "\n".join(
+        f"{label:<{label_width}}  " + "  ".join(f"{value:>{wide}}" for value, wide in zip(values, widths, strict=True))
+        for label, values in rows
+    )
 
 
 def _table(reports: list[dict[str, Any]]) -> str:

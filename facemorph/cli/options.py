@@ -48,6 +48,26 @@ def verbosity(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def computing(command: Command) -> Command:
+    """Adds --threads, for commands that compute for long; below @verbosity. At the end it says if others slowed it."""
+
+    @click.option("--threads", type=click.IntRange(1), metavar="N",
+                  help="CPU threads to compute with. Default: one for each CPU that others leave free.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        from facemorph.threads import Use, choose
+
+        before = Use()
+        choose(threads)
+        try:
+            return command(*args, **kwargs)
+        finally:
+            if remark := before.remark():
+                logging.getLogger("facemorph").info(remark)
+
+    return wrapped  # type: ignore[return-value]
+
+
 class OutputFile(click.Path):
     """A file to write, whose suffix chooses its format: one of `suffixes`, and no folder. Wrong usage otherwise."""
 
@@ -216,6 +236,10 @@ crop_option = click.option(
 )
 detector_option = click.option(
     "--detector", type=TableChoice("facemorph.faces.detect:DETECTORS"), cls=TableOption, default="auto",
+    show_default=True,
+)  # fmt: skip
+landmarks_option = click.option(
+    "--landmarks", type=TableChoice("facemorph.faces.landmarks:LANDMARKS"), cls=TableOption, default="auto",
     show_default=True,
 )  # fmt: skip
 

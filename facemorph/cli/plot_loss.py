@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, progress: bool) -> None:
     """Plot d-loss and g-loss of RUNS against iteration, with the 2018 paper's band and the loss verdict.
 
+    Of runs of train-generator, losses and figures: Frechet distances, and how held-out faces are rebuilt.
+
     The verdict is about the losses, not about the images: for these see `facemorph evaluate`. Only the run folder is
     needed, also while it trains: no GPU, no faces, no torch. Several runs are plotted side by side on equal axes.
 
@@ -28,18 +30,33 @@ def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, prog
     facemorph plot-loss run/ runs/paper/ -o compare.pdf
     """
     from facemorph.dcgan.run import Run
+    from facemorph.errors import RunError
     from facemorph.files import check_free
-    from facemorph.plots import plot_losses, save
+    from facemorph.plots import plot_generator_runs, plot_losses, save
+    from facemorph.run_folder import STYLEGAN, kind_of_run
 
-    opened = [Run.open(path) for path in runs]
+    kinds = {kind_of_run(path) for path in runs}
+    if len(kinds) > 1:
+        raise RunError("Some of these are runs of `train`, some of `train-generator`.", "Plot each kind for itself.")
     if output:
         check_free(output, overwrite)
     target = output or runs[0] / "loss.png"
+    names = " ".join(str(path) for path in runs)
+    if kinds == {STYLEGAN}:
+        from facemorph.cli.train_generator import echo_verdict as echo_generator_verdict
+        from facemorph.stylegan.training.run import GeneratorRun
+
+        trained = [GeneratorRun.open(path) for path in runs]
+        save(plot_generator_runs(trained), target)
+        for one in trained:
+            echo_generator_verdict(one, one.health())
+        click.echo(f"Plot: {target}\nNext: facemorph weights add {runs[0]} --name NAME; facemorph evaluate {names}")
+        return
+    opened = [Run.open(path) for path in runs]
     save(plot_losses(opened), target)
     for run in opened:
         echo_verdict(run, run.health())
     click.echo(f"Plot: {target}")
-    names = " ".join(str(path) for path in runs)
     click.echo(f"Next: facemorph sample {runs[0]}; facemorph evaluate {names}")
 
 

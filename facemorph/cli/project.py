@@ -7,6 +7,8 @@ import click
 from facemorph.cli.options import (
     PATH,
     chosen_network,
+    computing,
+    landmarks_option,
     list_settings_option,
     network_option,
     output_option,
@@ -28,15 +30,17 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
 @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
+@landmarks_option
 @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
 @seed_option("Of the noise maps, where a config optimises them.")
 @click.option("--overwrite", is_flag=True, help="Do again what is done already.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
+@computing
 def project(
     images: tuple[Path, ...], network: str | None, preset: str, name: str | None, space: str | None, loss: str | None,
-    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, device: str | None, seed: int, overwrite: bool,
-    output: Path, progress: bool,
+    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str | None, seed: int,
+    overwrite: bool, output: Path, progress: bool,
 ) -> None:  # fmt: skip
     """Project each of IMAGES into the latent space of a StyleGAN, so that it can be mixed and changed there.
 
@@ -61,8 +65,8 @@ def project(
 
     share = shard_from_environment()
     latents = project_files(
-        images, output, known, settings, aligned=aligned, overwrite=overwrite, progress=progress and share.rank == 0,
-        device=device, encoder=encoder, seed=seed, share=share,
+        images, output, known, settings, aligned=aligned, landmarks=landmarks, overwrite=overwrite,
+        progress=progress and share.rank == 0, device=device, encoder=encoder, seed=seed, share=share,
     )  # fmt: skip
     mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
     click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} projected.")

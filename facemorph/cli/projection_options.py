@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, SettingChoice
+from facemorph.cli.options import PATH, SettingChoice, landmarks_option
+from facemorph.folders import name_of_folder
 
 PRESETS = ["instant", "fast", "balanced", "best"]
 SPACES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.space")
@@ -45,14 +46,15 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
+    @landmarks_option
     @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
     @functools.wraps(command)
     def wrapped(
         *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
-        aligned: bool, device: str | None, **kwargs: Any,
+        aligned: bool, landmarks: str, device: str | None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
-        where = {"folder": latents, "aligned": aligned, "device": device}
+        where = {"folder": latents, "aligned": aligned, "landmarks": landmarks, "device": device}
         return command(*args, search=ProjectionOptions(preset, (*chosen, *overrides), where), **kwargs)
 
     return wrapped
@@ -60,7 +62,7 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def name_of(path: Path) -> str:
     """What an image or a latent is called: a latent lies in a folder of the image's name."""
-    return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem
+    return name_of_folder(path.parent) if path.name == "latent.safetensors" else path.stem
 
 
 def write_combined(

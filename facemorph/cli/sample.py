@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, computing, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="A grid of generated faces from a run.")
@@ -15,6 +15,7 @@ from facemorph.cli.options import IMAGE_FILE, PATH, output_option, overwrite_opt
 @overwrite_option
 @seed_option("Chooses the faces.")
 @verbosity
+@computing
 def sample(
     run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, progress: bool
 ) -> None:

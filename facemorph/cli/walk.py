@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, computing, output_option, overwrite_option, seed_option, verbosity
 
 
 @click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
@@ -24,6 +24,7 @@ from facemorph.cli.options import PATH, output_option, overwrite_option, seed_op
 @overwrite_option
 @seed_option("For persons: of the 256 random faces. For --component: of the fixed components. Otherwise unused.")
 @verbosity
+@computing
 def walk(
     run: Path,
     from_person: str | None,

@@ -79,15 +79,28 @@ def fetch(name: str | None, command: str | None, progress: bool) -> None:
 
 @weights.command()
 @click.argument("file", type=PATH)
-@click.option("--name", help="Which weights they are; needed where no hash is known.")
+@click.option("--name", help="Which weights they are; needed where no hash is known. For a run: what to call it.")
+@click.option("--licence", help="For a run: what its network may be used for, which its faces decide.")
+@click.option("--overwrite", is_flag=True, help="For a run: replace the network of this name.")
 @verbosity
-def add(file: Path, name: str | None, progress: bool) -> None:
-    """Take a FILE that you downloaded into the cache, known by its hash.
+def add(file: Path, name: str | None, licence: str | None, overwrite: bool, progress: bool) -> None:
+    """Take a FILE that you downloaded into the cache, known by its hash; or the network of a run folder, by a name.
 
     \b
-    Example:
+    Examples:
       facemorph weights add ~/Downloads/karras2019stylegan-ffhq-1024x1024.pkl
+      facemorph weights add tuned/ --name korean-128
+      facemorph generate --network korean-128
     """
+    if file.is_dir():
+        from facemorph.stylegan.training.keep import add_run
+
+        if not name:
+            raise click.UsageError(f"Say what the network of {file} is to be called: --name my-faces")
+        card, network, encoder = add_run(file, name, licence, overwrite)
+        click.echo(f"{card.name}: {network}\nEncoder: {encoder}\nLicence: {card.licence}")
+        click.echo(f"Next: facemorph generate --network {card.name}; facemorph morph a.jpg b.jpg --network {card.name}")
+        return
     from facemorph.stylegan.load import make_ready
     from facemorph.weights.cache import add
 

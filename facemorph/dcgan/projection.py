@@ -14,6 +14,7 @@ from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import TrainedGenerator, between_at, load_generator
 from facemorph.faces.crop import find_crop
 from facemorph.faces.features import features_of_aligned
+from facemorph.faces.landmarks import landmarks_in
 from facemorph.faces.locate import locate_face
 from facemorph.files import read_jsonl, sha256, write_json
 from facemorph.images import read_image, to_tensor, write_image
@@ -85,20 +86,20 @@ def _difference(images: Tensor, target: Tensor) -> Tensor:
 def align_as(run: Run, path: Path) -> np.ndarray:
     """The face in a photograph, aligned as the run's training faces: uint8 [H, H, 3].
 
-    The crop is read from the manifest of `facemorph align` if the run's faces are still there; otherwise it is the
-    default one.
+    The crop, and what landmarks are from, are read from the manifest of `facemorph align` if the run's faces are still
+    there; otherwise they are the default ones.
 
     Raises:
         ImageError, FaceError: no image, or no face in it.
     """
     config = run.config()
-    settings: dict[str, object] = {}
+    settings: dict[str, Any] = {}
     for folder in map(Path, config.data.faces):
         for manifest in [folder / "manifest.jsonl", *sorted(folder.glob("*/manifest.jsonl"))]:
             for row in read_jsonl(manifest)[:1]:
                 settings = settings or row.get("settings", {})
     image = read_image(path)
-    points = locate_face(image, str(path)).landmarks
+    points = locate_face(image, str(path), points=landmarks_in(settings) if settings else "auto").landmarks
     # A crop of fixed size belongs to frames of one size: here its side is measured on this face.
     return find_crop(str(settings.get("crop", "eyes"))).cut(image, points, config.network.size_px)
 

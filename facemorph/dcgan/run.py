@@ -13,20 +13,18 @@ generator.safetensors   the generator alone, with settled batch statistics: what
 .lock                   held by the process that trains
 """
 
-import csv
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from facemorph.dcgan.config import Config, config_from_dict
 from facemorph.dcgan.health import Health, judge
-from facemorph.errors import FacemorphError, OutputError, RunError
-from facemorph.files import write_json, write_text
+from facemorph.errors import FacemorphError, RunError
+from facemorph.files import write_json
+from facemorph.run_folder import DCGAN, RunLog, kind_of_run, read_about, read_config
 
 LOG_FIELDS = ("step", "d_loss", "d_loss_real", "d_loss_fake", "g_loss", "d_of_real", "d_of_fake", "seconds")
 STRENGTH = "strength"  # one more column where augmentation adapts
@@ -57,6 +55,7 @@ class Run:
         self.checkpoint = path / "checkpoint.safetensors"
         self.generator = path / "generator.safetensors"
         self.log = path / "log.csv"
+        self._log = RunLog(self.log, LOG_FIELDS, (*LOG_FIELDS, STRENGTH))
         self.samples = path / "samples"
         self.lock = path / ".lock"
 
@@ -67,9 +66,12 @@ class Run:
         Raises:
             RunError: there is none at `path`.
         """
-        if not (path / "config.yaml").is_file():
-            what = "is not a run folder (it has no config.yaml)" if path.exists() else "does not exist"
-            raise RunError(f"{path} {what}.", "`facemorph train --config mixed.yaml -o RUN` makes one.")
+        if kind_of_run(path) != DCGAN:
+            raise RunError(
+                f"{path} is a run of `train-generator`; one of `facemorph train` was expected.",
+                f"Its network: facemorph generate --network {path / 'generator.safetensors'}; "
+                f"also plot-loss, evaluate, and facemorph weights add {path}.",
+            )
         return cls(path)
 
     def config(self) -> Config:
@@ -78,35 +80,18 @@ class Run:
         Raises:
             ConfigError: it was damaged.
         """
-        path = self.path / "config.yaml"
-        try:
-            return config_from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} is not YAML: {error}.", "Was it edited?") from None
+        return config_from_dict(read_config(self.path), str(self.path / "config.yaml"))
 
     def about(self) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / 'run.json'} cannot be read: {error}.", "Train the run again.") from None
-
-    def _log_lines(self) -> list[str]:
-        """The lines of the log, its header first; without an incomplete last one, as a kill leaves it."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return text[: text.rfind("\n") + 1].splitlines()
+        return read_about(self.path)
 
     def check_log(self, step: int) -> None:
         """Raises RunError if the log ends before the checkpoint's `step`."""
-        steps = max(len(self._log_lines()) - 1, 0)
-        if steps < step:
-            raise RunError(
-                f"{self.log} ends at step {steps}, the checkpoint beside it is of step {step}.",
-                "Was one of them copied or edited? Restore the log, or train into another -o.",
-            )
+        self._log.check(step)
 
     def cut_log(self, step: int, fields: tuple[str, ...]) -> None:
         """Begin the log, or keep its lines up to `step`: those after the checkpoint will be written again."""
-        write_text(self.log, "\n".join([",".join(fields), *self._log_lines()[1 : step + 1]]) + "\n")
+        self._log.cut(step, fields)
 
     def append_log(self, step: int, values: np.ndarray, seconds: float) -> None:
         """Append lines for the last steps up to `step`, from the numbers [N, 6 or 7] that `train_on_batch` returns.
@@ -117,17 +102,8 @@ class Run:
         lines = []
         for number, row in enumerate(values, step - len(values) + 1):
             cells = [f"{value:.6g}" for value in row]
-            lines.append(",".join([str(number), *cells[:6], f"{seconds:.2f}", *cells[6:]]) + "\n")
-        try:
-            with self.log.open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())  # before the checkpoint that says these steps are done
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write {self.log}: {error.strerror or error}.",
-                "Check free space and permissions; the same command then continues from the last checkpoint.",
-            ) from error
+            lines.append([str(number), *cells[:6], f"{seconds:.2f}", *cells[6:]])
+        self._log.append(lines)
 
     def losses(self) -> dict[str, np.ndarray]:
         """The log's columns, each float64 [steps]; an incomplete last line is left out.
@@ -135,20 +111,7 @@ class Run:
         Raises:
             RunError: no log, or it is damaged.
         """
-        try:
-            text = self.log.read_text(encoding="utf-8")
-        except OSError:
-            raise RunError(f"{self.path} has no log.csv.", "Has it been trained?") from None
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        rows = list(csv.reader(lines))
-        fields = tuple(rows[0]) if rows else ()
-        if fields not in (LOG_FIELDS, (*LOG_FIELDS, STRENGTH)):
-            raise RunError(f"{self.log} is not a training log.", f"Its first line should be {','.join(LOG_FIELDS)}.")
-        try:
-            table = np.array(rows[1:], np.float64).reshape(-1, len(fields))
-        except ValueError as error:
-            raise RunError(f"{self.log} is damaged: {error}.") from None
-        return dict(zip(fields, table.T, strict=True))
+        return self._log.read()
 
     def health(self) -> Health:
         """The loss verdict on the run so far, from its log."""
@@ -176,8 +139,9 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read: {error}.", "Train the run again.") from None
+        except Exception as error:  # NumPy and its zip file raise many kinds on a damaged one
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+            raise RunError(f"{path} cannot be read: {why}.", "Train the run again.") from None
 
 
 def describe_run(run: Run) -> str:

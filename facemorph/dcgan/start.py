@@ -1,26 +1,21 @@
 """Before the first step: check that the folder's run is the one asked for, and write what explains it."""
 
-import contextlib
-import importlib.metadata
 import logging
-import platform
-import subprocess
-import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from facemorph import __version__
 from facemorph.config import plain, to_yaml
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, describe_counts
-from facemorph.dcgan.precision import describe_precision
+from facemorph.dcgan.precision import PRECISIONS
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError
 from facemorph.files import replacing, write_json, write_text
 from facemorph.images import grid, write_image
+from facemorph.run_folder import about_this_machine, check_new, check_same_settings
 
 log = logging.getLogger("facemorph")
 
@@ -30,20 +25,10 @@ PEOPLE_KEPT = 32  # real faces of each person that the run folder keeps
 
 def check_same_config(config: Config, run: Run) -> None:
     if not (run.path / "config.yaml").exists():
-        # Names with a dot: left by a kill before the config was written.
-        if run.path.exists() and any(not path.name.startswith(".") for path in run.path.iterdir()):
-            raise RunError(f"{run.path} exists and is not a run folder.", "Give another -o.")
+        check_new(run.path)
         return
-    before, now = plain(run.config()), plain(config)
-    before["training"]["steps"] = now["training"]["steps"]  # a run may be continued with more steps
-    changed = [
-        f"{section}.{key} was {before[section][key]}, now {now[section][key]}"
-        for section in ("data", "network", "training", "output")
-        for key in now[section]
-        if now[section][key] != before[section][key]
-    ]
-    if changed:
-        raise RunError(f"{run.path} holds a run with other settings: {'; '.join(changed)}.", "Give another -o.")
+    Run.open(run.path)  # it may be another command's
+    check_same_settings(run.path, plain(run.config()), plain(config), ("training.steps",))  # more may be asked for
 
 
 def check_same_faces(faces: Faces, run: Run) -> None:
@@ -59,32 +44,23 @@ def check_same_faces(faces: Faces, run: Run) -> None:
         )
 
 
-def in_use(run: Run) -> RunError:
-    return RunError(f"Another process is training in {run.path}.", "Wait for it, or give another -o.")
-
-
-def begin(config: Config, run: Run, faces: Faces, device: torch.device, processes: int = 1) -> None:
-    """Write what explains the run, except what is there already."""
+def begin(config: Config, run: Run, faces: Faces, device: torch.device, precision: str, processes: int = 1) -> None:
+    """Write what explains the run, except what is there already. `precision` is what auto became."""
     about = {
-        "facemorph": __version__,
-        "commit": _commit(),
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pillow")},
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "processes": processes,
-        "precision": describe_precision(config.training, device),
+        **about_this_machine(_device_name(device), processes),
+        "precision": PRECISIONS[precision],
         "seed": config.training.seed,
         "faces": faces.counts(),
         "data_sha256": faces.digest,
-        "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # left by a kill
         torn.unlink()
     begun = (run.path / "run.json").exists()
-    if begun and (before := run.about().get("precision")) != about["precision"]:
-        log.warning("The run was begun in %s and continues in %s.", before, about["precision"])
+    if begun and (before := run.about().get("device")) != about["device"]:
+        log.warning(
+            "The run was begun on %s and continues on %s, in %s as before; the last digits will differ.",
+            before, about["device"], about["precision"],
+        )  # fmt: skip
     write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run folder
     if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}
@@ -107,9 +83,5 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _commit() -> str:
-    """The checkout's commit, where there is one."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    return ""
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -92,7 +92,7 @@ def evaluate(
     }
 
     written = output / REPORT, output / "evaluation.png", output / "evaluation.npz"
-    write_json(written[0], _rounded(report))
+    write_json(written[0], rounded(report))
     save(plot_evaluation(report, arrays), written[1])
     with replacing(written[2]) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
@@ -226,12 +226,12 @@ def _remarks(report: dict[str, Any], real: Faces, samples: int) -> list[str]:
     return remarks
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Numbers to six digits, more than are significant."""
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 

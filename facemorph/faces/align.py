@@ -21,6 +21,7 @@ from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
+from facemorph.faces.landmarks import chosen_landmarks, landmarks_in
 from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.faces.track import Tracker
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
@@ -46,6 +47,7 @@ class AlignSettings:
     Attributes:
         crop: a name in `facemorph.faces.crop.CROPS`.
         detector: a name in `facemorph.faces.detect.DETECTORS`.
+        landmarks: a name in `facemorph.faces.landmarks.LANDMARKS`; a manifest has what "auto" stood for.
         side_px: side of a crop of fixed size, in frame pixels; 0 measures it on the person's own frames.
         person: SHA-256 of the reference image; "" without one.
         min_face_px: narrower faces are not detected.
@@ -59,6 +61,7 @@ class AlignSettings:
     person: str = ""
     min_face_px: int = 0
     follow: bool = False
+    landmarks: str = "auto"
 
 
 @functools.cache
@@ -76,14 +79,15 @@ def _detector_for(settings: AlignSettings, device: str) -> Any:
     return detector
 
 
-def reference_descriptor(path: Path, detector: str = "auto") -> np.ndarray:
+def reference_descriptor(path: Path, detector: str = "auto", landmarks: str = "auto") -> np.ndarray:
     """The descriptor [128] of the largest face in the image `path`.
 
     Raises:
         ImageError, FaceError: the image cannot be read, or shows no face.
     """
     image = read_image(path)
-    return describe([face_chip(image, locate_face(image, str(path), detector=detector).landmarks)])[0]
+    face = locate_face(image, str(path), detector=detector, points=landmarks)
+    return describe([face_chip(image, face.landmarks)])[0]
 
 
 def _align_chunk(
@@ -122,7 +126,7 @@ def _align_one(
     if not detections:
         return row | {"status": "rejected", "reason": "no face"}
     try:
-        face = choose_face(image, detections, reference)
+        face = choose_face(image, detections, reference, settings.landmarks)
     except FaceError as error:
         return row | {"status": "rejected", "reason": "not the person", "detail": error.problem}
     row |= {
@@ -189,12 +193,15 @@ def align(
     """
     refuse_same(source, output)
     _detector_for(settings, device)
+    chosen_landmarks(settings.landmarks)
+    known = known_rows(output)
+    if person is not None:
+        read_image(person)  # which says what is wrong with it
+        settings = replace(settings, person=sha256(person))
+    settings = _same_settings(settings, known, output)
     reference = None
     if person is not None:
-        reference = reference_descriptor(person, settings.detector)
-        settings = replace(settings, person=sha256(person))
-    known = known_rows(output)
-    settings = _same_settings(settings, known, output)
+        reference = reference_descriptor(person, settings.detector, settings.landmarks)
     _check_source(source, known, output)
     paths = list_images(source)
     tell_left_out(source, paths)
@@ -290,9 +297,10 @@ def _one_thread() -> None:
 def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output: Path) -> AlignSettings:
     before = next((row["settings"] for row in known if "settings" in row), None)
     if before is None:
-        return settings
-    before = {**asdict(AlignSettings()), **before}  # old manifests lack the newer settings
-    now = asdict(settings)
+        return replace(settings, landmarks=chosen_landmarks(settings.landmarks))
+    # old manifests lack the newer settings
+    before = {**asdict(AlignSettings()), **before, "landmarks": landmarks_in(before)}
+    now = {**asdict(settings), "landmarks": chosen_landmarks(settings.landmarks, before["landmarks"])}
     if find_crop(settings.crop).fixed_size and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
     if now["detector"] == "auto":
@@ -337,7 +345,7 @@ def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, A
         stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
     changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
     if changed:
-        log.warning("%s: %d images were replaced or are gone since; their faces go.", output, len(changed))
+        log.warning("%s: the faces of images that were replaced or are gone go: %d.", output, len(changed))
     for name in stale - kept:
         (output / name).unlink(missing_ok=True)
     remove_torn(output)
@@ -349,7 +357,7 @@ def _measured_side(paths: list[Path], settings: AlignSettings) -> int:
     for path in paths[:: max(1, len(paths) // SIDE_SAMPLE)]:
         try:
             image = read_image(path)
-            points = choose_face(image, _detector(settings.detector)([image])[0]).landmarks
+            points = choose_face(image, _detector(settings.detector)([image])[0], None, settings.landmarks).landmarks
         except (ImageError, FaceError):
             continue
         extents.append((points.max(0) - points.min(0)).max())

@@ -1,5 +1,6 @@
 """The average of many faces: their mean shape, each picture warped to it, their mean colours, and their texture."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.crop import ffhq_quad
+from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import Texture
@@ -17,6 +19,8 @@ from facemorph.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("facemorph")
 
 ROUNDS, ENOUGH = 20, 1e-6  # of Procrustes: at most, and when the shape moves less than this part of its size
 FRAME = 1.2  # side of a frame that is not a picture's own, in that of FFHQ's crop
@@ -93,6 +97,7 @@ def frame_of(
 
 def head_quad(points: np.ndarray) -> np.ndarray:
     """The square around a head, [4, 2] from the top left, counter-clockwise: of dlib's points with FFHQ's recipe."""
+    points = seen_as_68(points) if len(points) == NUM_POINTS else points
     if len(points) == 68:
         quad = ffhq_quad(points)
         return quad.mean(0) + FRAME * (quad - quad.mean(0))
@@ -161,15 +166,27 @@ def average_files(
     texture: bool = True,
     size_px: int | None = None,
     detector: str = "auto",
+    landmarks: str = "auto",
     progress: bool = False,
+    skip_bad: bool = False,
 ) -> AverageFace:
     """`average_faces` of files.
+
+    With `skip_bad`, pictures that cannot be read or show no face are left out, and named in the log.
 
     Raises:
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     check_weights(weights, len(pictures))
-    points, sizes = locate_points(pictures, detector, progress)
+    failures: dict[Path, str] | None = {} if skip_bad else None
+    points, sizes = locate_points(pictures, detector, landmarks, progress, failures)
+    for problem in (failures or {}).values():
+        log.warning("%s It is left out.", problem)
+    if failures and weights is not None:
+        weights = [weight for picture, weight in zip(pictures, weights, strict=True) if picture not in failures]
+    pictures = [picture for picture in pictures if picture not in (failures or ())]
+    if not pictures:
+        raise InputError("None of the pictures shows a face that can be used.", "Is it the right folder?")
     with progress_bar(progress, total=len(pictures), unit=" faces", description="average") as bar:
 
         def images() -> Iterator[np.ndarray]:

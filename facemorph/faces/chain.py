@@ -35,7 +35,7 @@ class LandmarkChain:
         if len(pictures) < 2:
             raise InputError("A morph needs two faces or more.", "Name more pictures, or a folder of them.")
         self.pictures, self.settings, self.look = list(pictures), settings, look or Look()
-        self.points, _ = locate_points(pictures, settings.detector, progress)
+        self.points, _ = locate_points(pictures, settings.detector, settings.landmarks, progress)
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
         self._faces: dict[int, Face] = {}

@@ -49,6 +49,7 @@ def compare(
     *,
     threshold: float = SAME_PERSON,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> Comparison:
     """Compare the largest faces of two images.
 
@@ -61,6 +62,7 @@ def compare(
         (read_image(second), str(second)),
         threshold=threshold,
         detector=detector,
+        landmarks=landmarks,
     )
 
 
@@ -70,21 +72,22 @@ def compare_images(
     *,
     threshold: float = SAME_PERSON,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> Comparison:
     """As `compare`, for images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
-    one, other = _describe([first, second], detector)
+    one, other = _describe([first, second], detector, landmarks)
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
 def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[Face]:
     """The largest face of each image, with its descriptor. Raises as `compare` does."""
-    return _describe(((read_image(path), str(path)) for path in paths), detector)
+    return _describe(((read_image(path), str(path)) for path in paths), detector, "auto")
 
 
-def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str) -> list[Face]:
+def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str, landmarks: str) -> list[Face]:
     located, chips = [], []
     for image, name in images:
-        face = locate_face(image, name, detector=detector)
+        face = locate_face(image, name, detector=detector, points=landmarks)
         located.append((Path(name), face))
         chips.append(face_chip(image, face.landmarks))
     return [

@@ -210,17 +210,6 @@ def _check(image: np.ndarray, index: int) -> None:
         raise ValueError(f"image {index} is {image.dtype} {list(image.shape)}, not uint8 [H, W, 3]")
 
 
-def hog_frame(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """A box of the CNN as dlib's HOG would draw it, on whose boxes dlib's landmarks were trained.
-
-    The CNN's lie 7 % of their width up and to the left of those, and are 9 % smaller (medians of 150 faces).
-    """
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    x, y = (left + right) / 2 + 0.07 * width, (top + bottom) / 2 + 0.07 * height
-    return x - width / 1.82, y - height / 1.82, x + width / 1.82, y + height / 1.82
-
-
 @dataclass(frozen=True)
 class DetectorKind:
     """A kind of detector: its `meaning` in words, for --help, and what makes one (arguments as `make_detector`)."""

@@ -1,20 +1,54 @@
-"""The 68 landmarks of a face (iBUG 300-W scheme) by dlib's regression trees."""
+"""The 68 landmarks of a face (iBUG 300-W scheme): where they may be from, and those by dlib's regression trees."""
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from facemorph.faces.dlib_models import LANDMARKS, model_path
+from facemorph.errors import ConfigError
+from facemorph.faces import dlib_models
 
 LEFT_EYE, RIGHT_EYE, MOUTH_CORNERS = slice(36, 42), slice(42, 48), [48, 54]  # left and right in the image
+
+
+@dataclass(frozen=True)
+class LandmarksKind:
+    """A kind of landmarks: its `meaning` in words, for --help."""
+
+    meaning: str
+
+
+LANDMARKS: dict[str, LandmarksKind] = {
+    "auto": LandmarksKind("mesh, or those that a folder was begun with"),
+    "mesh": LandmarksKind("MediaPipe's Face Mesh, right at any angle"),
+    "dlib": LandmarksKind("dlib's regression trees, as FFHQ was cut"),
+}
+DLIB_IN_BOX = "dlib-in-box"  # dlib's on the detector's own box: what `align` took before manifests named it
+
+
+def chosen_landmarks(name: str, before: str = "mesh") -> str:
+    """The kind of landmarks that a name in `LANDMARKS` means, where "auto" is `before`.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in LANDMARKS and name != DLIB_IN_BOX:
+        raise ConfigError(f"Unknown landmarks {name!r}.", f"Choose from {', '.join(LANDMARKS)}.")
+    return before if name == "auto" else name
+
+
+def landmarks_in(settings: Mapping[str, Any]) -> str:
+    """The kind of landmarks that the settings in a manifest of `align` tell, or an older one's that tell none."""
+    return str(settings.get("landmarks", "mesh" if settings.get("detector") == "auto" else DLIB_IN_BOX))
 
 
 @functools.cache
 def _predictor() -> Any:
     import dlib
 
-    return dlib.shape_predictor(str(model_path(LANDMARKS)))  # type: ignore[attr-defined]
+    return dlib.shape_predictor(str(dlib_models.model_path(dlib_models.LANDMARKS)))  # type: ignore[attr-defined]
 
 
 def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -37,6 +71,14 @@ def landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.n
 _TRAINED_BOX = (0.044, -0.106, 2.71)
 
 
+def trained_box(points: np.ndarray) -> tuple[float, float, float, float]:
+    """The box that HOG would draw around a face with these landmarks [68, 2]: left, top, right, bottom."""
+    x, y = points.mean(0)
+    radius = float(np.sqrt(((points - [x, y]) ** 2).sum(1).mean()))
+    x, y, half = x + radius * _TRAINED_BOX[0], y + radius * _TRAINED_BOX[1], radius * _TRAINED_BOX[2] / 2
+    return x - half, y - half, x + half, y + half
+
+
 def steady_landmarks(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
     """As `landmarks`, but hardly dependent on the box, and with subpixel resolution: float64 [68, 2].
 
@@ -55,7 +97,6 @@ def steady_landmarks(image: np.ndarray, box: tuple[float, float, float, float]) 
     left, top, right, bottom = box
     above = [(0.0, down, scale) for down in (0.0, 0.06, 0.12) for scale in (1.0, 1.1)]
     rough = median((left + right) / 2, (top + bottom) / 2, right - left, above)
-    x, y = rough.mean(0)
-    radius = float(np.sqrt(((rough - [x, y]) ** 2).sum(1).mean()))
+    left, top, right, bottom = trained_box(rough)
     around = [(right, down, 1.0) for right in (-0.04, 0.0, 0.04) for down in (-0.04, 0.0, 0.04)]
-    return median(x + radius * _TRAINED_BOX[0], y + radius * _TRAINED_BOX[1], radius * _TRAINED_BOX[2], around)
+    return median((left + right) / 2, (top + bottom) / 2, right - left, around)

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from facemorph.errors import ConfigError, FaceError
+from facemorph.errors import FaceError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
-from facemorph.faces.detect import Detection, Detector, hog_frame, make_detector
-from facemorph.faces.landmarks import landmarks, steady_landmarks
+from facemorph.faces.detect import Detection, Detector, make_detector
+from facemorph.faces.landmarks import DLIB_IN_BOX, chosen_landmarks, landmarks, steady_landmarks, trained_box
 from facemorph.faces.mesh import Mesh, are_enough, best_meshes, is_face, mesh_in_box
 
 log = logging.getLogger("facemorph")
 
 DETECT_PX = 900  # larger images are first scaled down to this longest side, at which a portrait's face is detected
-LANDMARKS = {"mesh": "MediaPipe's Face Mesh", "dlib": "dlib's regression trees"}
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -54,41 +53,33 @@ def cached_detector(kind: str = "auto") -> Detector:
     return make_detector(kind)
 
 
-def detect_faces(image: np.ndarray, *, detector: str = "auto", points: str = "mesh", steady: bool = True) -> list[Face]:
+def detect_faces(image: np.ndarray, *, detector: str = "auto", points: str = "auto", steady: bool = True) -> list[Face]:
     """The faces of an image, uint8 RGB [H, W, 3], the largest first: those in which the mesh sees a face.
 
     Args:
         detector: a name in `facemorph.faces.detect.DETECTORS`.
-        points: a name in `LANDMARKS`: what the 68 landmarks are from.
+        points: a name in `facemorph.faces.landmarks.LANDMARKS`: what the 68 landmarks are from.
         steady: for "dlib", landmarks that hardly depend on the box, at 15 times the cost.
     """
-    if points not in LANDMARKS:
-        raise ConfigError(f"Unknown landmarks {points!r}.", f"Choose from {', '.join(LANDMARKS)}.")
+    points = chosen_landmarks(points)
     found = locate_all(image, detector=detector)
     sound = [one for one in found if is_face(one[2])]
-    return [_face(image, one, len(sound), detector, points, steady) for one in sound]
+    return [_face(image, one, len(sound), points, steady) for one in sound]
 
 
-def _face(
-    image: np.ndarray,
-    found: tuple[Box, float, Mesh],
-    num_faces: int,
-    detector: str = "auto",
-    points: str = "mesh",
-    steady: bool = True,
-) -> Face:
+def _face(image: np.ndarray, found: tuple[Box, float, Mesh], num_faces: int, points: str, steady: bool) -> Face:
     box, score, mesh = found
     if points == "mesh":
         places = mesh.landmarks
-    else:
-        # steady landmarks look for the frame themselves
-        frame = box if steady or detector == "hog" else hog_frame(box)
-        places = steady_landmarks(image, frame) if steady else landmarks(image, frame)
+    elif steady:  # these look for the frame themselves
+        places = steady_landmarks(image, box)
+    else:  # dlib's model was trained on HOG's boxes; those of other detectors lie elsewhere
+        places = landmarks(image, box if points == DLIB_IN_BOX else trained_box(mesh.landmarks))
     return Face(box, score, places, num_faces, mesh.presence, mesh.points, *mesh.angles)
 
 
 def locate_face(
-    image: np.ndarray, name: str = "the image", *, detector: str = "auto", points: str = "mesh", steady: bool = True
+    image: np.ndarray, name: str = "the image", *, detector: str = "auto", points: str = "auto", steady: bool = True
 ) -> Face:
     """The largest face of an image, uint8 RGB [H, W, 3]; `name` is for messages. Arguments as `detect_faces`.
 
@@ -152,8 +143,11 @@ def choose_face(
     image: np.ndarray,
     detections: Sequence[Detection],
     reference: np.ndarray | None = None,
+    points: str = "mesh",
 ) -> Face:
     """Of the detected faces of an image, the largest, or the one nearest to `reference` (a descriptor [128]).
+
+    `points`: as `detect_faces`; dlib's are not steady.
 
     Raises:
         FaceError: no face, none that the mesh takes for one, or none that matches the reference.
@@ -169,7 +163,7 @@ def choose_face(
     if not sound:
         raise FaceError(f"landmarks do not fit (presence of a face {max(mesh.presence for mesh in meshes):.2f})")
     chosen = sound if reference is not None else sound[:1]
-    faces = [_face(image, one, len(detections)) for one in chosen]
+    faces = [_face(image, one, len(detections), points, steady=False) for one in chosen]
     best = 0
     if reference is not None:
         distances = np.linalg.norm(describe([face_chip(image, face.landmarks) for face in faces]) - reference, axis=1)

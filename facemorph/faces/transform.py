@@ -13,6 +13,7 @@ import numpy as np
 from facemorph.errors import InputError
 from facemorph.faces.average import AverageFace, to_picture, to_planes
 from facemorph.faces.mask import mask_of
+from facemorph.faces.mesh_points import MIRRORED_478
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import FLOOR, bands_of, local_mean, window_px
@@ -42,7 +43,7 @@ MIRRORED_189 = [
     173, 170, 171, 174, 175, 178, 177, 176, 182, 181, 180, 179, 184, 183, 187, 188, 185, 186,
 ]
 # fmt: on
-MIRRORED = {68: MIRRORED_68, 189: MIRRORED_189}
+MIRRORED = {68: MIRRORED_68, 189: MIRRORED_189, 478: MIRRORED_478}
 
 
 def transform_face(
@@ -159,6 +160,7 @@ def transform_files(
     *,
     face_only: bool = False,
     detector: str = "auto",
+    landmarks: str = "auto",
 ) -> AverageFace:
     """`transform_face` of files, towards the own mirror image without `ends`.
 
@@ -166,7 +168,7 @@ def transform_files(
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     paths = [face, *(ends or ())]
-    points, _ = locate_points(paths, detector)
+    points, _ = locate_points(paths, detector, landmarks)
     faces = [AverageFace(read_image(path), one.points, one.lines) for path, one in zip(paths, points, strict=True)]
     start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
     made = transform_face(faces[0], start, end, **asdict(amounts))

@@ -140,7 +140,8 @@ def default_network() -> str:
     """
     if is_here():
         for one in cards().values():
-            if one.kind == "generator" and one.alignment == "ffhq" and state(one) in ("ready", "downloaded"):
+            published = one.kind == "generator" and one.alignment == "ffhq" and not one.own
+            if published and state(one) in ("ready", "downloaded"):
                 log.info("Network: %s (%s).", one.name, one.title)
                 return one.name
     log.info(

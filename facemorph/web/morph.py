@@ -1,5 +1,10 @@
-"""The morph of the two portraits: a slider through the generator and by landmarks, and the film."""
+"""The morph of the two portraits: a slider through the generator and by landmarks, and the film.
 
+The images of the whole way are made ahead, a few first and then all those between, and kept in the browser. There the
+slider chooses among them, so that it follows the finger however far the server is, and whoever else is served.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 import facemorph as fm
+from facemorph.api.portraits import Morph
 from facemorph.web import panels, portraits
 from facemorph.web.sessions import Session, remove
 from facemorph.web.shop import Shop
@@ -14,6 +20,18 @@ from facemorph.web.turns import Job
 from facemorph.web.words import Words
 
 STEPS, FRAMES = 9, 30
+# Images of the way: at first, then, at last. All are places of the slider, which has as many as there are at last.
+LEVELS = (3, 11, 26, 51)
+AT_ONCE = 5  # images made in one piece: between two pieces others' sliders have their turn
+QUALITY = 85  # of JPEG; the way is 1 MB
+
+# In the browser: show of each way the image nearest to the slider.
+SHOW = """(at) => {
+  for (const way of document.querySelectorAll('#morph .fm-way')) {
+    const images = way.querySelectorAll('img'), wanted = Math.round(at / 100 * (images.length - 1));
+    images.forEach((one, number) => { one.hidden = number !== wanted; });
+  }
+}"""
 
 
 class Part:
@@ -23,7 +41,8 @@ class Part:
         self.shop, self.words = shop, words
         with gr.Column(visible=False) as self.body:
             self.faces = gr.HTML(elem_id="morph")
-            self.at = gr.Slider(0, 1, 0.5, step=0.01, label=words("from_to"), elem_id="at", buttons=[])
+            step = 100 // (LEVELS[-1] - 1)
+            self.at = gr.Slider(0, 100, 50, step=step, label=words("from_to"), elem_id="at", buttons=[])
             self.layers = gr.CheckboxGroup(
                 [(words(one), one) for one in shop.network.layers],
                 value=list(shop.network.layers), label=words("layers"), elem_id="layers",
@@ -31,39 +50,86 @@ class Part:
             self.make = gr.Button(words("make_film"), elem_id="film")
             self.film = gr.HTML(elem_id="filmed")
         self.nothing = gr.HTML(panels.note(words("nothing_yet")))
-        self.outputs = [self.body, self.nothing, self.faces, self.film]
+        self.outputs = [self.body, self.nothing, self.faces, self.layers, self.film]
 
-    def wire(self, tab: Any, live: dict[str, Any], quiet: dict[str, Any]) -> None:
-        for one in (self.at, self.layers):
-            one.input(self.changed, [self.at, self.layers], self.faces, **live)
+    def wire(self, tab: Any, quiet: dict[str, Any]) -> None:
+        self.at.input(None, self.at, None, js=SHOW, **quiet)
+        self.faces.change(None, self.at, None, js=SHOW, **quiet)
+        self.layers.input(self.changed, self.layers, self.faces, trigger_mode="multiple", **quiet)
 
-        async def film(layers: list[str], request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        async def film(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
             session = portraits.session_of(self.shop, request)
             if session.projections:
-                tab.start(session, self.filming(session, self._layers(layers)), "film")
+                tab.start(session, self.filming(session), "film")
                 async for shown in tab.following(session):
                     yield shown
 
-        self.make.click(film, self.layers, tab.outputs, trigger_mode="once", **quiet)
+        self.make.click(film, None, tab.outputs, trigger_mode="once", **quiet)
 
-    def changed(self, at: float, layers: list[str], request: gr.Request) -> str:
+    async def opened(self, request: gr.Request) -> AsyncIterator[Any]:
+        """The tab is looked at: make the way, unless the browser has it."""
         session = portraits.session_of(self.shop, request)
-        return self.shop.quick.submit(self._faces, session, float(at), self._layers(layers)).result()
+        session.morph_open = True
+        async for shown in self.way(session):
+            yield shown
+
+    def closed(self, request: gr.Request) -> None:
+        portraits.session_of(self.shop, request).morph_open = False
+
+    async def again(self, request: gr.Request) -> AsyncIterator[Any]:
+        """The portraits may be others: make the way, where it is looked at."""
+        session = portraits.session_of(self.shop, request)
+        if session.morph_open:
+            async for shown in self.way(session):
+                yield shown
+
+    async def changed(self, layers: list[str], request: gr.Request) -> AsyncIterator[Any]:
+        session = portraits.session_of(self.shop, request)
+        known = tuple(one for one in self.shop.network.layers if one in layers)
+        session.layers = None if len(known) == len(self.shop.network.layers) else known
+        async for shown in self.way(session):
+            yield shown
+
+    async def way(self, session: Session) -> AsyncIterator[str]:
+        """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
+        if session.projections is None or self._has_it(session):
+            return
+        ticket = session.way = object()
+        session.way_shown = self._way_of(session)
+        ways: dict[str, Morph] = {"by_network": self._morph(session)}
+        made: dict[str, dict[int, str]] = {}
+        try:
+            for level in LEVELS:
+                places = np.linspace(0, 100, level).round().astype(int).tolist()
+                for key, morph in ways.items():
+                    shown = made.setdefault(key, {})
+                    new = [at for at in places if at not in shown]
+                    for start in range(0, len(new), AT_ONCE):
+                        part = self.shop.quick.submit(self._draw, key, morph, new[start : start + AT_ONCE])
+                        shown |= await asyncio.wrap_future(part)
+                        if session.way is not ticket or session.projections is None:
+                            return
+                yield panels.row(
+                    [panels.stack([made[key][at] for at in places], self.words(key)) for key in ways], "fm-morph"
+                )
+                if level == LEVELS[0]:
+                    landmarks = await asyncio.wrap_future(self.shop.quick.submit(self.shop.landmarks, session))
+                    ways |= {"by_landmarks": landmarks} if landmarks else {}
+        except BaseException:  # whoever asked is gone
+            session.way_shown = ()
+            raise
 
     def view(self, session: Session) -> tuple[Any, ...]:
         there = session.projections is not None
-        faces = self.shop.quick.submit(self._faces, session, 0.5, None).result() if there else ""
-        title = self.words("film_title")
-        film = panels.film(self.words, session, "morph", title) if there else ""
-        return gr.update(visible=there), gr.update(visible=not there), faces, film
+        chosen = list(self.shop.network.layers) if session.layers is None else list(session.layers)
+        film = panels.film(self.words, session, "morph", self.words("film_title")) if there else ""
+        faces = gr.skip() if there and self._has_it(session) else ""
+        return gr.update(visible=there), gr.update(visible=not there), faces, chosen, film
 
-    def filming(self, session: Session, layers: tuple[str, ...] | None) -> Any:
-        both = session.projections
+    def filming(self, session: Session) -> Any:
+        morph = self._morph(session)
 
         def work(job: Job) -> None:
-            assert both is not None
-            chosen = both if layers is None or layers else (both[0], both[0])
-            morph = self.shop.network.morph(*chosen, layers=layers or ())
             folder = session.new_file("")
             fm.write_morph(folder, morph, steps=STEPS, frames=FRAMES, progress=job.tell)
             for name in ("morph.mp4", "morph.gif"):
@@ -72,24 +138,23 @@ class Part:
 
         return work
 
-    def _layers(self, layers: list[str]) -> tuple[str, ...] | None:
-        """None for all of them."""
-        known = tuple(one for one in self.shop.network.layers if one in layers)
-        return None if len(known) == len(self.shop.network.layers) else known
+    def _morph(self, session: Session) -> Morph:
+        assert session.projections is not None
+        first, second = session.projections
+        if session.layers == ():  # nothing changes
+            second = first
+        return self.shop.network.morph(first, second, layers=session.layers or ())
 
-    def _faces(self, session: Session, at: float, layers: tuple[str, ...] | None) -> str:
-        both, words, at = session.projections, self.words, min(max(at, 0.0), 1.0)
-        if both is None:
-            return panels.note(words("expired"))
-        where = 0.0 if layers == () else at  # nothing changes
-        made: list[tuple[str, np.ndarray]] = []
-        made.append(("by_network", next(iter(self.shop.network.morph(*both, layers=layers or ()).frames([where])))))
-        if session.landmarks is not None:
-            made.append(("by_landmarks", next(iter(session.landmarks.frames([at])))))
-        return panels.row(
-            [
-                panels.picture(image, words("morph_alt", percent=round(100 * at), method=words(key)), words(key))
-                for key, image in made
-            ],
-            "fm-morph",
-        )
+    def _way_of(self, session: Session) -> tuple[Any, ...]:
+        """What the way depends on."""
+        return (*(session.projections or ()), session.layers)
+
+    def _has_it(self, session: Session) -> bool:
+        """Whether the browser has the images of the way, or they are on their way."""
+        now, shown = self._way_of(session), session.way_shown
+        return len(shown) == len(now) == 3 and shown[0] is now[0] and shown[1] is now[1] and shown[2] == now[2]
+
+    def _draw(self, key: str, morph: Morph, places: list[int]) -> dict[int, str]:
+        texts = [self.words("morph_alt", percent=at, method=self.words(key)) for at in places]
+        images = morph.frames([at / 100 for at in places])
+        return {at: panels.image(one, text, QUALITY) for at, one, text in zip(places, images, texts, strict=True)}

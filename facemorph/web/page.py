@@ -105,9 +105,9 @@ class PortraitsTab:
         working = gr.HTML(elem_id="working")
         self.fixed = [found["first"], found["second"], choices["first"], choices["second"], working, stop]
         with gr.Tabs():
-            with gr.Tab(words("tab_child")):
+            with gr.Tab(words("tab_child")) as child_tab:
                 self.child = child.Part(shop, words)
-            with gr.Tab(words("tab_morph")):
+            with gr.Tab(words("tab_morph")) as morph_tab:
                 self.morph = morph.Part(shop, words)
         self.outputs = [*self.fixed, *self.child.outputs, *self.morph.outputs]
 
@@ -117,10 +117,13 @@ class PortraitsTab:
             )
             buttons[which].click(self._example(which), None, self.outputs, **QUIET)
             choices[which].input(self._choosing(which), choices[which], self.outputs, **QUIET)
-        go.click(self.go, quality, self.outputs, trigger_mode="once", **QUIET)
+        done = go.click(self.go, quality, self.outputs, trigger_mode="once", **QUIET)
+        done.then(self.morph.again, None, self.morph.faces, **QUIET)
+        morph_tab.select(self.morph.opened, None, self.morph.faces, **QUIET)
+        child_tab.select(self.morph.closed, None, None, **QUIET)
         stop.click(self.stop, None, None, queue=False, **QUIET)
         self.child.wire(self, LIVE, QUIET)
-        self.morph.wire(self, LIVE, QUIET)
+        self.morph.wire(self, QUIET)
 
     def view(self, session: Any) -> tuple[Any, ...]:
         """All outputs, as the session stands."""
@@ -161,6 +164,7 @@ class PortraitsTab:
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """After a refresh: what was made, and work that still goes on."""
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
+        session.morph_open, session.way_shown = False, ()
         yield self.view(session)
         if session.job is not None and not session.job.finished.is_set():
             async for shown in self.following(session):

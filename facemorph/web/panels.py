@@ -18,15 +18,24 @@ def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
-def picture(image: np.ndarray, alt: str, caption: str = "", kind: str = "") -> str:
-    """An image as a figure."""
+def image(pixels: np.ndarray, alt: str, quality: int = 92) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=92, subsampling=0)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
     data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{escape(alt)}" src="data:image/jpeg;base64,{data}">'
+
+
+def picture(pixels: np.ndarray, alt: str, caption: str = "", kind: str = "") -> str:
+    """An image as a figure."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure class="fm-face {kind}"><img alt="{escape(alt)}" src="data:image/jpeg;base64,{data}">{below}</figure>'
-    )
+    return f'<figure class="fm-face {kind}">{image(pixels, alt)}{below}</figure>'
+
+
+def stack(images: Sequence[str], caption: str) -> str:
+    """Images in one place, of which the middle one is seen."""
+    middle = len(images) // 2
+    shown = [one if number == middle else one.replace("<img", "<img hidden", 1) for number, one in enumerate(images)]
+    return f'<figure class="fm-face fm-way">{"".join(shown)}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def file_picture(path: Path, alt: str) -> str:

@@ -73,26 +73,22 @@ def choose(session: Session, which: str, number: int) -> None:
 
 
 def ready(session: Session) -> bool:
-    both = [session.portraits.get(which) for which in ("first", "second")]
-    return all(one is not None and one.files for one in both)
+    return len(session.chosen_files) == 2
 
 
 def project_both(shop: Shop, session: Session, preset: str) -> Callable[[Job], None]:
-    """The long work: both portraits in the network, and ready for the landmark morph. What is done is kept."""
+    """The long work: both portraits in the network. What is done is kept."""
 
     def work(job: Job) -> None:
         with session.lock:
             portraits = {which: session.portraits[which] for which in ("first", "second")}
         todo = [one for one in portraits.values() if one.projection is None or one.preset != preset]
         job.tell(0, None)
-        files = {which: one.file for which, one in portraits.items()}
         if todo:
             images = [fm.read_picture(one.file) for one in todo]
             made = shop.network.project(images, preset=preset, progress=job.tell)
             for one, projection in zip(todo, made, strict=True):
                 one.projection, one.preset = projection, preset
-        if session.landmarks is None:
-            session.landmarks = fm.landmark_morph(files["first"], files["second"], size=256)
 
     return work
 

@@ -35,6 +35,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, RedirectResponse, Response
 
+    from facemorph.web.forgetful import make_forgetful
     from facemorph.web.page import build, look
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -62,6 +63,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
             pwa=False, enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"],
             **look(words),
         )  # fmt: skip
+        make_forgetful(getattr(app.routes[-1], "app"), blocks)  # noqa: B009
     return Guard(_Rewritten(app), rules)
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Portrait:
         return self.files[self.chosen]
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One visitor. `files` are what may be downloaded, by name; nothing else in the folder can be asked for."""
 
@@ -56,7 +57,10 @@ class Session:
     used: float = field(default_factory=time.monotonic)
     portraits: dict[str, Portrait] = field(default_factory=dict)  # "first", "second"
     family: fm.Family = field(default_factory=lambda: fm.Family(age=10))
-    layers: tuple[str, ...] = ()
+    layers: tuple[str, ...] | None = None  # of the morph; None: all of them
+    morph_open: bool = False  # its tab is looked at
+    way: object = None  # who makes the morph's images now
+    way_shown: tuple[Any, ...] = ()  # what those in the browser were made of
     landmarks: Morph | None = None
     files: dict[str, Path] = field(default_factory=dict)
     job: Job | None = None
@@ -67,6 +71,12 @@ class Session:
         """Both, once both portraits are in the network's latent space."""
         both = [self.portraits[which].projection for which in ("first", "second") if which in self.portraits]
         return (both[0], both[1]) if len(both) == 2 and both[0] and both[1] else None
+
+    @property
+    def chosen_files(self) -> list[Path]:
+        """The images of both portraits' chosen faces, as far as there are any."""
+        both = [self.portraits[which] for which in ("first", "second") if which in self.portraits]
+        return [one.file for one in both if one.files]
 
     def new_file(self, suffix: str) -> Path:
         """A path in the folder whose name nobody can guess."""
@@ -90,7 +100,8 @@ class Session:
                 self.job.cancel()
             self.portraits.clear()
             self.files.clear()
-            self.landmarks, self.job, self.family, self.layers = None, None, fm.Family(age=10), ()
+            self.landmarks, self.job, self.family, self.layers = None, None, fm.Family(age=10), None
+            self.way, self.way_shown = None, ()
             remove(self.folder)
 
 

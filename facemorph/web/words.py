@@ -109,7 +109,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "사진 두 장을 넣고 “가족 만들기”를 누르세요.",
     ),
     # morph
-    "from_to": ("From the first face to the second", "첫째 얼굴에서 둘째 얼굴로"),
+    "from_to": ("From the first face to the second, %", "첫째 얼굴에서 둘째 얼굴로, %"),
     "by_network": ("Through the generator", "생성기를 통해"),
     "by_landmarks": ("By landmarks (the photographs)", "특징점으로 (사진 자체)"),
     "layers": ("What changes", "무엇을 바꿀지"),
@@ -147,6 +147,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "undecided": ("undecided", "미정"),
     "steps_done": ("{steps} steps", "{steps}단계"),
     "samples": ("Generated faces", "생성한 얼굴"),
+    "newest_grid": ("Its newest grid, of step {step}: no weights are saved yet.", "{step}단계의 표본입니다. 아직 저장된 가중치가 없습니다."),
     "other_samples": ("Seed", "시드"),
     "walk": ("Walk: from one to the other", "걷기: 한 사람에서 다른 사람으로"),
     "evaluation": ("Evaluation", "평가"),

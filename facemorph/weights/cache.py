@@ -4,9 +4,7 @@ A generator is converted after its download by `facemorph.stylegan.load`; this m
 """
 
 import logging
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +13,9 @@ from facemorph.errors import OutputError, WeightsError
 from facemorph.files import replacing, sha256
 from facemorph.weights.cards import Card, card, cards
 from facemorph.weights.download import download, is_web_page
+from facemorph.weights.folder import cache_folder
 
 log = logging.getLogger("facemorph")
-
-
-def cache_folder() -> Path:
-    """FACEMORPH_CACHE, or our folder in the platform's cache folder."""
-    chosen = os.environ.get("FACEMORPH_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return (Path(base) if base else Path.home() / "AppData" / "Local") / "facemorph" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "facemorph"
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "facemorph"
 
 
 def published_path(card: Card) -> Path:
@@ -118,7 +103,9 @@ class Finding:
 def verify(card: Card, noted_sha256: object = None) -> list[Finding]:
     """Compare the SHA-256 of a card's published file, if it is in the cache, with the card's or the noted one."""
     published = published_path(card)
-    return [compare_hash(published, card.sha256 or noted_sha256)] if published.exists() else []
+    if card.own or not published.exists():  # the converted file of a network of one's own is all that there is
+        return []
+    return [compare_hash(published, card.sha256 or noted_sha256)]
 
 
 def compare_hash(path: Path, expected: object) -> Finding:

@@ -1,13 +1,19 @@
 """A card for each weights file: source, SHA-256, licence, use, and the commands that need it."""
 
+import dataclasses
 import difflib
 import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from facemorph.errors import WeightsError
+from facemorph.files import write_text
+from facemorph.weights.folder import cache_folder
+
+log = logging.getLogger("facemorph")
 
 CARDS_FILE = Path(__file__).with_name("cards.yaml")
 LIST = "facemorph weights list shows the known names."
@@ -28,6 +34,7 @@ class Card:
         alignment: name of the alignment of a generator's faces: ffhq or eyes.
         about_bytes: approximate size, where `size_bytes` is not known.
         embedded: it is inside the package and needs no download.
+        own: trained on this machine, or brought from another: `weights add` made the card.
     """
 
     name: str
@@ -44,6 +51,7 @@ class Card:
     alignment: str | None = None
     about_bytes: int | None = None
     embedded: bool = False
+    own: bool = False
 
     @property
     def size_text(self) -> str:
@@ -58,6 +66,8 @@ class Card:
     def by_hand(self) -> str:
         if self.embedded:
             return "It is part of the package: reinstall facemorph-toolkit."
+        if self.own:
+            return f"It came from {self.page}: facemorph weights add {self.page} --name {self.name} --overwrite"
         return (
             f"By hand: open {self.page} in a browser, download {self.file}, "
             f"then: facemorph weights add {self.file} --name {self.name}"
@@ -105,9 +115,36 @@ def _read_cards(path: Path) -> dict[str, Card]:
     return {name: Card(name=name, **fields) for name, fields in yaml.safe_load(path.read_text()).items()}
 
 
+def own_card_path(name: str) -> Path:
+    """Where the card of a network of one's own lies."""
+    return cache_folder() / "cards" / f"{name}.yaml"
+
+
+def _own_cards() -> dict[str, Card]:
+    found = {}
+    folder = cache_folder() / "cards"
+    for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else ():
+        try:
+            found[path.stem] = Card(name=path.stem, own=True, **yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+            log.warning("%s is no card and is passed over: %s", path, str(error)[:200])
+    return found
+
+
+def write_own_card(one: Card) -> None:
+    """Make a card known on this machine, until the file is deleted.
+
+    Raises:
+        OutputError: the cache folder cannot be written.
+    """
+    fields = {key: value for key, value in dataclasses.asdict(one).items() if key not in ("name", "own", "embedded")}
+    write_text(own_card_path(one.name), yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+
+
 def cards() -> dict[str, Card]:
-    """All cards, by name."""
-    return _read_cards(CARDS_FILE)
+    """All cards, by name: those of the package, then those of one's own networks."""
+    shipped = _read_cards(CARDS_FILE)
+    return {**shipped, **{name: one for name, one in _own_cards().items() if name not in shipped}}
 
 
 def card(name: str) -> Card:

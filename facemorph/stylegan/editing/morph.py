@@ -90,6 +90,7 @@ def latent_morph(
     *,
     latents: Path,
     aligned: bool = False,
+    landmarks: str = "auto",
     device: str | None = None,
     progress: bool = False,
 ) -> LatentMorph:
@@ -101,8 +102,9 @@ def latent_morph(
         As `resolve_latents`.
     """
     generator, found = resolve_latents(
-        [first, second], network, projection, folder=latents, aligned=aligned, device=device, progress=progress
-    )
+        [first, second], network, projection, folder=latents, aligned=aligned, landmarks=landmarks, device=device,
+        progress=progress,
+    )  # fmt: skip
     known = fingerprint(generator)
     rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
     rows += [
@@ -147,13 +149,15 @@ def latent_chain(
     *,
     latents: Path,
     aligned: bool = False,
+    landmarks: str = "auto",
     device: str | None = None,
     progress: bool = False,
 ) -> LatentChain:
     """The morph through `faces`, images or latents of `facemorph project`; see `latent_morph`."""
     generator, found = resolve_latents(
-        faces, network, projection, folder=latents, aligned=aligned, device=device, progress=progress
-    )
+        faces, network, projection, folder=latents, aligned=aligned, landmarks=landmarks, device=device,
+        progress=progress,
+    )  # fmt: skip
     known = fingerprint(generator)
     rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
     rows += [{"source": path.name, "space": one.space, **one.about} for path, one in zip(faces, found, strict=True)]

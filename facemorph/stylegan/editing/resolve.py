@@ -27,6 +27,7 @@ def resolve_latents(
     *,
     folder: Path,
     aligned: bool = False,
+    landmarks: str = "auto",
     device: str | None = None,
     check: Callable[[Generator], object] = lambda generator: None,
     progress: bool = False,
@@ -62,8 +63,9 @@ def resolve_latents(
     unique = list(dict.fromkeys(portraits))
     if unique:
         found = project_files(
-            unique, folder, path, settings, aligned=aligned, progress=progress, device=device, all_or_none=True
-        )
+            unique, folder, path, settings, aligned=aligned, landmarks=landmarks, progress=progress, device=device,
+            all_or_none=True,
+        )  # fmt: skip
         latents |= {file: read_latent(one) for file, one in zip(unique, found, strict=True)}
     return generator, [latents[file] for file in files]
 

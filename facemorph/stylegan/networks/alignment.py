@@ -7,7 +7,7 @@ from typing import Any
 
 from facemorph.errors import RefusedFile
 
-CROPS = ("ffhq", "eyes")  # as `facemorph.faces.crop` makes them
+CROPS = ("ffhq", "eyes", "paper")  # as `facemorph.faces.crop` makes them
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Alignment:
     """The crop, and the place of the face in it.
 
     Attributes:
-        name: "ffhq", the oriented square of the FFHQ data set, or "eyes", both eyes at fixed places.
-        eye_height, eye_spacing: of "eyes": height and distance of the eyes, as fractions of the side; None for "ffhq".
+        name: "ffhq", the oriented square of the FFHQ data set; "eyes", both eyes at fixed places; or "paper", an
+            upright square around the landmarks.
+        eye_height, eye_spacing: of "eyes": height and distance of the eyes, as fractions of the side; None of others.
         chip: the place of dlib's face chip, in coordinates from -1 to 1: centre x, centre y, half its side.
     """
 
@@ -45,11 +46,12 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-# dlib's chip in FFHQ's crop: means over 24 people, with a spread of 0.02. In the eyes crop: measured on the training
-# faces of faces-128.
+# dlib's chip in the crops of FFHQ and of the 2018 paper: means over 24 people, with a spread of 0.02. In the eyes crop:
+# measured on the training faces of faces-128.
 FFHQ = Alignment("ffhq", None, None, (0.01, 0.2, 0.68))
 EYES = Alignment("eyes", 0.37, 0.36, (0.007, 0.10, 0.98))
-ALIGNMENTS = {one.name: one for one in (FFHQ, EYES)}
+PAPER = Alignment("paper", None, None, (0.006, -0.05, 0.83))
+ALIGNMENTS = {one.name: one for one in (FFHQ, EYES, PAPER)}
 
 
 def to_plain(alignment: Alignment) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from facemorph.errors import FaceError, InputError
-from facemorph.faces.crop import cut, eyes_quad, ffhq_quad
+from facemorph.faces.crop import cut, eyes_quad, ffhq_quad, paper_quad
 from facemorph.faces.descriptors import face_chip
 from facemorph.faces.locate import locate_face
 from facemorph.files import sha256
@@ -40,10 +40,15 @@ class Portrait:
     chip: np.ndarray | None = None
 
 
-def read_portrait(path: Path, size_px: int, aligned: bool = False, alignment: Alignment = FFHQ) -> Portrait:
+def read_portrait(
+    path: Path, size_px: int, aligned: bool = False, alignment: Alignment = FFHQ, landmarks: str = "auto"
+) -> Portrait:
     """Read an image, find its largest face, and align it as a network's faces are, to `size_px`.
 
     With `aligned` it is taken as it is, unless the face in it lies elsewhere than alignment puts it.
+
+    Args:
+        landmarks: a name in `facemorph.faces.landmarks.LANDMARKS`.
 
     Raises:
         ImageError: it cannot be read.
@@ -53,7 +58,7 @@ def read_portrait(path: Path, size_px: int, aligned: bool = False, alignment: Al
     image = read_image(path)
     digest = sha256(path)
     if not aligned:
-        points = locate_face(image, str(path)).landmarks
+        points = locate_face(image, str(path), points=landmarks).landmarks
         quad = aligned_quad(points, alignment)
         crop = cut(image, quad, size_px, FFHQ_TRANSFORM_PX if alignment.name == "ffhq" else 4 * size_px)
         return Portrait(path, digest, crop, _into(quad, points, size_px), chip=face_chip(image, points))
@@ -65,7 +70,7 @@ def read_portrait(path: Path, size_px: int, aligned: bool = False, alignment: Al
         )
     remarks = (f"it was enlarged from {width} px to the network's {size_px} px",) if width < size_px else ()
     try:
-        points = locate_face(image, str(path)).landmarks
+        points = locate_face(image, str(path), points=landmarks).landmarks
     except FaceError:
         remark = "no face was found in it, so whether it is aligned could not be checked, and nothing was masked"
         log.info("%s: %s.", path, remark)
@@ -84,6 +89,8 @@ def read_portrait(path: Path, size_px: int, aligned: bool = False, alignment: Al
 
 def aligned_quad(points: np.ndarray, alignment: Alignment) -> np.ndarray:
     """The corners [4, 2] of a network's crop of the face with the landmarks [68, 2]."""
+    if alignment.name == "paper":
+        return paper_quad(points)
     if alignment.eye_height is None or alignment.eye_spacing is None:
         return ffhq_quad(points)
     return eyes_quad(points, alignment.eye_height, alignment.eye_spacing)

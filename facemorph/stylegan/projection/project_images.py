@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,17 @@ from tqdm import tqdm
 from facemorph.config import plain
 from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
-from facemorph.files import MANIFEST, distinct, read_jsonl, replacing_files, sha256, write_json, write_jsonl
+from facemorph.faces.landmarks import chosen_landmarks
+from facemorph.files import (
+    MANIFEST,
+    distinct,
+    output_stems,
+    read_jsonl,
+    replacing_files,
+    sha256,
+    write_json,
+    write_jsonl,
+)
 from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
@@ -43,6 +52,7 @@ def project_files(
     settings: ProjectionConfig,
     *,
     aligned: bool = False,
+    landmarks: str = "auto",
     overwrite: bool = False,
     progress: bool | Tell = False,
     device: str | None = None,
@@ -53,6 +63,7 @@ def project_files(
 ) -> list[Path]:
     """Project each image into a network's latent space, and write what was found to `folder`/<name of the image>/.
 
+    Where two images share a name, their folders have longer ones (`facemorph.files.output_stems`).
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
     projected), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
     (a network for this image alone, for `--network`) and tuned-latent.safetensors (the latent, as that network's).
@@ -61,25 +72,36 @@ def project_files(
     what is in `folder` from earlier. With a
     `share` among other processes, only this one's images are done.
 
+    Args:
+        landmarks: a name in `facemorph.faces.landmarks.LANDMARKS`. With "auto" an image that is done already keeps
+            those that its report tells, or dlib's where an older one tells none.
+
     Returns:
         The latent files of the images that this process did or found done, in their order.
 
     Raises:
-        WeightsError, InputError: as `make_projector`; two images have one name; or no image could be done.
+        WeightsError, InputError: as `make_projector`; there are no images, or none could be done.
         ImageError, FaceError: with `all_or_none`, as `read_portrait`.
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
+    placed_by = chosen_landmarks(landmarks)
     targets = _folders(images, folder)
     images = share.mine(images)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
-    todo = [path for path in images if overwrite or not _is_done(path, targets[path], key)]
-    for path in images:
+    asked = key if landmarks == "auto" else {**key, "landmarks": placed_by}
+    once = list({targets[path]: path for path in images}.values())  # an image may be named twice
+    todo = [path for path in once if overwrite or not _is_done(path, targets[path], asked)]
+    for path in once:
         if path not in todo:
             log.info("%s is done already; it is left as it is.", path)
     a = projector.generator.architecture
-    ahead = {path: read_portrait(path, a.resolution, aligned, a.alignment) for path in todo} if all_or_none else {}
+
+    def read(path: Path) -> Portrait:
+        return read_portrait(path, a.resolution, aligned, a.alignment, placed_by)
+
+    ahead = {path: read(path) for path in todo} if all_or_none else {}
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
     with progress_bar(
@@ -90,7 +112,7 @@ def project_files(
             portraits = []
             for path in chunk:
                 try:
-                    portraits.append(ahead.get(path) or read_portrait(path, a.resolution, aligned, a.alignment))
+                    portraits.append(ahead.get(path) or read(path))
                 except FacemorphError as error:
                     log.warning("%s", error)
                     failures[path] = error.problem
@@ -98,15 +120,16 @@ def project_files(
                 with _enough_memory():
                     if first == 0 and _may_take_long(projector):
                         _tell_estimate(projector, portraits, len(todo))
-                    _project_chunk(projector, portraits, targets, key, seed, bar)
+                    _project_chunk(projector, portraits, targets, {**key, "landmarks": placed_by}, seed, bar)
             bar.update(steps * (first + len(chunk)) - bar.n)
-    rows = [_row(path, targets[path], failures.get(path)) for path in images]
+    rows = [_row(path, targets[path], failures.get(path)) for path in once]
     write_jsonl(share.manifest(folder), rows if share.world > 1 else [*_earlier(folder, targets), *rows])
     if share.world > 1:
         _join_manifests(folder, targets)
-    elif len(failures) == len(images):
+    elif len(failures) == len(once):
         raise InputError("None of the images could be projected.", "\n".join(failures.values()))
-    return [targets[path] / "latent.safetensors" for path in images if path not in failures]
+    lost = {targets[path] for path in failures}
+    return [targets[path] / "latent.safetensors" for path in images if targets[path] not in lost]
 
 
 def _project_chunk(
@@ -166,7 +189,10 @@ def _write(
 ) -> None:
     arrays = {"loss" if name == "loss" else f"loss.{name}": rows[:, 0] for name, rows in found.history.items()}
     arrays |= {f"noise.{name}": plane[0, 0].cpu().numpy() for name, plane in found.noise.items()}
-    about = {name: report[name] for name in ("source", "source_sha256", "settings", "psnr_db", "ms_ssim", "lpips")}
+    about = {
+        name: report[name]
+        for name in ("source", "source_sha256", "settings", "landmarks", "psnr_db", "ms_ssim", "lpips")
+    }
     space = report["settings"]["search"]["space"]
     latent = Latent(found.latents[0].cpu().numpy(), space, report["network"], about, arrays)
     tuned = report["settings"]["tuning"]["steps"] > 0
@@ -187,7 +213,7 @@ def _write(
 
 
 def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each image's results go. Raises InputError where two would mix, or there are none."""
+    """Where each image's results go. Raises InputError where there are no images, or only latents."""
     if not images:
         raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
     if all(path.is_file() and path.suffix.lower() in LATENT_SUFFIXES for path in images):
@@ -197,14 +223,34 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
                 f"{images[0]} is {kind}; images are projected.",
                 "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",
             )
-    names = Counter(distinct(path.stem) for path in images)
-    twice = [path for path in images if names[distinct(path.stem)] > 1]
-    if twice:
-        raise InputError(
-            f"Two of the images are called {twice[0].stem!r} and would mix: {twice[0]} and {twice[1]}.",
-            "Rename one; or project them one by one, each with another -o, and use the latents.",
-        )
-    return {path: folder / path.stem for path in images}
+    return {path: folder / stem for path, stem in _stems(images, folder).items()}
+
+
+def _stems(images: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """What each image's folder is called: as it was, where it was projected before; by `output_stems` otherwise."""
+    by_place = {_place(path): path for path in images}
+    known: dict[str, str] = {}
+    moved: dict[tuple[str, str], str] = {}  # whose image is gone, or lies elsewhere now
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    for inner in inside:
+        report = read_report(inner)
+        if report is None:
+            continue
+        place = _place_of({"source": inner.name, **report})
+        if place in by_place or Path(place).is_file():
+            known[place] = inner.name
+        else:
+            moved[distinct(Path(place).name), str(report.get("source_sha256"))] = inner.name
+    for place, path in by_place.items():
+        if place not in known and path.is_file() and (name := moved.get((distinct(path.name), sha256(path)))):
+            known[place] = name
+    others = [inner.name for inner in inside if inner.name in moved.values() or not inner.is_dir()]
+    stems = output_stems(by_place, "", known, others)
+    return {path: stems[_place(path)] for path in images}
+
+
+def _place(path: Path) -> str:
+    return os.path.join(_where(path), path.name)  # noqa: PTH118, links stay
 
 
 def _where(path: Path) -> str:
@@ -220,6 +266,7 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     report = read_report(folder)
     if report is None:
         return False
+    report = {"landmarks": "dlib", **report}  # older ones do not tell
     expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
     same_file = report.get("source_folder") == _where(image) and report.get("source") == image.name
     if same_file and report.get("source_sha256") != expected["source_sha256"] and image.is_file():
@@ -286,27 +333,43 @@ def _enough_memory() -> Iterator[None]:
 
 
 def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:
-    row = {"source": path.name, "source_sha256": sha256(path) if path.is_file() else None}
+    digest = sha256(path) if path.is_file() else None
+    row = {"source": path.name, "source_folder": _where(path), "source_sha256": digest}
     return row | ({"status": "failed", "reason": failure} if failure else {"status": "done", "folder": folder.name})
 
 
+def _place_of(row: dict[str, Any]) -> str:
+    return os.path.join(row.get("source_folder", ""), row["source"])  # noqa: PTH118, links stay
+
+
 def _earlier(folder: Path, targets: dict[Path, Path]) -> list[dict[str, Any]]:
-    """The manifest's rows of images that are not these, where their projections are still here."""
-    sources, folders = {path.name for path in targets}, {target.name for target in targets.values()}
-    return [
-        row
-        for row in read_jsonl(folder / MANIFEST)
-        if row["status"] == "done"
-        and row["source"] not in sources
-        and row["folder"] not in folders
-        and read_report(folder / row["folder"]) is not None
-    ]
+    """The manifest's rows of images that are not these: done ones whose projections are here, failed ones that are.
+
+    A projection whose image is gone from its folder stays, as it may have taken hours; its row says so.
+    """
+    places, folders = {_place(path) for path in targets}, {target.name for target in targets.values()}
+    kept, gone = [], 0
+    for row in read_jsonl(folder / MANIFEST):
+        row.pop("source_gone", None)
+        missing = "source_folder" in row and not Path(_place_of(row)).exists()
+        if _place_of(row) in places or (row["status"] == "failed" and (missing or "source_folder" not in row)):
+            continue
+        if row["status"] == "done":
+            if row["folder"] in folders or read_report(folder / row["folder"]) is None:
+                continue
+            if missing and Path(row["source_folder"]).is_dir():
+                gone, row = gone + 1, row | {"source_gone": True}
+        kept.append(row)
+    if gone:
+        log.warning("%s: images that were projected earlier and are gone: %d. Their projections stay.", folder, gone)
+    return kept
 
 
 def _join_manifests(folder: Path, targets: dict[Path, Path]) -> None:
     """Write the manifest from all processes' parts, once they account for every image."""
-    rows = {row["source"]: row for row in known_rows(folder)}
-    if all(path.name in rows for path in targets):
-        write_jsonl(folder / MANIFEST, [*_earlier(folder, targets), *(rows[path.name] for path in targets)])
+    rows = {_place_of(row): row for row in known_rows(folder)}
+    if all(_place(path) in rows for path in targets):
+        ours = {_place(path): rows[_place(path)] for path in targets}
+        write_jsonl(folder / MANIFEST, [*_earlier(folder, targets), *ours.values()])
         for part in parts(folder):
             part.unlink(missing_ok=True)

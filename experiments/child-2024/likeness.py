@@ -1,0 +1,113 @@
+"""Table 2: is a predicted child nearer to the real one than to other families' children of its gender and age?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from families import Person
+from intervals import auc, median_rank, scores
+from measures import Space
+from predictions import KINDS, counted, in_sample, landmark_averages, predict
+from study import CONTROLS, Study
+from tables import Row
+
+HEAD = "same gender, age"  # the control of the main table
+
+
+def rows(study: Study) -> list[Row]:
+    """Each predictor under the main control by every measure, and by dlib's descriptor under every control."""
+    found: list[Row] = []
+    for measure in ("dlib", "imagenet", "shape", "latent", "colour"):
+        space = study.space(measure)
+        for one in predictors(study, space):
+            found += [row(study, space, one, control) for control in (CONTROLS if measure == "dlib" else (HEAD,))]
+    space = WithoutColours(study.people)
+    return found + [row(study, space, one, HEAD) for one in predictors(study, space)]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A vector for each triplet, [T, D]; `own` [T, D] stands for the real child, where that is one picture alone;
+    `counts` [T] says which triplets count."""
+
+    name: str
+    vectors: np.ndarray
+    own: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+
+class WithoutColours(Space):
+    """dlib's descriptors without what statistics of skin and light tell of them linearly, over all real pictures."""
+
+    def __init__(self, people: dict[str, Person]) -> None:
+        every = [(person.descriptors, person.colours) for person in people.values()]
+        descriptors, colours = (np.concatenate(part) for part in zip(*every, strict=True))
+        self.weights = np.linalg.lstsq(np.c_[colours, np.ones(len(colours))], descriptors, rcond=None)[0]
+        super().__init__("dlib", people, lambda one: one.descriptors - self.told_by_colours(one.colours))
+        self.measure = "dlib without colours"
+
+    def told_by_colours(self, colours: np.ndarray) -> np.ndarray:
+        return np.c_[colours, np.ones(len(colours))] @ self.weights
+
+
+def row(study: Study, space: Space, one: Predictor, control: str) -> Row:
+    allowed = study.allowed(control)
+    if one.counts is not None:
+        allowed = allowed & one.counts[:, None]
+    trial = study.trial(space, one.vectors, allowed, one.own)
+    area, top = scores(trial, study.drawn)
+    place, of = median_rank(trial)
+    low, high = area.interval
+    gain = area - auc(study.trial(space, parents_mean(study, space), allowed, one.own), study.drawn)
+    return {
+        "measure": space.measure, "candidates": control, "predictor": one.name, "triplets": int(allowed.any(1).sum()),
+        "auc": round(area.value, 4), "low": round(low, 4), "high": round(high, 4),
+        "top 10 %": round(top.value, 3), "median place": place, "of": of,
+        "against the parents' mean": round(gain.value, 4),
+        "gain low": round(gain.interval[0], 4), "gain high": round(gain.interval[1], 4),
+    }  # fmt: skip
+
+
+def parents_mean(study: Study, space: Space) -> np.ndarray:
+    father, mother = (space.people([getattr(t, who) for t in study.triplets]) for who in ("father", "mother"))
+    return (father + mother) / 2
+
+
+def predictors(study: Study, space: Space) -> Iterator[Predictor]:
+    triplets = study.triplets
+    yield Predictor("father", space.people([t.father for t in triplets]))
+    yield Predictor("mother", space.people([t.mother for t in triplets]))
+    yield Predictor("mean of the parents", parents_mean(study, space))
+    mean = np.repeat(study.generator.w_avg.cpu().numpy()[None], study.generator.architecture.num_layers, 0)
+    average = space.vector(study.made("average-face", mean[None]))
+    yield Predictor("average face", np.repeat(average, len(triplets), 0))
+    for name in KINDS:
+        made = space.vector(predict(study, name))
+        yield Predictor(name, made, counts=counted(study, name))
+        if name == "even":
+            yield Predictor("another couple's, even", made[strangers(study)])
+    for name, made in zip(("average by landmarks", "the same, redrawn"), landmark_averages(study), strict=True):
+        yield Predictor(name, space.vector(made))
+    yield from rebuilt(study, space)
+
+
+def strangers(study: Study, seed: int = 0) -> np.ndarray:
+    """For each triplet, another of another family whose child has the same gender: [T]."""
+    random = np.random.default_rng(seed)
+    male, families = study.child_is_male[study.own], study.query_families
+    return np.array(
+        [random.choice(np.flatnonzero((male == male[i]) & (families != families[i]))) for i in range(len(male))]
+    )
+
+
+def rebuilt(study: Study, space: Space) -> Iterator[Predictor]:
+    """What the encoder alone loses: the sampled couples' children, of whom there are two pictures, the first rebuilt
+    and as it is, against the second."""
+    people = [study.people[one.child] for one in study.triplets]
+    chosen = in_sample(study) & np.array([len(person.ages) > 1 for person in people])
+    made = space.vector(study.made("rebuilt", np.stack([person.latents[0] for person in people])[chosen]))
+    every = np.zeros((len(people), made.shape[1]))
+    every[chosen] = made
+    real = np.stack([space.vector(person)[[0, -1]] for person in people])  # [T, 2, D]
+    yield Predictor("the child rebuilt", every, real[:, 1], chosen)
+    yield Predictor("the child in another picture", real[:, 0], real[:, 1], chosen)

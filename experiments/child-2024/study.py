@@ -1,0 +1,201 @@
+"""The material of all tables: people measured, families numbered, real children that predictions are held against."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from families import FACES_EACH, Person, Triplet, measure_all, read_triplets, usable
+from groups import Groups, learn_groups
+from intervals import Trial, draws
+from measures import Made, Space, measure_latents
+
+from facemorph.stylegan.editing.directions import Edit, find_directions
+from facemorph.stylegan.load import find_face_network, load_generator
+from facemorph.stylegan.networks.generator import Generator
+
+YEARS_APART = 10  # children of one age group are at most so far apart, as the labeller sees them
+NEAREST_COLOURS = 20  # candidates that are kept where skin and light are matched
+SAMPLE_SEED = 0
+
+
+@dataclass
+class Study:
+    """What every table needs.
+
+    Attributes:
+        out: of caches, outside the repository. results: of tables.
+        portraits: a folder of frontal portraits of other people, with people.csv. labelled: faces.pack and labels.csv.
+    """
+
+    families: Path
+    out: Path
+    results: Path
+    network: str = "faces-128"
+    portraits: Path | None = None
+    labelled: Path | None = None
+    faces_each: int = FACES_EACH
+    sample: int = 100
+    triplets_name: str = "triplets.csv"
+    first: int | None = None  # families of the CSV; None for all
+    kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
+
+    @cached_property
+    def generator(self) -> Generator:
+        return load_generator(find_face_network(self.network))
+
+    @cached_property
+    def directions(self) -> dict[str, Edit]:
+        return find_directions(None, self.generator)
+
+    @cached_property
+    def all_triplets(self) -> list[Triplet]:
+        every = read_triplets(self.families / self.triplets_name)
+        some = list(dict.fromkeys(one.family for one in every))[: self.first]
+        return [one for one in every if one.family in set(some)]
+
+    @cached_property
+    def people(self) -> dict[str, Person]:
+        tar = self.families / "faces.tar"
+        place = tar if tar.exists() else self.families
+        return measure_all(self.all_triplets, place, self.out / "faces", self.generator, self.faces_each)
+
+    @cached_property
+    def triplets(self) -> list[Triplet]:
+        return usable(self.all_triplets, self.people)
+
+    @cached_property
+    def couples(self) -> list[tuple[str, str]]:
+        """Father and mother, each couple once."""
+        return sorted({(one.father, one.mother) for one in self.triplets})
+
+    @cached_property
+    def couple_of(self) -> np.ndarray:
+        """Of each triplet."""
+        return np.array([self.couples.index((one.father, one.mother)) for one in self.triplets])
+
+    @cached_property
+    def sampled_couples(self) -> list[tuple[str, str]]:
+        """One couple each of `sample` families drawn at random, for what is slow."""
+        first: dict[str, tuple[str, str]] = {}
+        for one in self.triplets:
+            first.setdefault(one.family, (one.father, one.mother))
+        every = sorted({one.family for one in self.all_triplets})  # so that one without a face changes nothing else
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        return [first[every[index]] for index in order if every[index] in first][: self.sample]
+
+    @cached_property
+    def family_numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(sorted({one.family for one in self.triplets}))}
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        return draws(len(self.family_numbers))
+
+    @cached_property
+    def query_families(self) -> np.ndarray:
+        return np.array([self.family_numbers[one.family] for one in self.triplets])
+
+    @cached_property
+    def children(self) -> list[str]:
+        """Every real child once: the candidates."""
+        return sorted({one.child for one in self.triplets})
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        return np.array([self.children.index(one.child) for one in self.triplets])
+
+    @cached_property
+    def child_families(self) -> np.ndarray:
+        of = {one.child: self.family_numbers[one.family] for one in self.triplets}
+        return np.array([of[name] for name in self.children])
+
+    @cached_property
+    def child_is_male(self) -> np.ndarray:
+        of = {one.child: one.gender == "m" for one in self.triplets}
+        return np.array([of[name] for name in self.children])
+
+    @cached_property
+    def child_ages(self) -> np.ndarray:
+        return np.array([self.people[name].ages.mean() for name in self.children])
+
+    @cached_property
+    def sampled_children(self) -> np.ndarray:
+        """Those of the sampled couples: indices into `children`, rising."""
+        couples = set(self.sampled_couples)
+        return np.unique(
+            [own for t, own in zip(self.triplets, self.own, strict=True) if (t.father, t.mother) in couples]
+        )
+
+    def rebuilt(self) -> Made:
+        """The encoder's rebuilding of the first picture of each of `sampled_children`."""
+        chosen = [self.people[self.children[index]] for index in self.sampled_children]
+        return self.made("rebuilt", np.stack([person.latents[0] for person in chosen]))
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        if self.labelled is None:
+            return None
+        return learn_groups(self.labelled, self.out / "groups.npz", self.generator.architecture.alignment.chip)
+
+    @cached_property
+    def child_groups(self) -> np.ndarray | None:
+        if self.groups is None:
+            return None
+        return self.groups.of(np.stack([self.people[name].descriptor for name in self.children]))
+
+    def space(self, measure: str) -> Space:
+        return Space(measure, self.people)
+
+    def allowed(self, control: str) -> np.ndarray:
+        """Which candidates a triplet's child is compared with: bool [T, C]. `control` is a name in `CONTROLS`."""
+        others = self.query_families[:, None] != self.child_families
+        for rule in CONTROLS[control]:
+            others &= rule(self)
+        return others
+
+    def trial(self, space: Space, queries: np.ndarray, allowed: np.ndarray, own: np.ndarray | None = None) -> Trial:
+        """Predictions [T, D] against the real children; `own` [T, D] in place of what is known of a triplet's child."""
+        distances = space.distances(queries, space.people(self.children))
+        if own is not None:
+            between = np.array([space.distances(a[None], b[None])[0, 0] for a, b in zip(queries, own, strict=True)])
+            distances[np.arange(len(queries)), self.own] = between
+        return Trial(distances, self.own, allowed, self.query_families, self.child_families)
+
+    def made(self, name: str, latents: np.ndarray) -> Made:
+        return measure_latents(self.generator, latents, self.out / "made", name)
+
+
+def _same_gender(study: Study) -> np.ndarray:
+    return study.child_is_male[study.own][:, None] == study.child_is_male
+
+
+def _same_age(study: Study) -> np.ndarray:
+    return np.abs(study.child_ages[study.own][:, None] - study.child_ages) <= YEARS_APART
+
+
+def _same_group(study: Study) -> np.ndarray:
+    groups = study.child_groups
+    if groups is None:
+        return np.ones((len(study.own), len(study.children)), bool)
+    return groups[study.own][:, None] == groups
+
+
+def _near_colours(study: Study) -> np.ndarray:
+    """The `NEAREST_COLOURS` of the same gender, other families, whose skin and light are most like the real child's."""
+    space = study.space("colour")
+    real = space.people(study.children)
+    distances = space.distances(real, real)[study.own]
+    distances[~(_same_gender(study) & (study.query_families[:, None] != study.child_families))] = np.inf
+    limit = np.sort(distances, 1)[:, [min(NEAREST_COLOURS, distances.shape[1]) - 1]]
+    return np.isfinite(distances) & (distances <= limit)
+
+
+Rule = Callable[[Study], np.ndarray]
+CONTROLS: dict[str, tuple[Rule, ...]] = {
+    "same gender": (_same_gender,),
+    "same gender, age": (_same_gender, _same_age),
+    "same gender, age, group": (_same_gender, _same_age, _same_group),
+    "same gender, nearest colours": (_same_gender, _near_colours),
+}

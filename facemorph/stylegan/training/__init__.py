@@ -1,0 +1,1 @@
+"""How a generator is made: faces, judges, one step, the loop, and the run folder."""

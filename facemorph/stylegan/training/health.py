@@ -1,0 +1,68 @@
+"""What a run's log and figures say: is it learning, have the judges won, are all drawn faces alike?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+COLLAPSED = 0.3  # of the real faces' diversity; below, drawn faces are nearly one
+WON = 0.1  # the judges' loss, of at most about 2, below which they are certain
+RECENT = 100  # steps that are looked at for it
+BETTER = 0.98  # a figure that falls below this share of its first value has improved
+
+
+@dataclass(frozen=True)
+class Health:
+    """The verdict: improving, level, failed or undecided, the reason in words, and figures.
+
+    Attributes:
+        d_loss: the judges', median of the last `RECENT` steps.
+        first, last: figures by name, at the first and at the last time; those that could be told both times.
+    """
+
+    verdict: str
+    reason: str
+    steps: int
+    d_loss: float
+    first: dict[str, float]
+    last: dict[str, float]
+
+
+def judge(losses: dict[str, np.ndarray], figures: dict[str, np.ndarray]) -> Health:
+    """The verdict on the columns of log.csv and figures.csv."""
+    steps = len(losses["step"])
+    recent = losses["d_loss"][-RECENT:]
+    d_loss = float(np.median(recent)) if steps else float("nan")
+    names = [name for name in figures if name.startswith(("frechet", "rebuilt"))]
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for name in names:
+        told = figures[name][np.isfinite(figures[name])]
+        if len(told) > 1:
+            first[name], last[name] = float(told[0]), float(told[-1])
+    finite = all(np.isfinite(column).all() for column in losses.values())
+    verdict, reason = _verdict(finite, d_loss, len(recent), _last(figures["diversity"]), first, last)
+    return Health(verdict, reason, steps, d_loss, first, last)
+
+
+def _verdict(
+    finite: bool, d_loss: float, recent: int, diversity: float, first: dict[str, float], last: dict[str, float]
+) -> tuple[str, str]:
+    if not finite:
+        return "failed", "a loss is NaN or infinite"
+    if diversity < COLLAPSED:
+        return "failed", f"the drawn faces are nearly one: their diversity is {diversity:.0%} of the real faces'"
+    if recent == RECENT and 0 < d_loss < WON:
+        return "failed", f"the judges have won: their loss is {d_loss:.3f}"
+    better = [name for name in first if last[name] < BETTER * first[name]]
+    worse = [name for name in first if last[name] > first[name] / BETTER]
+    told = ", ".join(f"{name.replace('_', ' ')} {first[name]:.3g} -> {last[name]:.3g}" for name in first)
+    if not first:
+        return "undecided", "figures have been taken less than twice"
+    if len(better) > len(worse):
+        return "improving", told
+    return "level" if not worse else "worse", told
+
+
+def _last(values: np.ndarray) -> float:
+    told = values[np.isfinite(values)]
+    return float(told[-1]) if len(told) else float("nan")
