@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from facemorph.errors import FacemorphError, InputError, RunError
+from facemorph.errors import ConfigError, FacemorphError, InputError, RunError
 from facemorph.files import read_jsonl
 
 
@@ -153,11 +153,22 @@ ALONE = ProcessGroup()
 
 @contextlib.contextmanager
 def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
-    """The group of processes that torchrun started; this process alone without torchrun."""
+    """The group of processes that torchrun started; this process alone without torchrun.
+
+    Raises:
+        ConfigError: there are more processes than GPUs.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise ConfigError(
+            f"{here} processes on this machine cannot train together on {torch.cuda.device_count()} GPU(s): each needs "
+            "one of its own.",
+            f"Start torchrun with --nproc-per-node {torch.cuda.device_count()}, or train with --device cpu.",
+        )
     ours = not dist.is_initialized()
     if ours:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

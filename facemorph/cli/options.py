@@ -68,6 +68,12 @@ def computing(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def device_option(command: Command) -> Command:
+    """Adds --device, for `pick_device`."""
+    text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+    return click.option("--device", default="auto", show_default=True, help=text)(command)
+
+
 class OutputFile(click.Path):
     """A file to write, whose suffix chooses its format: one of `suffixes`, and no folder. Wrong usage otherwise."""
 
