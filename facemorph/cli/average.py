@@ -66,10 +66,10 @@ def average(
             raise click.UsageError("--network takes none of --size, --no-texture, --face-only, --oval, --background.")
         write_combined(output, found, check_weights(parts, len(found)).tolist(), network, search, progress)
         return
-    face, lines = average_files(
+    face = average_files(
         found, weights=parts, texture=texture, size_px=size_px, detector=detector,
         landmarks=search.where["landmarks"], progress=progress, skip_bad=any(path.is_dir() for path in pictures),
     )  # fmt: skip
     write_image(output, cut_free(face.image, face.points, mask, background) if mask else face.image)
-    write_points(beside, FacePoints(face.points, lines), overwrite=True)
+    write_points(beside, FacePoints(face.points, face.lines), overwrite=True)
     click.echo(f"{output}\n{beside}")

@@ -77,11 +77,11 @@ def transform(
         write_combined(output, [face, start, end], [1, -shape, shape], network, search, progress)
         return
     ends = None if start is None or end is None else (start, end)
-    made, lines = transform_files(
+    made = transform_files(
         face, ends, amounts, face_only=face_only, detector=detector, landmarks=search.where["landmarks"]
     )
     write_image(output, shown(made, mask, background))
-    write_points(points, FacePoints(made.points, lines), overwrite=True)
+    write_points(points, FacePoints(made.points, made.lines), overwrite=True)
     click.echo(f"{output}\n{points}")
 
 
@@ -106,7 +106,7 @@ def transform_pairs(
         last = end or pair.second
         ends = None if symmetric or last is None else (start or pair.first, last)
         how = amounts if pair.amount is None else replace(amounts, shape=pair.amount, colour=pair.amount)
-        made, _ = transform_files(pair.first, ends, how, face_only=face_only, detector=detector, landmarks=landmarks)
+        made = transform_files(pair.first, ends, how, face_only=face_only, detector=detector, landmarks=landmarks)
         source = {"source": str(pair.first), "points": made.points.round(2).tolist()}
         return Made({f"{pair.name}.png": shown(made, mask, background)}, [source])
 

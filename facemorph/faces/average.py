@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ AROUND = 1.7  # the same in the extent of the points, where they are not dlib's
 
 @dataclass(frozen=True)
 class AverageFace:
-    """uint8 RGB [H, W, 3], and its points [N, 2] in pixels of it."""
+    """uint8 RGB [H, W, 3], its points [N, 2] in pixels of it, and the lines (indices) that join them, where known."""
 
     image: np.ndarray
     points: np.ndarray
+    lines: tuple[tuple[int, ...], ...] = field(default=())
 
 
 def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
@@ -124,6 +125,7 @@ def average_faces(
     shapes: Sequence[np.ndarray],
     sizes: Sequence[tuple[int, int]],
     *,
+    lines: tuple[tuple[int, ...], ...] = (),
     weights: Sequence[float] | None = None,
     texture: bool = True,
     size_px: int | None = None,
@@ -134,6 +136,7 @@ def average_faces(
         images: uint8 RGB [H, W, 3] each.
         shapes: their points [N, 2], of one template.
         sizes: their widths and heights.
+        lines: that join the points, as a .tem file says.
         weights: of each, 0 and above; equal ones for None.
         texture: keep the amount of detail that the members have; without, it is the mean of the pixels.
         size_px: side of a square around the head; None keeps the pictures' own frame where they are of one size.
@@ -148,12 +151,12 @@ def average_faces(
     for image, shape, part in zip(images, shapes, parts, strict=True):
         if part == 0:
             continue
-        warped = warp_to(to_planes(image), shape, target, width, height)
+        warped = warp_to(to_planes(image), shape, target, width, height, lines)
         total = float(part) * warped if total is None else total.add_(warped, alpha=float(part))
         if texture:
             kept.add(warped, float(part))
     assert total is not None
-    return AverageFace(to_picture(kept.give(total) if texture else total), target)
+    return AverageFace(to_picture(kept.give(total) if texture else total), target, lines)
 
 
 def average_files(
@@ -166,8 +169,8 @@ def average_files(
     landmarks: str = "auto",
     progress: bool = False,
     skip_bad: bool = False,
-) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
-    """`average_faces` of files, and the lines between the points.
+) -> AverageFace:
+    """`average_faces` of files.
 
     With `skip_bad`, pictures that cannot be read or show no face are left out, and named in the log.
 
@@ -192,5 +195,6 @@ def average_files(
                 bar.update()
 
         shapes = [one.points for one in points]
-        face = average_faces(images(), shapes, sizes, weights=weights, texture=texture, size_px=size_px)
-    return face, points[0].lines
+        return average_faces(
+            images(), shapes, sizes, lines=points[0].lines, weights=weights, texture=texture, size_px=size_px
+        )

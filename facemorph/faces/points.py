@@ -13,19 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.errors import FacemorphError, InputError
+from facemorph.faces.contour import lines_of
 from facemorph.faces.landmarks import chosen_landmarks
 from facemorph.faces.locate import Face, locate_face
 from facemorph.faces.mesh import NUM_POINTS
-from facemorph.faces.mesh_points import LINES_478
 from facemorph.files import NAME_BYTES, check_free, write_text
 from facemorph.images import read_image
 from facemorph.progress import progress_bar
 
 MIN_POINTS = 3
 OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
-# The lines of dlib's 68 points, as .tem files draw them: first, last, and whether they close.
-LINES_68 = ((0, 16, 0), (17, 21, 0), (22, 26, 0), (27, 30, 0), (31, 35, 0), (36, 41, 1), (42, 47, 1), (48, 59, 1),
-            (60, 67, 1))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,15 +141,8 @@ def _xy(points: np.ndarray, between: str, shift: float = 0) -> list[str]:
     return [f"{x + shift:.6g}{between}{y + shift:.6g}" for x, y in points]
 
 
-def _lines_of(count: int) -> tuple[tuple[int, ...], ...]:
-    """The lines of a known template."""
-    if count == 68:
-        return tuple((*range(a, b + 1), *([a] if closed else [])) for a, b, closed in LINES_68)
-    return LINES_478 if count == NUM_POINTS else ()
-
-
 def _write_tem(face: FacePoints) -> str:
-    lines = face.lines or _lines_of(len(face.points))
+    lines = lines_of(len(face.points), face.lines)
     text = [str(len(face.points)), *_xy(face.points, "\t"), str(len(lines))]
     for line in lines:
         text += ["1" if line[0] == line[-1] and len(line) > 2 else "0", str(len(line)), " ".join(map(str, line))]
@@ -319,7 +309,7 @@ def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     picture, extent = Image.fromarray(image), float(np.ptp(points, axis=0).max())
     draw, radius = ImageDraw.Draw(picture), max(1.0, extent / (200 if len(points) < NUM_POINTS else 400))
-    for line in _lines_of(len(points)):
+    for line in lines_of(len(points)):
         draw.line([tuple(points[index]) for index in line], fill=(255, 255, 255), width=max(1, round(extent / 400)))
     for x, y in points:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 255, 0), outline=(0, 0, 0))
