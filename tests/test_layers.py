@@ -7,7 +7,7 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config", "run_folder"}
+GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "shards", "config", "run_folder"}
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 TRAINED = {"stylegan.training", "stylegan.projection"}
 # What a room may import beside itself and the ground. "stylegan" alone means load, latents and generate.
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
     "distributed": {"errors", "files"},
+    "shards": {"errors", "files"},
     "config": {"errors"},
     "run_folder": {"errors", "files"},
     "frame_sampling": set(),
