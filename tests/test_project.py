@@ -16,7 +16,6 @@ from random_vgg import write_random_vgg
 from skimage.metrics import peak_signal_noise_ratio
 
 from facemorph.cli import main
-from facemorph.distributed import Shard
 from facemorph.errors import FaceError, InputError, OutputError, WeightsError
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
@@ -26,6 +25,7 @@ from facemorph.files import read_jsonl, sha256
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.image_quality import ms_ssim
 from facemorph.metrics.lpips import load_lpips
+from facemorph.shards import Shard
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.projection.config import (
