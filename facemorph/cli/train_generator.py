@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facemorph.cli.options import PATH, list_settings_option, output_option, quoted, verbosity
+from facemorph.cli.options import PATH, computing, list_settings_option, output_option, quoted, verbosity
 
 if TYPE_CHECKING:
     from facemorph.stylegan.training.health import Health
@@ -33,6 +33,7 @@ FROM_NOISE, FROM_NETWORK = "generator-128.yaml", "generator-tune.yaml"
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: as many as there are cores.")
 @click.option("--profile", is_flag=True, help="Print the times of a step's parts, and an estimate; train nothing.")
 @verbosity
+@computing
 def train_generator(
     faces: tuple[Path, ...], start: str | None, name: str | None, held_out: Path | None, steps: int | None,
     seed: int | None, overrides: tuple[str, ...], output: Path, device: str, threads: int | None, profile: bool,
