@@ -84,6 +84,8 @@ async def load(address: str, process: int, visitors: int, seconds: float) -> lis
     while not all(task.done() for task in tasks):
         await asyncio.sleep(5)
         memory.append(memory_mb(process))
+        counts = ", ".join(f"{kind} {len(found)}" for kind, found in times.items())
+        print(f"{memory[-1]} MB; done: {counts}; lost {len(lost)}", file=sys.stderr, flush=True)
     for kind, found in times.items():
         ordered = sorted(found)
         p95 = ordered[int(0.95 * (len(ordered) - 1))]

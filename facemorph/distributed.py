@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from facemorph.errors import FacemorphError, RunError
+from facemorph.errors import ConfigError, FacemorphError, RunError
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ class ProcessGroup:
     def any(self, value: bool, device: torch.device) -> bool:
         """Whether `value` is true in any process."""
         return value if self.world == 1 else bool(self.mean(torch.tensor(float(value), device=device)) > 0)
+
+    def agree(self, word: str) -> str:
+        """The word that rank 0 gives."""
+        words = [word]
+        if self.world > 1:
+            dist.broadcast_object_list(words)
+        return words[0]
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace the gradients by their mean over all processes, in one all-reduce."""
@@ -84,11 +91,22 @@ ALONE = ProcessGroup()
 
 @contextlib.contextmanager
 def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
-    """The group of processes that torchrun started; this process alone without torchrun."""
+    """The group of processes that torchrun started; this process alone without torchrun.
+
+    Raises:
+        ConfigError: there are more processes than GPUs.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield ALONE
         return
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise ConfigError(
+            f"{here} processes on this machine cannot train together on {torch.cuda.device_count()} GPU(s): each needs "
+            "one of its own.",
+            f"Start torchrun with --nproc-per-node {torch.cuda.device_count()}, or train with --device cpu.",
+        )
     ours = not dist.is_initialized()
     if ours:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -65,7 +65,8 @@ def average(
     arrays = [array for array, _, _ in located]
     sizes = [(array.shape[1], array.shape[0]) for array in arrays]
     shapes = [face.points for _, face, _ in located]
-    return average_faces(arrays, shapes, sizes, weights=weights, texture=texture, size_px=size)
+    lines = located[0][1].lines
+    return average_faces(arrays, shapes, sizes, lines=lines, weights=weights, texture=texture, size_px=size)
 
 
 def transform(
@@ -93,7 +94,7 @@ def transform(
         if isinstance(one, AverageFace):
             return one
         array, found, _ = _located(one, None, detector, landmarks, as_68)
-        return AverageFace(array, found.points)
+        return AverageFace(array, found.points, found.lines)
 
     faces = [known(one) for one in (face, start, end) if one is not None]
     check_template([FacePoints(one.points) for one in faces], ["the face", "start", "end"][: len(faces)])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from facemorph.config import from_dict, plain
 from facemorph.dcgan.config import Config, load_config
 from facemorph.dcgan.health import Health
 from facemorph.dcgan.run import Run as RunFolder
+from facemorph.progress import Tell
 
 
 class Run:
@@ -50,15 +51,24 @@ class Run:
         """The loss verdict: stable, failed or undecided, with its figures."""
         return self._folder.health()
 
-    def plot(self, path: Path_) -> None:
+    def plot(self, path: Path_, *, title: str | None = None) -> None:
         """Draw the losses with the verdict to `path` (.png, .svg or .pdf), as `facemorph plot-loss` does.
+
+        Above stands `title`, by default the run's path and what it was trained on.
 
         Raises:
             RunError: there are no steps yet, or another suffix.
         """
         from facemorph.plots import plot_losses, save
 
-        save(plot_losses([self._folder]), Path(path))
+        figure = plot_losses([self._folder])
+        if title is not None:
+            figure.axes[0].set_title(title, fontsize=8, wrap=True)
+        save(figure, Path(path))
+
+    def sample_grids(self) -> list[Path]:
+        """The grids that were written while it trained, the oldest first."""
+        return sorted((self.path / "samples").glob("step-*.png"))
 
     def evaluation(self) -> dict[str, Any] | None:
         """The report that `evaluate` wrote into the run folder; None where there is none."""
@@ -112,7 +122,7 @@ class Run:
         return trained.images(z)
 
     def evaluate(
-        self, *, samples: int = 1000, seed: int = 0, output: Path_ | None = None, progress: bool = False
+        self, *, samples: int = 1000, seed: int = 0, output: Path_ | None = None, progress: bool | Tell = False
     ) -> dict[str, Any]:
         """Measure generated faces against those that it was trained on; the report of evaluation.json.
 
@@ -124,7 +134,8 @@ class Run:
         from facemorph.evaluation.evaluate_run import evaluate
 
         to = self.path if output is None else Path(output)
-        return evaluate(self._folder, to, samples=samples, seed=seed, progress=progress).report
+        passed_on = cast(bool, progress)  # to `progress_bar`, which takes a function as well
+        return evaluate(self._folder, to, samples=samples, seed=seed, progress=passed_on).report
 
     def _trained(self) -> Any:
         from facemorph.dcgan.walk import load_generator

@@ -34,19 +34,21 @@ def landmarks(
     facemorph landmarks portraits/ --json -q > points.jsonl
     """
     import json
+    import os
 
-    from facemorph.errors import FaceError, FacemorphError
+    from facemorph.errors import FaceError, FacemorphError, OutputError
     from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.locate import locate_face
     from facemorph.faces.pictures import find_pictures
     from facemorph.faces.points import drawn, seen_points, write_points
-    from facemorph.files import check_free
+    from facemorph.files import check_free, output_stems
     from facemorph.images import read_image, write_image
     from facemorph.progress import progress_bar
 
-    found = find_pictures(pictures)
+    found = list(dict.fromkeys(find_pictures(pictures)))
     if not as_json:
         check_free(output, overwrite)
+    stems = output_stems({os.path.abspath(path) for path in found}, "-points.jpg", {})  # noqa: PTH100, links stay
     failed = 0
     with progress_bar(progress, total=len(found), unit=" faces", description="landmarks") as bar:
         for picture in found:
@@ -62,13 +64,14 @@ def landmarks(
                     row |= {"points": face.landmarks.round(2).tolist(), "mesh": face.mesh.round(2).tolist()}
                     click.echo(json.dumps(row))
                     continue
-                write_points(output / f"{picture.stem}.{kind}", points, overwrite)
-                write_image(output / f"{picture.stem}-points.jpg", drawn(image, points.points))
+                stem = stems[os.path.abspath(picture)]  # noqa: PTH100
+                write_points(output / f"{stem}.{kind}", points, overwrite)
+                write_image(output / f"{stem}-points.jpg", drawn(image, points.points))
             except FacemorphError as error:
-                if len(found) == 1:
+                if len(found) == 1 or isinstance(error, OutputError):
                     raise
                 failed += 1
-                click.echo(f"{picture}: {error.args[0]}", err=True)
+                click.echo(f"{error.problem} It is left out.", err=True)
             finally:
                 bar.update()
     if failed == len(found):

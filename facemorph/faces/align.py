@@ -348,7 +348,7 @@ def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, A
         stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
     changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
     if changed:
-        log.warning("%s: %d images were replaced or are gone since; their faces go.", output, len(changed))
+        log.warning("%s: the faces of images that were replaced or are gone go: %d.", output, len(changed))
     for name in stale - kept:
         (output / name).unlink(missing_ok=True)
     remove_torn(output)

@@ -130,7 +130,7 @@ class Part:
 
     def _film(self, session: Session) -> str:
         low, high = self.shop.network.ages or (0.0, 0.0)
-        title = self.words("growing_title", number="", low=low, high=high).replace("  ", " ")
+        title = self.words("growing_title", low=low, high=high)
         return panels.film(self.words, session, "growing", title) if session.projections else ""
 
     def _after(self, session: Session) -> str:
