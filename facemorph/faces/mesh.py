@@ -15,7 +15,7 @@ from facemorph.faces.sampling import Frame, sample_square
 
 REGION = 1.5  # side of the mesh's square, as a multiple of the face's box
 NUM_POINTS = 478
-MESHES_AT_A_TIME = 8
+MESHES_AT_A_TIME = 16
 MESH_SIDE = 1.5  # the same, as a multiple of the extent of its points
 FOREHEAD, CHIN = 10, 152
 IRISES = (468, 473)
