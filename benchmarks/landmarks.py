@@ -1,16 +1,20 @@
 """Landmarks against points placed by experts, and time a face.
 
-    python benchmarks/landmarks.py ../shared/data/portraits/london [--turned] [--lfw ../shared/data/lfw_pairs]
+    PYTHONPATH=. python benchmarks/landmarks.py ../shared/data/portraits/london [--turned]
+        [--lfw ../shared/data/lfw_pairs] [--mediapipe PYTHON]
 
 Prints, for dlib's landmarks and for the mesh, the distance to the experts' points in per cent of the distance between
 the pupils (median / worst), the portraits that are right when they are turned (mean error below 6), the accuracy of
-`compare` on pairs, and milliseconds a face on one and on two threads.
+`compare` on pairs, and milliseconds a face on one and on two threads. With --mediapipe, the same of the package
+mediapipe (0.10.21, whose models the mesh's are), in a Python that has it: it wants numpy below 2.
 """
 
 import argparse
 import csv
+import json
 import platform
 import statistics
+import subprocess
 import time
 from pathlib import Path
 
@@ -33,6 +37,31 @@ POINTS = {
     "pupils": ([468, 473], None, [0, 1]),
 }
 
+MEDIAPIPE = """
+import json, sys, time
+import mediapipe, numpy
+from PIL import Image
+made = mediapipe.solutions.face_mesh.FaceMesh(
+    static_image_mode=True, refine_landmarks=True, max_num_faces=1, min_detection_confidence=0.3)
+for path in sys.argv[1:]:
+    image = numpy.ascontiguousarray(Image.open(path).convert("RGB"))
+    times, found = [], None
+    for _ in range(3):
+        began = time.perf_counter()
+        found = made.process(image).multi_face_landmarks
+        times.append(time.perf_counter() - began)
+    height, width = image.shape[:2]
+    points = [[one.x * width, one.y * height] for one in found[0].landmark] if found else None
+    print("ROW", json.dumps({"points": points, "ms": 1000 * min(times)}))
+"""
+
+
+def by_mediapipe(python: Path, paths: list[Path], cpus: str) -> list[dict]:
+    """What the package mediapipe answers for each picture, on these CPUs: `points` [478, 2] or null, and `ms`."""
+    command = ["taskset", "-c", cpus, str(python), "-c", MEDIAPIPE, *map(str, paths)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [json.loads(line[4:]) for line in text.splitlines() if line.startswith("ROW ")]
+
 
 def read_tem(path: Path) -> np.ndarray:
     count, *rest = path.read_text().split("\n")
@@ -40,15 +69,19 @@ def read_tem(path: Path) -> np.ndarray:
 
 
 def errors(face: Face, truth: np.ndarray, kind: str) -> dict[str, list[float]]:
+    return errors_of(face.mesh, face.landmarks, truth, kind)
+
+
+def errors_of(whole: np.ndarray, landmarks: np.ndarray, truth: np.ndarray, kind: str) -> dict[str, list[float]]:
     unit = np.linalg.norm(truth[1] - truth[0])
     found = {}
     for name, (mesh, points, tem) in POINTS.items():
         if kind == "mesh":
-            places = face.mesh[mesh, :2]
+            places = whole[mesh, :2]
         elif points is None:
-            places = np.array([face.landmarks[36:42].mean(0), face.landmarks[42:48].mean(0)])
+            places = np.array([landmarks[36:42].mean(0), landmarks[42:48].mean(0)])
         else:
-            places = face.landmarks[points]
+            places = landmarks[points]
         found[name] = (np.linalg.norm(places - truth[tem], axis=1) / unit * 100).tolist()
     return found
 
@@ -65,6 +98,7 @@ def main() -> None:
     parser.add_argument("portraits", type=Path)
     parser.add_argument("--turned", action="store_true")
     parser.add_argument("--lfw", type=Path)
+    parser.add_argument("--mediapipe", metavar="PYTHON", type=Path)
     options = parser.parse_args()
     print(platform.platform(), platform.processor(), f"torch {torch.__version__}")
     paths = sorted(options.portraits.rglob("*_neutral.jpg"))
@@ -83,6 +117,14 @@ def main() -> None:
                 right[degrees] += bool(np.mean([value for some in found.values() for value in some]) < 6)
             except FaceError:
                 pass
+    if options.mediapipe:
+        gathered["mediapipe"] = {name: [] for name in POINTS}
+        rows = by_mediapipe(options.mediapipe, paths, "0,1")
+        for path, row in zip(paths, rows, strict=True):
+            if row["points"]:
+                points = np.array(row["points"])
+                for name, values in errors_of(points, points, read_tem(path.with_suffix(".tem")), "mesh").items():
+                    gathered["mediapipe"][name] += values
     for name in POINTS:
         cells = [
             f"{kind} {statistics.median(some[name]):.1f} / {max(some[name]):.1f}" for kind, some in gathered.items()
@@ -107,6 +149,9 @@ def main() -> None:
             locate_face(image)
             times.append(time.perf_counter() - began)
         print(f"{threads} threads: {statistics.median(times[1:]) * 1000:.1f} ms a face of {image.shape[1]} px")
+    for cpus in ("0", "0,1") if options.mediapipe else ():
+        median = statistics.median(row["ms"] for row in by_mediapipe(options.mediapipe, paths[:8], cpus))
+        print(f"mediapipe on CPUs {cpus}: {median:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -13,26 +13,27 @@ torch.utils.flop_counter in every run):
     D in G's step, no gradient for D's weights              2 D                     0.4153
     a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
 
-On CPUs ours computes the inner convolutions by Winograd's algorithm, which takes 1.0434; "ours, direct" does not
-(`training.precision=float32`).
+"ours" computes in what `training.precision=auto` takes on this machine; every other precision is timed as well.
+Winograd's algorithm takes 1.0434.
 
-The floor is this number at the speed of a large matrix product in the same run. bfloat16 does not lower it on CPUs
-without AMX: their matrix products are slower in bfloat16 than in float32, as the last lines show.
+The floor is this number at the speed of a large matrix product, in the same dtype and the same run.
 
     python benchmarks/train.py FACES              (a folder for each person, as from `facemorph align`)
+    python benchmarks/train.py FACES --profile    (and where a step's time goes, by torch.profiler)
 """
 
 import argparse
 import itertools
+import logging
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from machine import OthersWork, describe_machine, peak, seconds
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,11 +43,12 @@ from facemorph.dcgan.checkpoint import State, save
 from facemorph.dcgan.config import Config, Data, Network, config_from_dict
 from facemorph.dcgan.dataset import find_persons, load_faces
 from facemorph.dcgan.networks import Discriminator, Generator, stages
+from facemorph.dcgan.precision import dtype_of, with_precision
 from facemorph.dcgan.run import Run
-from facemorph.device import pick_device, pick_precision
+from facemorph.dcgan.stepper import Stepper
+from facemorph.dcgan.trial import candidates, fastest_precision
+from facemorph.device import keep_memory, pick_device
 from facemorph.images import read_image, resize
-
-MATRIX = 2048  # side of the matrices that measure the machine
 
 
 def flop(network: Network) -> dict[str, float]:
@@ -125,22 +127,14 @@ def our_loop(config: Config, device: torch.device, compiled: bool = False) -> It
         state.g.compile()
         state.d.compile()
     images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
-    dtype = pick_precision(config.training.precision, device)
+    take_step = Stepper(state, images, labels, config, dtype_of(config.training.precision))
     pending = []
     while True:
-        pending.append(training.train_step(state, images, labels, config, dtype))
+        pending.append(take_step())
         if len(pending) == training.FLUSH_EVERY:
             torch.stack(pending).cpu()
             pending.clear()
         yield state
-
-
-def seconds(call: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def count(config: Config, device: torch.device) -> float:
@@ -152,10 +146,16 @@ def count(config: Config, device: torch.device) -> float:
     return counter.get_total_flops() / config.training.batch_size
 
 
-def peak(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
-    """A call that multiplies two large matrices and returns FLOP per second."""
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(dtype)
-    return lambda: 2 * MATRIX**3 / seconds(lambda: a @ b, device)
+def print_profile(loop: Iterator[object], steps: int = 3) -> None:
+    """Where the time of a step goes, by operation."""
+    with torch.profiler.profile() as profile:
+        for _ in range(steps):
+            next(loop)
+    rows = profile.key_averages()
+    own = {row.key: max(row.self_cpu_time_total, getattr(row, "self_device_time_total", 0)) for row in rows}
+    total = sum(own.values())
+    for key, time_us in sorted(own.items(), key=lambda item: -item[1])[:20]:
+        print(f"{time_us / steps / 1000:8.1f} ms a step, {time_us / total:4.0%}  {key}")
 
 
 def files_cost(config: Config, device: torch.device, step_seconds: float) -> None:
@@ -190,7 +190,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2, help="processes of the plain loop that decode images")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--compile", action="store_true", help="also compile the direct one; needs a C++ compiler")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="also compiled; needs a C++ compiler")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
@@ -204,46 +205,61 @@ def main() -> None:
             }
         )
 
-    config = configured()
-    dtype = pick_precision(options.precision, device)
-    print(f"torch {torch.__version__}, {device}, {options.threads} threads, batch {options.batch}, {dtype}")
+    keep_memory()  # as `train` does; it helps the plain loop as well
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    print(f"{describe_machine(device)}; batch {options.batch}")
+    asked = configured()
+    precision = options.precision if options.precision != "auto" else fastest_precision(asked, device, 0)
+    others = [name for name in (*candidates(asked, device), "float32") if name != precision]
+    config = with_precision(asked, precision)
     by_hand = flop(config.network)
-    counted, direct = count(config, device), count(configured(precision="float32"), device)
+    work = {
+        name: count(with_precision(config, name), device) for name in dict.fromkeys((precision, *others, "float32"))
+    }
     print(f"GFLOP per image: forward G {by_hand['g'] / 1e9:.4f}, D {by_hand['d'] / 1e9:.4f}; direct step "
-          f"{by_hand['ours'] / 1e9:.4f} (torch counts {direct / 1e9:.4f}), plain {by_hand['plain'] / 1e9:.4f}; "
-          f"ours {counted / 1e9:.4f}")  # fmt: skip
-    if abs(direct / by_hand["ours"] - 1) > 1e-6:
+          f"{by_hand['ours'] / 1e9:.4f} (torch counts {work['float32'] / 1e9:.4f}), plain "
+          f"{by_hand['plain'] / 1e9:.4f}; ours, {precision}, {work[precision] / 1e9:.4f}")  # fmt: skip
+    if abs(work["float32"] / by_hand["ours"] - 1) > 1e-6:
         raise SystemExit("The two counts differ.")
+    augmented = with_precision(configured(augment=["color", "shift"], ema=0.99), precision)
     loops: dict[str, Iterator[object]] = {
         "plain": plain_loop(config, device, options.workers),
         "ours": our_loop(config, device),
-        "ours, direct": our_loop(configured(precision="float32"), device),
-        "ours, augmented": our_loop(configured(augment=["color", "shift", "flip"], ema=0.99), device),
+        "ours, augmented": our_loop(augmented, device),
+        **{name: our_loop(with_precision(config, name), device) for name in dict.fromkeys(others)},
     }
     if options.compile:
-        loops["direct, compiled"] = our_loop(configured(precision="float32"), device, compiled=True)
+        loops["compiled"] = our_loop(config, device, compiled=True)
     multiply = {"float32": peak(torch.float32, device), "bfloat16": peak(torch.bfloat16, device)}
     first = {name: seconds(lambda loop=loop: next(loop), device) for name, loop in loops.items()}
-    rates: dict[str, list[float]] = {name: [] for name in (*loops, *multiply)}
-    for _ in range(options.rounds):
-        for name, loop in loops.items():
-            took = seconds(lambda loop=loop: [next(loop) for _ in range(options.steps)], device)
-            rates[name].append(options.steps * options.batch / took)
-        for name, call in multiply.items():
-            rates[name].append(call())
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    speeds: dict[str, list[float]] = {name: [] for name in multiply}
+    with OthersWork() as elsewhere:
+        for _ in range(options.rounds):
+            for name, loop in loops.items():
+                took = seconds(lambda loop=loop: [next(loop) for _ in range(options.steps)], device)
+                times[name].append(took / options.steps)
+            for name, call in multiply.items():
+                speeds[name].append(call())
+    print(f"Other processes took {elsewhere.part:.0%} of the CPUs' time.")
+    print(f"A step, median of {options.rounds} turns (10 and 90 %):")
     for name in loops:
-        low, middle, high = np.percentile(rates[name], [10, 50, 90])
-        ratios = np.array(rates[name]) / np.array(rates["plain"])
+        low, middle, high = 1000 * np.percentile(times[name], [10, 50, 90])
+        ratios = np.array(times["plain"]) / np.array(times[name])
         spread = np.percentile(ratios, [10, 90])
-        print(f"{name:>16}: {middle:7.1f} images/s ({low:.1f} to {high:.1f}), x {np.median(ratios):.2f} "
-              f"({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; first step {first[name]:.1f} s")  # fmt: skip
-    for name in multiply:
-        print(f"matrices in {name}: {np.median(rates[name]) / 1e9:.0f} GFLOP/s (best {max(rates[name]) / 1e9:.0f})")
-    own = np.median(rates[str(dtype).removeprefix("torch.")])
-    for name, work in (("ours", counted), ("ours, direct", by_hand["ours"]), ("plain", by_hand["plain"])):
-        reached = np.median(rates[name]) / own * work
-        print(f"floor of {name}: {own / work:.0f} images/s, of which {reached:.0%} reached")
-    files_cost(config, device, options.batch / float(np.median(rates["ours"])))
+        print(f"{name:>16}: {middle:7.1f} ms ({low:.1f} to {high:.1f}), {1000 * options.batch / middle:.1f} images/s, "
+              f"x {np.median(ratios):.2f} ({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; "
+              f"first step {first[name]:.1f} s")  # fmt: skip
+    for name, found in speeds.items():
+        print(f"matrices in {name}: {np.median(found) / 1e9:.0f} GFLOP/s (best {max(found) / 1e9:.0f})")
+    floors = {"plain": (by_hand["plain"], "float32"), "ours": (work[precision], precision)}
+    for name, (flops, way) in (floors | {name: (work[name], name) for name in others}).items():
+        own = float(np.median(speeds[str(dtype_of(way)).removeprefix("torch.")]))
+        least = 1000 * options.batch * flops / own
+        print(f"floor of {name}: {least:.1f} ms, of which {least / 1000 / np.median(times[name]):.0%} reached")
+    if options.profile:
+        print_profile(loops["ours, augmented"])
+    files_cost(config, device, float(np.median(times["ours"])))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,24 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facemorph.errors import FacemorphError, InputError, OutputError
-from facemorph.files import check_name, distinct, locked, read_jsonl, remove_torn, sha256, write_jsonl
+from facemorph.files import (
+    check_name,
+    distinct,
+    fit_name,
+    locked,
+    printable,
+    read_jsonl,
+    remove_torn,
+    sha256,
+    write_jsonl,
+)
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
 
 MANIFEST, SHEET = "manifest.jsonl", "sheet.png"
 COLUMNS = ("first", "second", "amount", "name")
 SHEET_PX, SHEET_COLUMNS, SHEET_MOST = 160, 8, 400  # a thumbnail's side; pictures in a row; pictures on the sheet
+LONGEST_END = "-percent_000.0000.png"  # of the names of a pair's pictures
 MOST_AMOUNT = 5.0  # of a fraction: more is a per cent that someone wrote
 
 
@@ -65,7 +76,7 @@ def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
         InputError: the file cannot be read, has no rows, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:  # names of any bytes
             table = csv.reader(file)
             rows = [(table.line_num, row) for row in table if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -85,10 +96,13 @@ def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
     taken: dict[str, int] = {}
     for number, row in rows[1:]:
         pair = _pair(number, row, head, path.parent, needs_second)
+        same = any((pair.first, pair.second, pair.amount) == (one.first, one.second, one.amount) for one in pairs)
+        if distinct(pair.name) in taken and not same and not _named(head, row):
+            pair = replace(pair, name=_longer_name(pair, taken))
         key = distinct(pair.name)
         if not pair.problem and key in taken:
             problem = f"the name {pair.name!r} is that of line {taken[key]} too. A column name tells them apart"
-            pair = Pair(number, pair.first, pair.second, pair.amount, pair.name, problem)
+            pair = replace(pair, problem=problem)
         taken.setdefault(key, number)
         pairs.append(pair)
     return pairs
@@ -110,12 +124,29 @@ def _pair(number: int, row: list[str], head: list[str], folder: Path, needs_seco
         if not abs(amount) <= MOST_AMOUNT:
             problem, amount = f"the amount {cells['amount']!r} is no fraction, such as 0.5", None
     stems = [path.stem for path in (first, second) if path is not None]
-    name = cells.get("name") or "-".join(stems) + ("" if amount is None else f"-{cells['amount']}") or f"line-{number}"
+    name = cells.get("name") or _joined(stems, "" if amount is None else cells["amount"]) or f"line-{number}"
     try:
         check_name(name)
     except InputError as error:
         problem = problem or error.problem.rstrip(".")
     return Pair(number, first or folder, second, amount, name, problem)
+
+
+def _joined(parts: Sequence[str], amount: str) -> str:
+    name = "-".join([*parts, *([amount] if amount else [])])
+    return fit_name(name, LONGEST_END).removesuffix(LONGEST_END) if name else ""
+
+
+def _named(head: list[str], row: list[str]) -> bool:
+    return len(row) == len(head) and "name" in head and bool(row[head.index("name")].strip())
+
+
+def _longer_name(pair: Pair, taken: Mapping[str, int]) -> str:
+    """A name that no line before has: with suffixes, then folders."""
+    paths = [path for path in (pair.first, pair.second) if path is not None]
+    longer = ([path.name for path in paths], [f"{path.parent.name}-{path.name}" for path in paths])
+    names = [_joined(parts, "" if pair.amount is None else f"{pair.amount:g}") for parts in longer]
+    return next((name for name in names if distinct(name) not in taken), names[-1])
 
 
 def run_batch(
@@ -150,13 +181,16 @@ def run_batch(
 
     with locked(folder / ".batch.lock", in_use):
         remove_torn(folder)
-        before = {str(row["name"]): row for row in read_jsonl(folder / MANIFEST) if "name" in row}
+        before: dict[str, dict[str, Any]] = {}
+        for row in read_jsonl(folder / MANIFEST):
+            if "name" in row and not (row.get("status") == "failed" and row["name"] in before):  # a line of its name
+                before[row["name"]] = row
         write_jsonl(folder / MANIFEST, before.values())  # without a line that was cut short
         rows = dict(before)
         failed: list[tuple[int, str, str]] = []
         kept = 0
         with (
-            (folder / MANIFEST).open("a", encoding="utf-8") as manifest,
+            (folder / MANIFEST).open("a", encoding="utf-8", errors="backslashreplace") as manifest,
             ThreadPoolExecutor(jobs) as pool,
             progress_bar(progress, total=len(pairs), unit=" pairs", description="batch") as bar,
         ):
@@ -194,12 +228,13 @@ def run_batch(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        problems = {name: why for _, name, why in failed}
+        problems = {number: why for number, _, why in failed}
+        sound = {pair.name for pair in pairs if pair.number not in problems}
         listed = []
         for pair in pairs:
-            if pair.name in problems:
-                there = before.get(pair.name, {}).get("pictures", {})  # of an earlier run, and still ours
-                row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.name]}
+            if pair.number in problems:  # pictures of an earlier run are still ours, if not another line's
+                there = {} if pair.name in sound else before.get(pair.name, {}).get("pictures", {})
+                row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.number]}
                 listed.append({**row, "pictures": there})
             else:
                 listed.append(rows[pair.name])
@@ -207,7 +242,7 @@ def run_batch(
         others = [row for name, row in before.items() if name not in names]  # of another list: still here
         write_jsonl(folder / MANIFEST, [*listed, *others])
         _write_sheet(folder, listed)
-    return Report(len(running) - sum(pair.name in problems for pair in running.values()), kept, sorted(failed))
+    return Report(len(running) - sum(pair.number in problems for pair in running.values()), kept, sorted(failed))
 
 
 def _why(error: Exception) -> str:
@@ -254,7 +289,7 @@ def _write_sheet(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         return
     chosen = names[:: -(-len(names) // SHEET_MOST)]
     images = [_small(read_image(folder / name)) for name in chosen]
-    captions = [Path(name).stem for name in chosen]
+    captions = [printable(Path(name).stem) for name in chosen]
     write_image(folder / SHEET, contact_sheet(images, captions, SHEET_PX, min(SHEET_COLUMNS, len(images))))
 
 

@@ -16,12 +16,14 @@ from facemorph.files import printable
 from facemorph.folders import head_of, looks_like_image, what_it_is
 from facemorph.frame_image import is_hdr
 from facemorph.images import MAX_PIXELS
+from facemorph.threads import cpus
 
 log = logging.getLogger("facemorph")
 
 LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
 BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
 BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
+SMALL_PIXELS = 640 * 480  # of frames that one thread decodes about as fast as two
 # Formats that FFmpeg recognises by content and that name other files, or the network.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sdp"}
 NO_CLIP = "A video file was expected (MP4, MOV, MKV, WebM, AVI). An MP4 cut off before its index cannot be read."
@@ -150,7 +152,9 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
     """
     with open_clip(path) as container:
         stream = _moving(container)[0]
-        stream.thread_type = "AUTO"
+        # Of two CPUs the second is better used for encoding, unless frames are large.
+        small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
+        stream.thread_type = "NONE" if small and cpus() <= 2 else "AUTO"
         rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
         clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
         transparent = stream.metadata.get("alpha_mode") == "1"

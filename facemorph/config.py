@@ -255,7 +255,7 @@ def _as_yaml(value: Any) -> Any:
 
 def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: {prefix or 'the file'} should be keys with values, not {values!r}.")
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'the file'} should be keys with values, not {values!r}.")
     fields = [field.name for field in dataclasses.fields(kind)]
     hints = typing.get_type_hints(kind)
     for key in values:

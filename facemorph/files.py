@@ -104,7 +104,11 @@ def check_free(path: Path, overwrite: bool) -> None:
     Raises:
         OutputError: it cannot.
     """
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    if taken and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another -o, or add --overwrite.")
 
 

@@ -13,8 +13,8 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from facemorph.files import replacing
+from facemorph.threads import cpus
 
-ENCODERS = 1  # threads that encode images, beside the decoder's own; more make it slower
 WAITING = 16  # images that may wait for them, which bounds the memory
 JPEG_QUALITY = 95
 PQ, HLG = 16, 18  # transfer characteristics of HDR (ITU-T H.273)
@@ -112,7 +112,8 @@ class Encoders:
     """Writes frames as image files in threads of its own."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(ENCODERS, "encode")
+        # Beside the decoder's own threads: with two CPUs a second one makes it slower.
+        self._pool = ThreadPoolExecutor(max(1, min(4, cpus() // 2)), "encode")
         self._local = threading.local()
         self._waiting: list[Future[None]] = []
 
@@ -136,6 +137,7 @@ class Encoders:
         if not hasattr(self._local, "reformatter"):
             self._local.reformatter = VideoReformatter()
         image = upright(frame, aspect, self._local.reformatter)
+        # Into a file, not into memory first: only so does Pillow let the decoder's thread run meanwhile.
         with replacing(path) as temporary, temporary.open("wb") as file:
             if path.suffix == ".jpg":  # 4:2:0 as in the clip, which has no finer chroma
                 image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=2)

@@ -85,7 +85,7 @@ def _through_run(faces: Sequence[Path], options: MorphOptions, progress: bool) -
     if o.run is None:
         raise InputError("A morph by dcgan needs a trained run.", "Give its folder: --run run/")
     settings = RunMorphSettings(o.steps, o.frames, o.interpolation == "slerp", o.seed)
-    return RunMorph(faces, o.run, settings, progress)
+    return RunMorph(faces, o.run, settings, progress, o.device)
 
 
 METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {

@@ -141,13 +141,15 @@ def _plot_relative(axis: Any, title: str, table: dict[str, np.ndarray], names: S
             label = f"{name.partition('_')[2]}: {first:.3g} -> {last:.3g}"
             axis.plot(table["step"][told], table[name][told] / (first or 1), marker=".", label=label)
     axis.set_ylim(bottom=0)
-    _finish(axis)
+    _finish(axis, "lower left")
 
 
-def _finish(axis: Any) -> None:
+def _finish(axis: Any, place: str = "upper right") -> None:
     axis.grid(alpha=0.2)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7, loc="upper right", framealpha=0.8)
+        axis.legend(fontsize=7, loc=place, framealpha=0.8)
+    else:
+        axis.text(0.5, 0.5, "none took part so far", ha="center", va="center", fontsize=8, transform=axis.transAxes)
 
 
 class LivePlot:

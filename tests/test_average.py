@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from facemorph.errors import InputError
+from facemorph.errors import ImageError, InputError
 from facemorph.faces.average import AverageFace, average_files, check_weights, mean_shape
 from facemorph.faces.mask import hull, mask_of
-from facemorph.faces.points import FORMATS, FacePoints, check_template, points_of, read_points, write_points
+from facemorph.faces.points import FORMATS, FacePoints, beside, check_template, points_of, read_points, write_points
 from facemorph.faces.smooth_warp import similarity, smooth_map
 from facemorph.faces.texture import Texture, bands_of, local_mean
 from facemorph.faces.transform import MIRRORED, mirrored, transform_face
-from facemorph.images import read_image
+from facemorph.images import read_image, write_image
 
-INNER = slice(18, 109)  # WebMorph's points of brows, eyes, nose and mouth
+# Of WebMorph's points those of the brows and along the jaw. Inside their hull a plain warp and mean has the difference
+# that the issue tells (3.6 to 6.9); with a cubic warp and detail finer than 2 px also its correlation and amount.
+FACE = [*range(71, 87), 109, 185, 110, 186, 111, *range(125, 134), 114, 188, 113, 187, 112]
 MEMBERS = ["f_white", "f_african", "f_easian", "m_easian", "m_wasian"]
 
 
@@ -28,27 +30,28 @@ def inside(points: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(mask)
 
 
-def detail(image: np.ndarray) -> np.ndarray:
+def detail(image: np.ndarray, finer_px: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     grey = image.mean(2)
-    return grey - gaussian_filter(grey, 3)
+    return grey - gaussian_filter(grey, finer_px)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_an_average_is_as_webmorphs(shared: Path, name: str) -> None:
     folder = shared / "fixtures" / "average"
     members = {row[0]: row[1:] for row in csv.reader((folder / "members.csv").read_text().splitlines())}[name]
-    made, _ = average_files([folder / f"{member}_03.jpg" for member in members])
+    made = average_files([folder / f"{member}_03.jpg" for member in members])
     theirs, points = read_image(folder / f"{name}.jpg"), read_points(folder / f"{name}.tem").points
     assert np.linalg.norm(made.points - points, axis=1).mean() < 0.5
-    face = inside(points[INNER], 1350, 1350)
+    face = inside(points[FACE], 1350, 1350)
     ours, theirs = made.image.astype(float), theirs.astype(float)
     difference = (ours - theirs)[face]
     assert np.abs(difference - difference.mean()).mean() < 3.5
-    fine, their_fine = detail(ours)[face], detail(theirs)[face]
-    assert np.corrcoef(fine, their_fine)[0, 1] > 0.75
-    assert 0.9 < fine.std() / their_fine.std() < 1.1
+    for finer_px, least in ((3, 0.75), (2, 0.7)):
+        fine, their_fine = detail(ours, finer_px)[face], detail(theirs, finer_px)[face]
+        assert np.corrcoef(fine, their_fine)[0, 1] > least
+        assert 0.9 < fine.std() / their_fine.std() < 1.1
 
 
 def test_the_mean_shape_is_that_of_turned_copies() -> None:
@@ -76,7 +79,7 @@ def test_the_smooth_map_leads_points_to_points_and_is_a_similarity_where_that_is
 
 def test_an_average_of_noise_has_the_strength_of_its_members() -> None:
     rng = torch.Generator().manual_seed(0)
-    members = [128 + 20 * torch.randn(1, 3, 128, 128, generator=rng) for _ in range(4)]
+    members = [128 + 20 * torch.randn(1, 1, 128, 128, generator=rng).expand(1, 3, -1, -1) for _ in range(4)]
     texture = Texture()
     for member in members:
         texture.add(member)
@@ -180,3 +183,33 @@ def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: 
     with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
         find_pictures([*pictures, tmp_path / "gone.jpg"])
     assert per_cents("0,25,...,100") == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_folder_is_averaged_without_what_is_no_face_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    points = np.random.default_rng(0).uniform(20, 60, (9, 2))
+    for name, level in (("a", 50), ("b", 150)):
+        write_image(tmp_path / f"{name}.png", np.full((80, 80, 3), level, np.uint8))
+        write_points(tmp_path / f"{name}.tem", FacePoints(points))
+    (tmp_path / "c.png").write_bytes(b"no image")
+    pictures = [tmp_path / f"{name}.png" for name in "cab"]
+    with pytest.raises(ImageError, match=r"c\.png is not an image"):
+        average_files(pictures)
+    face = average_files(pictures, weights=[5, 3, 1], texture=False, skip_bad=True)
+    assert (
+        face.image[40, 40].tolist() == [75] * 3
+        and "c.png is not an image that can be read. It is left out" in caplog.text
+    )
+    with pytest.raises(InputError, match="None of the pictures"):
+        average_files(pictures[:1], skip_bad=True)
+
+
+def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: Path) -> None:
+    picture = tmp_path / "a.jpg"
+    assert beside(picture) is None
+    (tmp_path / "a.jpg.json").write_text('{"title": "a.jpg", "photoTakenTime": {}}')  # as a shop of pictures writes it
+    assert beside(picture) is None
+    (tmp_path / "a.json").write_text('{"points": [[1, 2], [3, 4], [5, 6]]}')
+    assert beside(picture) == tmp_path / "a.json"
+    write_points(tmp_path / "a.jpg.tem", FacePoints(np.zeros((3, 2))))
+    assert beside(picture) == tmp_path / "a.jpg.tem" and beside(tmp_path / "a.png") == tmp_path / "a.json"
+    assert beside(tmp_path / ("n" * 251 + ".jpg")) is None

@@ -1,6 +1,8 @@
 """Lists of pairs: what is made, kept, resumed, passed over."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +160,30 @@ def test_even_steps_are_more_even_and_old_stills_go(tmp_path: Path) -> None:
     assert len(plain) == len(even) == 5 and all(path.name.startswith("percent_") for path in even)
     assert variation(even) < 0.5 * before
     assert [path.name for path in stills()] == [f"step_{number}.jpg" for number in range(5)]
+
+
+def test_names_of_any_bytes_and_length_and_two_of_one_stem(folder: Path) -> None:
+    long, odd = "n" * 251, os.fsdecode(b"M\xfcller")
+    (folder / "deep").mkdir()
+    for name in (f"{long}.png", f"{odd}.png", "-dash.png", "b.webp", "deep/a.png"):
+        write_image(folder / name, read_image(folder / "a.png"))
+        if name != "b.webp":  # which has b.tem
+            shutil.copy(folder / "a.tem", (folder / name).with_suffix(".tem"))
+    rows = [
+        f"{long}.png,b.png",
+        f"{odd}.png,b.png",
+        "-dash.png,b.png",
+        "a.png,b.png",
+        "a.png,b.webp",
+        "deep/a.png,b.png",
+    ]
+    rows += ["a.png,b.png"]
+    (folder / "pairs.csv").write_bytes(b"first,second\n" + b"\n".join(map(os.fsencode, rows)))
+    said = run(folder, "morph", "--size", "64", code=1)
+    assert "1 of 7 lines" in said and "line 8 (" in said and "is that of line" in said
+    made = {name for row in read_jsonl(folder / "out/manifest.jsonl") for name in row["pictures"]}
+    assert made == {path.name for path in (folder / "out").glob("*.png")} - {"sheet.png"} and len(made) == 6
+    assert {f"{odd}-b.png", "-dash-b.png", "a-b.png", "a.png-b.webp.png", "a.png-b.png.png"} <= made
+    times = {path: path.stat().st_mtime_ns for path in (folder / "out").glob("*-b*.png")}
+    run(folder, "morph", "--size", "64", code=1)
+    assert times == {path: path.stat().st_mtime_ns for path in times}

@@ -9,13 +9,15 @@ from facemorph import config
 from facemorph.dcgan.config import Config, Network, Training, config_from_dict, load_config
 from facemorph.errors import ConfigError
 from facemorph.stylegan.projection.config import EncoderConfig, ProjectionConfig
+from facemorph.stylegan.training.config import Config as GeneratorConfig
 
 
 def test_every_shipped_config_loads_and_survives_being_written(tmp_path: Path) -> None:
     shipped = sorted(config.SHIPPED.glob("*.yaml"))
     assert {"mixed.yaml", "mixed-paper.yaml", "demo.yaml"} <= {path.name for path in shipped}
     for path in shipped:
-        kind = {"project": ProjectionConfig, "encoder": EncoderConfig}.get(path.stem.split("-")[0], Config)
+        kinds = {"project": ProjectionConfig, "encoder": EncoderConfig, "generator": GeneratorConfig}
+        kind = kinds.get(path.stem.split("-")[0], Config)
         loaded = config.load(path, [], kind)
         again = tmp_path / path.name
         again.write_text(config.to_yaml(loaded))

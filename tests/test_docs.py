@@ -84,6 +84,7 @@ def test_every_config_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     kind, _, preset = path.stem.removesuffix("-faces-128").partition("-")
     commands = {"project": f"project a.jpg --preset {preset}", "encoder": "train-encoder --config encoder.yaml"}
+    commands["generator"] = "train-generator faces"
     command = commands.get(kind, f"train --config {path.name}")
     for heading in (f"# Command: facemorph {command}", "# Hardware: ", "# Time: ", "# Expected: "):
         assert heading in text, heading

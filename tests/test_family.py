@@ -25,7 +25,7 @@ from facemorph.evaluation.morphs import evaluate_family, evaluate_morph
 from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
 from facemorph.files import read_jsonl
 from facemorph.images import caption_height, read_image, write_image
-from facemorph.stylegan.editing.children import ChildrenConfig, growing_up, make_children
+from facemorph.stylegan.editing.children import ChildrenConfig, growing_up, make_children, mixed
 from facemorph.stylegan.editing.directions import Direction
 from facemorph.stylegan.editing.mixing import slerp
 from facemorph.stylegan.editing.morph import LatentMorphSettings, latents_of_way
@@ -201,11 +201,11 @@ def test_the_first_child_grows_from_the_youngest_to_the_oldest() -> None:
     mother, father = np.zeros((10, 4)), np.ones((10, 4))
     age = Direction("age", np.ones((10, 4), np.float32), 8, {})
     config = ChildrenConfig(children=3, ages=(50, 10, 20), seed=1)
-    growing = growing_up(mother, father, config, {"age": age})
+    growing = growing_up(mixed(mother, father, config), config, {"age": age})
     first = make_children(mother, father, config, {"age": age})
     np.testing.assert_allclose(growing[-1].w, first[0].w, rtol=1e-6)  # 50 years
     np.testing.assert_allclose(growing[0].w, first[1].w, rtol=1e-6)  # 10 years
-    assert growing_up(mother, father, ChildrenConfig(ages=(10,)), {"age": age}) == []
+    assert growing_up([mother], ChildrenConfig(ages=(10,)), {"age": age}) == []
 
 
 def test_without_a_direction_no_age_is_pretended(home: Path) -> None:

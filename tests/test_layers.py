@@ -7,7 +7,10 @@ from pathlib import Path
 from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
-GROUND = {"errors", "progress", "files", "folders", "images", "device", "distributed", "config", "run_folder"}
+GROUND = {
+    "errors", "progress", "files", "folders", "images", "device", "distributed", "shards", "config", "run_folder",
+    "threads",
+}  # fmt: skip
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 TRAINED = {"stylegan.training", "stylegan.projection"}
 # What a room may import beside itself and the ground. "stylegan" alone means load, latents and generate.
@@ -18,12 +21,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folders": {"errors", "files"},
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
+    "threads": set(),
     "distributed": {"errors", "files"},
+    "shards": {"errors", "files"},
     "config": {"errors"},
     "run_folder": {"errors", "files"},
     "frame_sampling": set(),
     "animation": GROUND,
-    "frame_image": {"errors", "files"},
+    "frame_image": {"errors", "files", "threads"},
     "clip": GROUND | {"frame_image"},
     "batches": GROUND,
     "video": GROUND | {"clip", "frame_image", "frame_sampling"},

@@ -93,3 +93,82 @@ def test_unknown_landmarks_are_refused() -> None:
 
     with pytest.raises(ConfigError, match="Unknown landmarks 'foo'"):
         locate.detect_faces(np.zeros((64, 64, 3), np.uint8), points="foo")
+
+
+def test_points_are_those_of_the_mesh_unless_a_file_has_68(tmp_path: Path) -> None:
+    from skimage import data
+
+    from facemorph.faces.points import FacePoints, locate_points, write_points
+
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", data.astronaut())
+    pictures = [tmp_path / "a.png", tmp_path / "b.png"]
+    (first, second), _ = locate_points(pictures)
+    assert first.points.shape == (478, 2)
+    face = locate.locate_face(data.astronaut())
+    write_points(tmp_path / "a.tem", FacePoints(face.landmarks))
+    (first, second), _ = locate_points(pictures)
+    assert (first.source, second.source) == (str(tmp_path / "a.tem"), "detected")
+    np.testing.assert_allclose(first.points, second.points, atol=1e-3)
+
+
+def test_opposite_points_of_the_mesh_lie_opposite() -> None:
+    from skimage import data
+
+    from facemorph.faces.mesh_points import LINES_478, MIRRORED_478
+
+    order = np.array(MIRRORED_478)
+    np.testing.assert_array_equal(order[order], np.arange(478))
+    image = data.astronaut()
+    upright, mirror = locate.locate_face(image), locate.locate_face(np.ascontiguousarray(image[:, ::-1]))
+    back = mirror.mesh[order, :2] * [-1, 1] + [image.shape[1] - 1, 0]
+    unit = np.linalg.norm(upright.mesh[473, :2] - upright.mesh[468, :2])
+    assert np.linalg.norm(back - upright.mesh[:, :2], axis=1).mean() / unit < 0.04
+    for line in LINES_478:  # an outline's opposite is an outline as well
+        assert any(set(order[list(line)]) == set(other) for other in LINES_478)
+
+
+def test_the_command_tells_the_mesh(tmp_path: Path) -> None:
+    import json
+
+    from click.testing import CliRunner
+    from skimage import data
+
+    from facemorph.cli import main
+    from facemorph.faces.points import read_points
+
+    write_image(tmp_path / "eileen.png", data.astronaut())
+    told = CliRunner().invoke(main, ["landmarks", "-q", "--json", str(tmp_path / "eileen.png")])
+    row = json.loads(told.output)
+    assert (np.shape(row["points"]), np.shape(row["mesh"]), row["landmarks"]) == ((68, 2), (478, 3), "mesh")
+    assert row["presence"] > 0.9 and abs(row["roll"]) < 20
+    for options, count in (((), 478), (("--ibug",), 68), (("--landmarks", "dlib"), 68)):
+        out = tmp_path / f"out{len(options)}"
+        made = CliRunner().invoke(main, ["landmarks", "-q", str(tmp_path / "eileen.png"), "-o", str(out), *options])
+        assert made.exit_code == 0, made.output
+        face = read_points(out / "eileen.tem")
+        assert len(face.points) == count and face.lines
+        drawn = read_image(out / "eileen-points.jpg").astype(int)
+        assert np.abs(drawn - data.astronaut()).max(2)[60:200, 160:290].mean() > 5
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_90")])  # these are turned upright
+def test_a_second_look_is_taken_only_where_it_is_called_for(fixtures: Path, name: str) -> None:
+    image = read_image(fixtures / f"{name}.png")
+    apart = locate.locate_face(image).mesh[:, :2] - np.load(fixtures / "expected.npz")[f"{name}/attention"][:, :2]
+    assert np.linalg.norm(apart, axis=1).mean() < 0.5
+
+
+def test_a_tilted_face_is_looked_at_again(shared: Path) -> None:
+    path = shared / "data" / "portraits" / "london" / "woman_099_neutral.jpg"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    rows = path.with_suffix(".tem").read_text().split("\n")[1:190]
+    truth = np.array([[float(value) for value in row.split()[:2]] for row in rows])
+    image = read_image(path)
+    middle, turn = (np.array(image.shape[1::-1]) - 1) / 2, np.sqrt(0.5) * np.array([[1, 1], [-1, 1]])
+    truth = (truth - middle) @ turn.T + middle
+    face = locate.locate_face(np.asarray(Image.fromarray(image).rotate(45, Image.Resampling.BICUBIC)))
+    which = {133: 22, 362: 23, 61: 87, 291: 93, 0: 90, 17: 106, 152: 129, 468: 0, 473: 1}
+    apart = np.linalg.norm(face.mesh[list(which), :2] - truth[list(which.values())], axis=1)
+    assert 100 * apart.mean() / np.linalg.norm(truth[1] - truth[0]) < 5

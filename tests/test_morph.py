@@ -317,7 +317,7 @@ def test_everything_is_written_with_a_manifest(
                                 "landmarks": "mesh"}  # fmt: skip
     assert [first["source"], second["source"]] == ["grace.png", "eileen.png"]
     assert len(first["source_sha256"]) == 64
-    assert np.shape(second["landmarks"]) == (68, 2) and len(second["box"]) == 4
+    assert np.shape(second["landmarks"]) == (478, 2) and len(second["box"]) == 4
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]  # no temporary folder is left
 
 

@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facemorph.dcgan import winograd
 from facemorph.dcgan.checkpoint import State
-from facemorph.dcgan.config import Config, Training, config_from_dict
-from facemorph.dcgan.precision import describe_precision, takes_winograd
-from facemorph.dcgan.train import train, train_step
+from facemorph.dcgan.config import Config, Network, Training, config_from_dict
+from facemorph.dcgan.stepper import train_step
+from facemorph.dcgan.train import train
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
+from facemorph.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -99,14 +100,11 @@ def test_it_takes_25_products_for_64() -> None:
     assert counts[1] / counts[0] == 25 / 64
 
 
-def test_only_auto_on_a_processor_takes_it_and_not_with_r1() -> None:
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    assert takes_winograd(Training(), CPU) is not amx
-    assert not takes_winograd(Training(r1=1.0), CPU)
-    assert not takes_winograd(Training(precision="float32"), CPU)
-    assert not takes_winograd(Training(precision="bfloat16"), CPU)
-    assert not takes_winograd(Training(), torch.device("cuda"))
-    assert describe_precision(Training(precision="float32"), CPU) == "float32"
+def test_it_has_no_gradients_of_gradients_and_says_so() -> None:
+    with pytest.raises(ConfigError, match="gradients of gradients"):
+        Training(r1=1.0, precision="float32-winograd")
+    with pytest.raises(ConfigError, match="kernels of 4 px"):
+        Config(network=Network(kernel_px=5), training=Training(precision="float32-winograd"))
 
 
 # --- In a run
@@ -135,14 +133,13 @@ def small(faces: Path, **training: object) -> Config:
     )
 
 
-@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this CPU")
 @pytest.mark.parametrize("d_norm", ["batch", "spectral", "none"])
 def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
     """Losses but for rounding. In gradients, where rounding moves one activation in a million over its kink at 0, that
     one shows; in G's more so, after Adam's first step, which is of the sign's size."""
     images = torch.randint(0, 255, (FACES, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     told = {}
-    for precision in ("auto", "float32"):
+    for precision in ("float32-winograd", "float32"):
         config = config_from_dict(
             {
                 "network": {"size_px": 32, "channels": 32, "d_norm": d_norm},
@@ -151,20 +148,20 @@ def test_a_step_is_that_of_the_direct_way(d_norm: str) -> None:
         )
         state = State(config, CPU)
         quick = [layer.winograd for layer in state.d.modules() if isinstance(layer, WinogradConv2d)]
-        assert quick == [precision == "auto"] * 3
+        assert quick == [precision == "float32-winograd"] * 3
         log = train_step(state, images, torch.zeros(FACES, dtype=torch.long), config, torch.float32)
         gradients = [torch.cat([p.grad.flatten() for p in part.parameters()]) for part in (state.d, state.g)]
         told[precision] = [log[:3], *gradients]
-    for ours, direct, share in zip(told["auto"], told["float32"], (1e-5, 0.01, 0.03), strict=True):
+    for ours, direct, share in zip(told["float32-winograd"], told["float32"], (1e-5, 0.01, 0.03), strict=True):
         assert direct.norm() > 0
         assert (ours - direct).norm() <= share * direct.norm()
 
 
-@pytest.mark.skipif(not takes_winograd(Training(), CPU), reason="auto takes bfloat16 on this CPU")
 def test_an_interrupted_run_gives_the_same_numbers_to_the_bit(faces: Path, tmp_path: Path) -> None:
-    train(small(faces), tmp_path / "whole", device_name="cpu")
-    train(small(faces, steps=3), tmp_path / "parts", device_name="cpu")
-    train(small(faces), tmp_path / "parts", device_name="cpu")
+    way = {"precision": "float32-winograd"}
+    train(small(faces, **way), tmp_path / "whole", device_name="cpu")
+    train(small(faces, steps=3, **way), tmp_path / "parts", device_name="cpu")
+    train(small(faces, **way), tmp_path / "parts", device_name="cpu")
     logs = []
     for name in ("whole", "parts"):
         with (tmp_path / name / "log.csv").open() as file:

@@ -13,11 +13,11 @@ PREDICTION = "even"
 
 
 def rows(study: Study) -> list[Row]:
-    """Of the children: how far the encoder's rebuilding is from the photograph, how often a face is seen in it, and
-    how well the prediction of each is told from others of its gender and age."""
-    space = study.space("dlib")
-    people = [study.people[name] for name in study.children]
-    rebuilt = study.made("rebuilt", np.stack([person.latents[0] for person in people]))
+    """How far the rebuilding of a sampled couple's child is from the photograph, and by how many years it looks older;
+    and how well the prediction of any child is told from others of its gender and age."""
+    space, chosen = study.space("dlib"), study.sampled_children
+    people = [study.people[study.children[index]] for index in chosen]
+    rebuilt = study.rebuilt()
     far = np.linalg.norm(rebuilt.descriptors - np.stack([person.descriptors[0] for person in people]), axis=1)
     features = study.space("imagenet")
     real = np.stack([features.vector(person)[0] for person in people])
@@ -27,10 +27,12 @@ def rows(study: Study) -> list[Row]:
     parents = np.stack([(space.real[t.father] + space.real[t.mother]) / 2 for t in study.triplets])
     found: list[Row] = []
     for name, members in _kinds(study).items():
-        of_child = study.child_families
-        line: Row = {"children": f"{name} ({members.sum()})"}
+        of_child, some = study.child_families[chosen], members[chosen]
+        if not some.any():
+            continue
+        line: Row = {"children": f"{name} ({members.sum()})", "rebuilt": int(some.sum())}
         for heading, values in (("rebuilt, dlib", far), ("rebuilt, ImageNet", unlike), ("years older rebuilt", older)):
-            line[heading] = str(mean_over(np.where(members, values, np.nan), of_child, study.drawn))
+            line[heading] = str(mean_over(np.where(some, values, np.nan), of_child, study.drawn))
         allowed = study.allowed(HEAD) & members[study.own][:, None]
         for heading, vectors in (("AUC, even", predicted), ("AUC, parents' mean", parents)):
             line[heading] = str(auc(study.trial(space, vectors, allowed), study.drawn))

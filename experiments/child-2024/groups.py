@@ -1,4 +1,4 @@
-"""The group that a face is taken for, by UTKFace's labels: a linear guess from dlib's descriptor, for controls alone."""
+"""The group that a face is taken for, by UTKFace's labels: a linear guess from dlib's descriptor, for controls."""
 
 import csv
 import io

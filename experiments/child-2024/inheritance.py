@@ -12,7 +12,7 @@ from tables import Row
 from facemorph.stylegan.editing.children import ChildrenConfig, make_children
 from facemorph.stylegan.editing.mixing import layer_groups
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 BY = ("dlib", "imagenet", "shape", "colour")
 
 
@@ -91,19 +91,15 @@ def mix_rows(study: Study) -> list[Row]:
 def sibling_rows(study: Study) -> list[Row]:
     """How far siblings are apart: real ones in photographs, the same rebuilt by the network, and generated ones."""
     space = study.space("dlib")
-    pairs, pair_families = _real_pairs(study)
-    names = study.children
-    real = space.people(names)
-    rebuilt = study.made("rebuilt", np.stack([study.people[name].latents[0] for name in names]))
-    found = [
-        _spread(study, "real siblings, photographs", _between(space, real, pairs), pair_families),
-        _spread(study, "real siblings, rebuilt", _between(space, space.vector(rebuilt), pairs), pair_families),
-    ]
+    pairs = _real_pairs(study)
     others = _strangers(study, pairs)
-    found.append(
-        _spread(study, "strangers of their genders, photographs", _between(space, real, others), pair_families)
-    )
-    found.append(_spread(study, "strangers, rebuilt", _between(space, space.vector(rebuilt), others), pair_families))
+    real, rebuilt = space.people(study.children), np.full((len(study.children), 128), np.nan)
+    rebuilt[study.sampled_children] = study.rebuilt().descriptors
+    found: list[Row] = []
+    for who, some in (("siblings", pairs), ("strangers of the same genders", others)):
+        of = study.child_families[[a for a, _ in some]]
+        found.append(_spread(study, f"{who}, photographs", _between(space, real, some), of))
+        found.append(_spread(study, f"{who}, rebuilt", _between(space, rebuilt, some), of))
     families = _families(study)
     for name, made in mixes(study).items():
         each = len(made.latents) // len(families)
@@ -116,14 +112,14 @@ def sibling_rows(study: Study) -> list[Row]:
     return found
 
 
-def _real_pairs(study: Study) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """Children of one couple, of one gender: indices into `study.children`, and their families."""
-    of: dict[tuple[str, str], list[int]] = {}
+def _real_pairs(study: Study) -> list[tuple[int, int]]:
+    """Children of one of the sampled couples, of one gender: indices into `study.children`."""
+    of: dict[tuple[str, str], set[int]] = {couple: set() for couple in study.sampled_couples}
     for t, own in zip(study.triplets, study.own, strict=True):
-        of.setdefault((t.father, t.mother), []).append(int(own))
-    pairs = [pair for some in of.values() for pair in combinations(sorted(set(some)), 2)]
-    pairs = [(a, b) for a, b in pairs if study.child_is_male[a] == study.child_is_male[b]]
-    return pairs, study.child_families[[a for a, _ in pairs]]
+        if (t.father, t.mother) in of:
+            of[t.father, t.mother].add(int(own))
+    pairs = [pair for some in of.values() for pair in combinations(sorted(some), 2)]
+    return [(a, b) for a, b in pairs if study.child_is_male[a] == study.child_is_male[b]]
 
 
 def _strangers(study: Study, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -59,19 +59,35 @@ def draws(num_families: int, repeats: int = REPEATS, seed: int = 0) -> np.ndarra
 
 
 def auc(trial: Trial, drawn: np.ndarray) -> Result:
-    """The mean over queries of the fraction of candidates that are farther away than the real child.
+    """See `scores`."""
+    return scores(trial, drawn)[0]
 
-    For one query it is the area under the ROC curve of its one positive. A family that is drawn twice counts twice, as
-    queries and as candidates. Queries without candidates do not count.
+
+def scores(trial: Trial, drawn: np.ndarray, top: float = TOP) -> tuple[Result, Result]:
+    """AUC, and how often the real child is among the nearest `top` of the candidates (by chance `top`).
+
+    The AUC is the mean over queries of the fraction of candidates that are farther away than the real child: for one
+    query the area under the ROC curve of its one positive. A family that is drawn twice counts twice, as queries and as
+    candidates. Queries without candidates do not count.
     """
-    won, allowed = trial.wins * trial.allowed, trial.allowed.astype(np.float64)
-    return _over_families(won, allowed, trial, drawn, lambda share: share)
-
-
-def top_share(trial: Trial, drawn: np.ndarray, top: float = TOP) -> Result:
-    """The fraction of queries whose real child is among the nearest `top` of the candidates. By chance it is `top`."""
-    won, allowed = trial.wins * trial.allowed, trial.allowed.astype(np.float64)
-    return _over_families(won, allowed, trial, drawn, lambda share: share >= 1 - top)
+    counts = trial.allowed.any(1)
+    allowed = trial.allowed[counts].astype(np.float32)
+    won = (trial.wins[counts] * allowed).astype(np.float32)
+    beaten = won.sum(1, keepdims=True), won @ drawn[:, trial.candidate_family].T.astype(np.float32)  # [Q, 1], [Q, R]
+    every = allowed.sum(1, keepdims=True), allowed @ drawn[:, trial.candidate_family].T.astype(np.float32)
+    weights = np.ones((len(won), 1)), drawn[:, trial.query_family[counts]].T
+    shares, some = [], []
+    for part, whole in zip(beaten, every, strict=True):
+        some.append(whole > 0)
+        shares.append(np.divide(part, whole, out=np.zeros_like(part), where=some[-1]))
+    results = []
+    for score in (lambda share: share, lambda share: share >= 1 - top):
+        one, repeats = (
+            (score(share) * weight * known).sum(0) / np.maximum((weight * known).sum(0), 1e-12)
+            for share, weight, known in zip(shares, weights, some, strict=True)
+        )
+        results.append(Result(float(one[0]), repeats))
+    return results[0], results[1]
 
 
 def median_rank(trial: Trial) -> tuple[float, int]:
@@ -80,20 +96,6 @@ def median_rank(trial: Trial) -> tuple[float, int]:
     some = counts > 0
     places = 1 + ((1 - trial.wins) * trial.allowed).sum(1)
     return float(np.median(places[some])), int(np.median(counts[some] + 1))
-
-
-def _over_families(won, allowed, trial: Trial, drawn: np.ndarray, score) -> Result:  # type: ignore[no-untyped-def]
-    def mean(as_candidate: np.ndarray, as_query: np.ndarray) -> np.ndarray:  # [C, R], [Q, R] -> [R]
-        beaten, all_of_them = won @ as_candidate, allowed @ as_candidate
-        some = all_of_them > 0
-        share = score(np.divide(beaten, all_of_them, out=np.zeros_like(beaten), where=some))
-        weight = as_query * some
-        with np.errstate(invalid="ignore"):
-            return (share * weight).sum(0) / weight.sum(0)
-
-    one = mean(np.ones((won.shape[1], 1)), np.ones((len(won), 1)))
-    repeats = mean(drawn[:, trial.candidate_family].T, drawn[:, trial.query_family].T)
-    return Result(float(one[0]), repeats)
 
 
 def mean_over(values: np.ndarray, families: np.ndarray, drawn: np.ndarray) -> Result:

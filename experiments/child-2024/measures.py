@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from families import Person, colours
 
 from facemorph.faces.age_gender import estimate_age_gender
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.mesh import is_face, mesh_in_box
+from facemorph.faces.mesh import REGION, Mesh, Region, is_face, place_mesh, region_of
 from facemorph.files import write_atomically
 from facemorph.images import to_uint8
 from facemorph.metrics.imagenet_features import EfficientNetLite0, load_efficientnet
@@ -18,7 +19,7 @@ from facemorph.progress import progress_bar
 from facemorph.stylegan.networks.generator import Generator
 
 BOX = (0.12, 0.12, 0.88, 0.96)  # of the face in an aligned image, as fractions of the side
-CHUNK = 8
+CHUNK = 4
 NOSE, EYES = 33, (36, 45)
 
 
@@ -39,34 +40,43 @@ class Made:
         return Made(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def measure_latents(
-    generator: Generator, latents: np.ndarray, cache: Path, imagenet: EfficientNetLite0 | None = None
-) -> Made:
-    """Draw latents [N, L, w_size] and measure the faces, or read it from `cache`, where it is of the same latents."""
-    if cache.exists():
-        with np.load(cache) as arrays:
-            if arrays["latents"].shape == latents.shape and np.allclose(arrays["latents"], latents, atol=1e-4):
-                return Made(**{name: arrays[name] for name in Made.__dataclass_fields__})
-    imagenet = imagenet or load_efficientnet()
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
-    with progress_bar(True, total=len(latents), unit=" faces", description=cache.stem) as bar:
-        for start in range(0, len(latents), CHUNK):
-            chunk = torch.from_numpy(np.asarray(latents[start : start + CHUNK], np.float32))
-            with torch.inference_mode():
-                images = to_uint8(generator.synthesize(chunk))
-            for name, value in measure_images(images, imagenet).items():
-                rows[name].append(value)
-            bar.update(len(chunk))
-    made = Made(np.asarray(latents, np.float32), **{name: np.concatenate(values) for name, values in rows.items()})
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cache, lambda file: np.savez(file, **vars(made)))
-    return made
+def measure_latents(generator: Generator, latents: np.ndarray, folder: Path, what: str = "faces") -> Made:
+    """Draw latents [N, L, w_size] and measure the faces; `folder` keeps a file a latent, so that it resumes."""
+
+    def draw(rows: list[int]) -> np.ndarray:
+        with torch.inference_mode():
+            return to_uint8(generator.synthesize(torch.from_numpy(np.asarray(latents[rows], np.float32))))
+
+    return measure_drawn(draw, latents, folder, what)
+
+
+def measure_drawn(draw: Callable[[list[int]], np.ndarray], latents: np.ndarray, folder: Path, what: str) -> Made:
+    """Measure the images that `draw` gives for some of N rows, whose latents these are, unless `folder` has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    latents = np.asarray(latents, np.float32)
+    paths = [folder / f"{sha1(latent.tobytes()).hexdigest()}.npz" for latent in latents]
+    missing = list({path: row for row, path in enumerate(paths) if not path.exists()}.values())
+    if missing:
+        imagenet = load_efficientnet()
+        with progress_bar(True, total=len(missing), unit=" faces", description=what) as bar:
+            for start in range(0, len(missing), CHUNK):
+                rows = missing[start : start + CHUNK]
+                found = measure_images(draw(rows), imagenet)
+                for place, row in enumerate(rows):
+                    one = {name: values[place] for name, values in found.items()}
+                    write_atomically(paths[row], lambda file, one=one: np.savez(file, **one))
+                bar.update(len(rows))
+    stacked: dict[str, list[np.ndarray]] = {name: [] for name in Made.__dataclass_fields__ if name != "latents"}
+    for path in paths:
+        with np.load(path) as arrays:
+            for name, values in stacked.items():
+                values.append(arrays[name])
+    return Made(latents, **{name: np.stack(values) for name, values in stacked.items()})
 
 
 def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str, np.ndarray]:
     """Aligned faces, uint8 RGB [N, R, R, 3]: all of `Made` but the latents."""
-    box = tuple(side * images.shape[1] for side in BOX)
-    meshes = [mesh_in_box(image, [box])[0] for image in images]  # type: ignore[list-item]
+    meshes = [mesh_of_aligned(image) for image in images]
     points = [mesh.landmarks for mesh in meshes]
     ages, odds = estimate_age_gender(list(images), points)
     return {
@@ -78,6 +88,15 @@ def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str,
         "odds": odds,
         "colours": np.stack([colours(image, one) for image, one in zip(images, points, strict=True)]),
     }
+
+
+def mesh_of_aligned(image: np.ndarray) -> Mesh:
+    """The mesh of an aligned face: a first look for the place, a second for the mesh."""
+    left, top, right, bottom = box = tuple(side * len(image) for side in BOX)
+    middle = np.array([left + right, top + bottom]) / 2
+    ((first, _),) = place_mesh(image, [Region(middle, max(right - left, bottom - top) * REGION, 0.0)])
+    ((points, presence),) = place_mesh(image, [region_of(first)])
+    return Mesh(points, presence, 0.0, box, 0.0)
 
 
 def shape_of(points: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ from study import Study
 from tables import Row
 
 import facemorph as fm
-from facemorph.evaluation.morphs import EPSILON, PATH_SAMPLES, perceptual_distance
+from facemorph.evaluation.morphs import EPSILON, perceptual_distance
 from facemorph.images import resize, to_tensor, to_uint8
 from facemorph.metrics.imagenet_features import load_efficientnet
 from facemorph.stylegan.editing.mixing import interpolate
 
-COUPLES, STEPS = 10, 9
+COUPLES, STEPS, PATH_SAMPLES = 10, 9, 8
 LARGE_PX = 512  # of the faces that landmarks are looked for in
 
 

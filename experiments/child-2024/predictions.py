@@ -1,30 +1,37 @@
 """Children predicted for every triplet, one kind a name; all through the library's own mixes, ages and genders."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha1
 
 import numpy as np
-from measures import Made
+import torch
+from measures import Made, measure_drawn
 from study import Study
 
+import facemorph as fm
+from facemorph.files import write_atomically
+from facemorph.images import read_image, to_tensor, write_image
+from facemorph.progress import progress_bar
 from facemorph.stylegan.editing.age_path import AgePath
-from facemorph.stylegan.editing.children import ChildrenConfig, make_children
+from facemorph.stylegan.editing.children import ChildrenConfig, grown_up, mixed
 from facemorph.stylegan.editing.directions import Direction
-from facemorph.stylegan.editing.resemblance import resemble
+from facemorph.stylegan.editing.resemblance import BATCH, further_out, resemble
+from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
 
 GENDER = 0.5  # asked for a son or a daughter: half of the direction's reach
 SIBLINGS = 4
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A mix of the library's; with `told`, of the child's gender and age as the labeller sees it."""
+    """A mix of the library's; `alike`, moved to the mean of the parents' descriptors; then with `told` to the child's
+    gender, and to its age as the labeller sees it."""
 
     mix: str = "even"
     told: bool = False
     seed: int = 0
-    alike: bool = False  # moved to the mean of the parents' descriptors
+    alike: bool = False
 
 
 KINDS = {
@@ -34,9 +41,12 @@ KINDS = {
     "mirrored": Kind("mirrored"),
     **{f"siblings, seed {seed}": Kind("siblings", seed=seed) for seed in SEEDS},
     "even, alike": Kind(alike=True),
-    "even, told, alike": Kind(told=True, alike=True),
-    "siblings, alike": Kind("siblings", alike=True),
+    "even, alike, told": Kind(told=True, alike=True),
 }
+
+
+EVERYWHERE = ("even",)
+AVERAGE = "average by landmarks"
 
 
 def encoded(study: Study) -> dict[str, np.ndarray]:
@@ -44,11 +54,11 @@ def encoded(study: Study) -> dict[str, np.ndarray]:
     return {name: person.latents.mean(0) for name, person in study.people.items()}
 
 
-def mean_descriptors(study: Study) -> np.ndarray:
-    """The mean of both parents' descriptors, [T, 128]."""
-    return np.stack(
-        [(study.people[t.father].descriptor + study.people[t.mother].descriptor) / 2 for t in study.triplets]
-    )
+def targets(study: Study) -> np.ndarray:
+    """What a child is made alike to: the mean of both parents' descriptors, further out, as the library has it; but of
+    their photographs, and from the mean of all parents: [T, 128]."""
+    both = np.stack([[study.people[name].descriptor for name in (t.father, t.mother)] for t in study.triplets])
+    return further_out(both.mean(1), both.mean((0, 1)))
 
 
 def gender_of(study: Study, male: bool) -> float:
@@ -66,46 +76,105 @@ def male_end_is_plus(study: Study) -> bool:
     return bool(made.odds[1] > made.odds[0])
 
 
-def child_latents(study: Study, kind: Kind, latents: dict[str, np.ndarray], number: int = 1) -> np.ndarray:
-    """The latent of each triplet's predicted child before it is made alike: [T, L, w_size]."""
+def mixes_of(study: Study, kind: Kind) -> np.ndarray:
+    """The mix of each triplet's parents: [T, L, w_size]. Of siblings it is the first of that seed."""
+    latents, config = encoded(study), ChildrenConfig(0.5, kind.mix, 1, kind.seed)
+    return np.stack([mixed(latents[t.mother], latents[t.father], config)[0] for t in study.triplets])
+
+
+def told(study: Study, babies: np.ndarray) -> np.ndarray:
+    """Each with the gender and the age of the triplet's real child."""
+    age = study.directions["age"]
+    low, high = age.ages if isinstance(age, AgePath) else (10.0, 50.0)
     found = []
-    for triplet, own in zip(study.triplets, study.own, strict=True):
-        gender, ages = None, ()
-        if kind.told:
-            gender = gender_of(study, triplet.gender == "m")
-            age = study.directions["age"]
-            low, high = age.ages if isinstance(age, AgePath) else (10.0, 50.0)
-            ages = (float(np.clip(study.child_ages[own], low, high)),)
-        config = ChildrenConfig(0.5, kind.mix, number, kind.seed, ages, gender)
-        made = make_children(latents[triplet.mother], latents[triplet.father], config, study.directions)
-        found.append(made[number - 1].w)
+    for baby, triplet, years in zip(babies, study.triplets, study.child_ages[study.own], strict=True):
+        gender = gender_of(study, triplet.gender == "m")
+        family = ChildrenConfig(ages=(float(np.clip(years, low, high)),), gender=gender)
+        found.append(grown_up([baby], family, study.directions)[0].w)
     return np.stack(found)
 
 
-def predict(study: Study, name: str, latents: dict[str, np.ndarray] | None = None, prefix: str = "") -> Made:
-    """The predictions of a kind for every triplet, measured; equal latents are drawn once."""
+def predict(study: Study, name: str) -> Made:
+    """The predictions of a kind for every triplet, measured; equal latents are drawn once.
+
+    All but `EVERYWHERE` are made for the sampled couples alone; the others' are without meaning.
+    """
+    if name in study.kept:
+        return study.kept[name]
     kind = KINDS[name]
-    w = child_latents(study, kind, latents or encoded(study))
-    target = mean_descriptors(study)
-    key = np.concatenate([w.reshape(len(w), -1), target.astype(np.float32)], 1)
-    _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    unique = w[first]
-    cache = f"{prefix}{name.replace(', ', '-').replace(' ', '')}"
+    w, rows = mixes_of(study, kind), np.arange(len(study.triplets))
+    chosen = counted(study, name)
     if kind.alike:
-        unique = remembered(
-            study, cache, unique, lambda: resemble(study.generator, unique, target[first], progress=True)
-        )
-    return study.made(cache, unique).of(inverse.ravel())
+        w[chosen] = made_alike(study, name, w[chosen], targets(study)[chosen])
+    if kind.told:
+        w = told(study, w)
+    rows[chosen] = np.arange(chosen.sum())
+    study.kept[name] = measured(study, file_name(name), w[chosen]).of(np.where(chosen, rows, 0))
+    return study.kept[name]
 
 
-def remembered(study: Study, name: str, before: np.ndarray, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `make` gives, kept in the cache as long as it begins from the same latents."""
-    path = study.out / "alike" / f"{name}.npz"
-    if path.exists():
-        with np.load(path) as arrays:
-            if arrays["before"].shape == before.shape and np.allclose(arrays["before"], before, atol=1e-4):
-                return arrays["after"]
-    after = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, before=before, after=after)
-    return after
+def file_name(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "")
+
+
+def counted(study: Study, name: str) -> np.ndarray:
+    """The triplets for which a kind is predicted: bool [T]."""
+    return np.ones(len(study.triplets), bool) if name in EVERYWHERE else in_sample(study)
+
+
+def in_sample(study: Study) -> np.ndarray:
+    """Which triplets' parents are among the sampled couples, bool [T]."""
+    return np.array([(one.father, one.mother) in set(study.sampled_couples) for one in study.triplets])
+
+
+def measured(study: Study, cache: str, w: np.ndarray) -> Made:
+    unique, inverse = np.unique(w.reshape(len(w), -1), axis=0, return_inverse=True)
+    return study.made(cache, unique.reshape(-1, *w.shape[1:])).of(inverse.ravel())
+
+
+def made_alike(study: Study, name: str, w: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """As `resemble` makes them; kept by content, a file each, so that it resumes."""
+    folder = study.out / "alike"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [
+        folder / f"{sha1(a.tobytes() + b.astype(np.float32).tobytes()).hexdigest()}.npy"
+        for a, b in zip(w, target, strict=True)
+    ]
+    first = {path: row for row, path in enumerate(paths) if not path.exists()}
+    rows = list(first.values())
+    with progress_bar(True, total=len(rows), unit=" faces", description=name) as bar:
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            after = resemble(study.generator, w[some], target[some])
+            for row, one in zip(some, after, strict=True):
+                write_atomically(paths[row], lambda file, one=one: np.save(file, one))
+            bar.update(len(some))
+    return np.stack([np.load(path) for path in paths])
+
+
+def landmark_averages(study: Study) -> Made:
+    """For every triplet, the average face of both parents by landmarks, which needs no network; the latents are the
+    encoder's guesses for it."""
+    images = [kept_average(study, couple) for couple in study.couples]
+    encoder = read_encoder(find_encoder(study.generator), study.generator)
+    with torch.inference_mode():
+        latents = np.concatenate([encoder(to_tensor(one[None])).numpy() for one in images])
+    made = measure_drawn(lambda rows: np.stack([images[row] for row in rows]), latents, study.out / "averaged", AVERAGE)
+    return made.of(study.couple_of)
+
+
+def kept_average(study: Study, couple: tuple[str, str]) -> np.ndarray:
+    path = study.out / "averages" / f"{'-'.join(couple).replace('/', '_')}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, average_of(study, couple))
+    return read_image(path)
+
+
+def average_of(study: Study, couple: tuple[str, str]) -> np.ndarray:
+    """The average of all pictures of both, each of the parents half of it: uint8 RGB [R, R, 3]."""
+    people = [study.people[name] for name in couple]
+    images = [image for person in people for image in person.aligned]
+    points = [one.astype(np.float64) for person in people for one in person.points]
+    weights = [1 / len(person.ages) for person in people for _ in person.ages]
+    return fm.average(images, points=points, weights=weights).image

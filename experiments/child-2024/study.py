@@ -1,14 +1,14 @@
 """The material of all tables: people measured, families numbered, real children that predictions are held against."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from families import FACES_EACH, Person, Triplet, measure_all, read_triplets, usable
 from groups import Groups, learn_groups
-from intervals import Trial, draws
+from intervals import Result, Trial, draws
 from measures import Made, Space, measure_latents
 
 from facemorph.stylegan.editing.directions import Edit, find_directions
@@ -38,6 +38,10 @@ class Study:
     faces_each: int = FACES_EACH
     sample: int = 100
     triplets_name: str = "triplets.csv"
+    first: int | None = None  # families of the CSV; None for all
+    kinds: tuple[str, ...] = ()  # of predictions, names in `predictions.KINDS`
+    kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
+    scores: dict[str, Result] = field(default_factory=dict)  # AUC that many rows are held against
 
     @cached_property
     def generator(self) -> Generator:
@@ -49,7 +53,9 @@ class Study:
 
     @cached_property
     def all_triplets(self) -> list[Triplet]:
-        return read_triplets(self.families / self.triplets_name)
+        every = read_triplets(self.families / self.triplets_name)
+        some = list(dict.fromkeys(one.family for one in every))[: self.first]
+        return [one for one in every if one.family in set(some)]
 
     @cached_property
     def people(self) -> dict[str, Person]:
@@ -77,8 +83,9 @@ class Study:
         first: dict[str, tuple[str, str]] = {}
         for one in self.triplets:
             first.setdefault(one.family, (one.father, one.mother))
-        order = np.random.default_rng(SAMPLE_SEED).permutation(len(first))[: self.sample]
-        return [list(first.values())[index] for index in order]
+        every = sorted({one.family for one in self.all_triplets})  # so that one without a face changes nothing else
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        return [first[every[index]] for index in order if every[index] in first][: self.sample]
 
     @cached_property
     def family_numbers(self) -> dict[str, int]:
@@ -116,6 +123,19 @@ class Study:
         return np.array([self.people[name].ages.mean() for name in self.children])
 
     @cached_property
+    def sampled_children(self) -> np.ndarray:
+        """Those of the sampled couples: indices into `children`, rising."""
+        couples = set(self.sampled_couples)
+        return np.unique(
+            [own for t, own in zip(self.triplets, self.own, strict=True) if (t.father, t.mother) in couples]
+        )
+
+    def rebuilt(self) -> Made:
+        """The encoder's rebuilding of the first picture of each of `sampled_children`."""
+        chosen = [self.people[self.children[index]] for index in self.sampled_children]
+        return self.made("rebuilt", np.stack([person.latents[0] for person in chosen]))
+
+    @cached_property
     def groups(self) -> Groups | None:
         if self.labelled is None:
             return None
@@ -146,7 +166,7 @@ class Study:
         return Trial(distances, self.own, allowed, self.query_families, self.child_families)
 
     def made(self, name: str, latents: np.ndarray) -> Made:
-        return measure_latents(self.generator, latents, self.out / "made" / f"{name}.npz")
+        return measure_latents(self.generator, latents, self.out / "made", name)
 
 
 def _same_gender(study: Study) -> np.ndarray:

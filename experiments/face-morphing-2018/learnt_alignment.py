@@ -29,7 +29,7 @@ from facemorph.dcgan.dataset import load_faces
 from facemorph.dcgan.health import Health, judge
 from facemorph.dcgan.networks import Generator, draw_z
 from facemorph.dcgan.run import Run
-from facemorph.dcgan.train import train_step
+from facemorph.dcgan.stepper import train_step
 from facemorph.dcgan.walk import load_generator
 from facemorph.evaluation.measures import person_fractions
 from facemorph.faces.features import FaceFeatures, PersonCentroids, features_of_aligned
@@ -89,7 +89,7 @@ def some(folders: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 def train(folders: list[Path], strength: float | None, steps: int, seed: int) -> tuple[Generator, Health, list[float]]:
     """Train with a mover of this strength, or (None) a trained one: G without it, the loss verdict, final strengths."""
-    training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed)
+    training = Training(steps=steps, augment=("color", "shift"), ema=0.99, seed=seed, precision="float32-winograd")
     config = Config(data=Data(tuple(map(str, folders))), network=Network(channels=32), training=training)
     faces = load_faces(config.data, config.network.size_px, seed)
     images, labels = torch.from_numpy(faces.images), torch.from_numpy(faces.labels)

@@ -1,6 +1,6 @@
 """How far the crops of faces move between dlib's landmarks and the mesh's.
 
-    python experiments/landmarks/crops.py ../shared/data [--count 300]
+    PYTHONPATH=. python experiments/landmarks/crops.py ../shared/data [--count 300]
 
 Three kinds of landmarks: "hog", dlib's on the box of its HOG detector, from which FFHQ was cut; "dlib", its steady ones
 on the CNN's box; "mesh", the 68 points seen from the mesh. Pictures: portraits of the London set, whole; every n-th

@@ -1,10 +1,10 @@
 """The 68 points of iBUG's scheme as a fixed linear view of the mesh: fitted where dlib and the mesh agree.
 
-    python experiments/landmarks/fit_view.py ../shared/data facemorph/embedded/face-mesh.safetensors [--count 1200]
+    PYTHONPATH=. python experiments/landmarks/fit_view.py ../shared/data facemorph/embedded/face-mesh.safetensors
 
 Each of the 68 points is a sum of the `NEAR` nearest points of the mesh, with weights that sum to one, so the view
 turns, scales and moves with the mesh. Of the mean face, the view is exactly where dlib's points are; beyond that, the
-weights are least squares over the faces, held near equal weights. Faces are real ones of faces256 and of lfw_pairs, none
+weights are least squares over the faces, held near equal weights. Faces are photographs of faces256 and lfw_pairs, none
 of the London set, by which landmarks are measured. Those whose two sets of points are far apart, most often dlib's
 failures, are left out. Prints the distance on every fifth face, which is held out.
 """
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--count", type=int, default=1200)
+    parser.add_argument("--count", type=int, default=800)
     options = parser.parse_args()
     meshes, points = pairs(options.data, options.count)
     total = len(meshes)

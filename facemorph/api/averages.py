@@ -10,19 +10,29 @@ from facemorph.api.faces import Image, Path_, read
 from facemorph.faces import points as files
 from facemorph.faces.average import AverageFace, average_faces
 from facemorph.faces.locate import locate_face
-from facemorph.faces.points import FacePoints, check_template, points_of
+from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
 from facemorph.faces.transform import mirrored, transform_face
 
 
 def _located(
-    image: Image, points: np.ndarray | None, detector: str, landmarks: str
+    image: Image, points: np.ndarray | None, detector: str, landmarks: str, as_68: bool
 ) -> tuple[np.ndarray, FacePoints, str]:
     array, name = read(image)
     if points is not None:
         return array, FacePoints(np.asarray(points, np.float64)), name
     if isinstance(image, str | PathLike):
-        return array, points_of(array, Path(image), detector=detector, landmarks=landmarks), name
-    return array, FacePoints(locate_face(array, name, detector=detector, points=landmarks).landmarks), name
+        return array, points_of(array, Path(image), detector=detector, landmarks=landmarks, as_68=as_68), name
+    face = locate_face(array, name, detector=detector, points=landmarks)
+    return array, seen_points(face, landmarks, as_68), name
+
+
+def _has_68(image: Image | AverageFace, points: np.ndarray | None = None) -> bool:
+    """Whether an image's points are known, and are dlib's 68: then those of others are detected as such."""
+    if isinstance(image, AverageFace):
+        return len(image.points) == 68
+    if points is None and isinstance(image, str | PathLike) and (path := beside(Path(image))):
+        points = files.read_points(path).points
+    return points is not None and len(points) == 68
 
 
 def average(
@@ -48,12 +58,15 @@ def average(
         ImageError, FaceError, InputError: an image cannot be read or shows no face; templates or weights do not fit.
     """
     given = points if points is not None else [None] * len(images)
-    located = [_located(*one, detector, landmarks) for one in zip(images, given, strict=True)]
+    pairs = list(zip(images, given, strict=True))
+    as_68 = any(_has_68(*one) for one in pairs)
+    located = [_located(*one, detector, landmarks, as_68) for one in pairs]
     check_template([face for _, face, _ in located], [name for *_, name in located])
     arrays = [array for array, _, _ in located]
     sizes = [(array.shape[1], array.shape[0]) for array in arrays]
     shapes = [face.points for _, face, _ in located]
-    return average_faces(arrays, shapes, sizes, weights=weights, texture=texture, size_px=size)
+    lines = located[0][1].lines
+    return average_faces(arrays, shapes, sizes, lines=lines, weights=weights, texture=texture, size_px=size)
 
 
 def transform(
@@ -75,11 +88,13 @@ def transform(
         ImageError, FaceError, InputError: as `average`.
     """
 
+    as_68 = any(_has_68(one) for one in (face, start, end) if one is not None)
+
     def known(one: Image | AverageFace) -> AverageFace:
         if isinstance(one, AverageFace):
             return one
-        array, found, _ = _located(one, None, detector, landmarks)
-        return AverageFace(array, found.points)
+        array, found, _ = _located(one, None, detector, landmarks, as_68)
+        return AverageFace(array, found.points, found.lines)
 
     faces = [known(one) for one in (face, start, end) if one is not None]
     check_template([FacePoints(one.points) for one in faces], ["the face", "start", "end"][: len(faces)])

@@ -76,17 +76,19 @@ def read_picture(path: Path_, *, max_pixels: int = MAX_PIXELS, name: str | None 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(path) as image:
-                width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{name} is {width} x {height}; at most {max_pixels / 1e6:g} megapixels are read.",
-                "Scale it down first.",
-            )
-    except (OSError, ValueError, SyntaxError, EOFError, PIL.Image.DecompressionBombError):
-        pass  # read_image finds it again, and says what it is
+            with PIL.Image.open(path) as opened:
+                width, height = opened.size
+    except Exception:  # read_image finds it again, and says what it is
+        width = height = 0
     try:
-        return read_image(path)
+        if width * height <= max_pixels:
+            image = read_image(path)
+            height, width = image.shape[:2]
+            if width * height <= max_pixels:
+                return image
+        raise ImageError(
+            f"{name} is {width} x {height}; at most {max_pixels / 1e6:g} megapixels are read.", "Scale it down first."
+        )
     except ImageError as error:
         problem, hint = (text.replace(str(path), name) for text in (error.problem, error.hint))
         raise ImageError(problem, hint) from None

@@ -19,7 +19,9 @@ from facemorph.stylegan.editing.children import (
     Child,
     ChildrenConfig,
     aged,
-    make_children,
+    check_directions,
+    grown_up,
+    make_babies,
     write_children,
 )
 from facemorph.stylegan.editing.directions import AgePath, Direction, find_directions, scale_to_std, sefa, w_from_seeds
@@ -43,6 +45,7 @@ class Family:
         gender: -1 to 1, the ends of the gender direction; None leaves it.
         mix: "siblings", "even", "layers" or "mirrored".
         share: the second parent's fraction, 0 to 1.
+        likeness: move each child until its face resembles both parents', by dlib's descriptor.
     """
 
     count: int = 4
@@ -51,10 +54,13 @@ class Family:
     gender: float | None = None
     mix: str = "siblings"
     share: float = 0.5
+    likeness: bool = False
 
     def config(self, ages: Sequence[float] = ()) -> ChildrenConfig:
         own = () if self.age is None else (self.age,)
-        return ChildrenConfig(self.share, self.mix, self.count, self.seed, tuple(ages) or own, self.gender)
+        return ChildrenConfig(
+            self.share, self.mix, self.count, self.seed, tuple(ages) or own, self.gender, self.likeness
+        )
 
 
 class Network:
@@ -110,7 +116,7 @@ class Network:
 
     def children(self, mother: Projection, father: Projection, family: Family) -> list[ChildImage]:
         """Children of two projected people, as `facemorph.children`. Raises InputError as it does."""
-        return self._rendered(make_children(*self._parents(mother, father), family.config(), self._directions))
+        return self._rendered(self._made(mother, father, family.config()))
 
     def growing_up(
         self,
@@ -135,7 +141,7 @@ class Network:
         if ages is None:
             raise InputError(f"{self.name} has no direction for ages.", "Take a network that has, such as faces-128.")
         years = np.linspace(*ages, frames).tolist()
-        made = make_children(*self._parents(mother, father), family.config(years), self._directions)
+        made = self._made(mother, father, family.config(years))
         chosen = [child for child in made if child.number == number]
         if not chosen:
             raise InputError(f"There is no child {number} among {family.count}.", "They are counted from 1.")
@@ -228,6 +234,11 @@ class Network:
             if one.latent.network != self._fingerprint:  # older files may still belong to it
                 check_network(one.latent, self._generator, who)
         return first.latent.w, second.latent.w
+
+    def _made(self, mother: Projection, father: Projection, config: ChildrenConfig) -> list[Child]:
+        check_directions(config, self._directions)
+        babies = make_babies(self._generator, *self._parents(mother, father), config)
+        return grown_up(babies, config, self._directions)
 
     def _rendered(self, made: Sequence[Child]) -> list[ChildImage]:
         images = render_latents(self._generator, np.stack([child.w for child in made]))

@@ -150,6 +150,7 @@ def children(
     mix: str = "siblings",
     share: float = 0.5,
     seed: int = 0,
+    likeness: bool = False,
     preset: str = "balanced",
     device: str | None = None,
     progress: bool = False,
@@ -164,18 +165,19 @@ def children(
         gender: -1 to 1, the ends of the gender direction; None leaves it.
         mix: "siblings" (each mixes the layers anew), "even", "layers" or "mirrored".
         share: the father's fraction, 0 to 1.
+        likeness: move each child until its face resembles both parents', by dlib's descriptor.
 
     Raises:
         As `project`; InputError where the network has no direction for an age or a gender that is asked for.
     """
-    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, make_children
+    from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, grown_up, make_babies
     from facemorph.stylegan.editing.directions import find_directions
     from facemorph.stylegan.editing.resolve import render_latents
     from facemorph.stylegan.latents import check_network
 
     name = network or default_network()
     generator = load_generator(name, device=device or "cpu")
-    config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender)
+    config = ChildrenConfig(share, mix, count, seed, tuple(ages), gender, likeness)
     directions = find_directions(None, generator)
     check_directions(config, directions)
     images = [parent for parent in (mother, father) if not isinstance(parent, Projection)]
@@ -183,7 +185,8 @@ def children(
     parents = [one if isinstance(one, Projection) else next(projected) for one in (mother, father)]
     for parent, who in zip(parents, ("The mother", "The father"), strict=True):
         check_network(parent.latent, generator, who)
-    made = make_children(parents[0].latent.w, parents[1].latent.w, config, directions)
+    babies = make_babies(generator, parents[0].latent.w, parents[1].latent.w, config, progress=progress)
+    made = grown_up(babies, config, directions)
     rendered = render_latents(generator, np.stack([child.w for child in made]))
     return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, rendered, strict=True)]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -22,9 +22,10 @@ from facemorph.cli.projection_options import projecting, write_combined
 @projecting
 @masking
 @detector_option
-@output_option("average.png", "The picture; its points are written beside it (.tem).")
+@output_option("average.png", "The picture; its points are written beside it (.tem).", IMAGE_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace what -o names.")
 @verbosity
+@computing
 def average(
     pictures: tuple[Path, ...], weights: str | None, texture: bool, size_px: int | None,
     face_only: bool, network: str | None, search: Any, mask: str,
@@ -32,7 +33,8 @@ def average(
 ) -> None:  # fmt: skip
     """The average face of PICTURES, or of the pictures in a folder.
 
-    Points in a file beside a picture (.tem, .pts, .csv, .json) are used instead of detected ones.
+    What in a folder is no picture of a face is left out, and named. Points in a file beside a picture (.tem, .pts,
+    .csv, .json) are used instead of detected ones.
 
     \b
     facemorph average portraits/
@@ -64,10 +66,10 @@ def average(
             raise click.UsageError("--network takes none of --size, --no-texture, --face-only, --oval, --background.")
         write_combined(output, found, check_weights(parts, len(found)).tolist(), network, search, progress)
         return
-    face, lines = average_files(
+    face = average_files(
         found, weights=parts, texture=texture, size_px=size_px, detector=detector,
-        landmarks=search.where["landmarks"], progress=progress,
+        landmarks=search.where["landmarks"], progress=progress, skip_bad=any(path.is_dir() for path in pictures),
     )  # fmt: skip
     write_image(output, cut_free(face.image, face.points, mask, background) if mask else face.image)
-    write_points(beside, FacePoints(face.points, lines), overwrite=True)
+    write_points(beside, FacePoints(face.points, face.lines), overwrite=True)
     click.echo(f"{output}\n{beside}")

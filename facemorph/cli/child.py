@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
 from facemorph.cli.projection_options import name_of, projecting
 
 
@@ -41,6 +41,12 @@ class AgesCommand(click.Command):
               "child, coarse of one parent and fine of the other.")  # fmt: skip
 @click.option("--children", type=click.IntRange(1, 64), default=4, show_default=True, help="How many siblings.")
 @click.option(
+    "--likeness/--no-likeness",
+    default=False,
+    show_default=True,
+    help="Move each child until dlib's descriptor finds both parents in it.",
+)
+@click.option(
     "--directions", "folder", type=PATH, help="Folder of age.npy, gender.npy. Default: the network's own, if here."
 )
 @seed_option("Of the siblings.")
@@ -48,6 +54,7 @@ class AgesCommand(click.Command):
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @output_option(None, "Folder for the results; by default children/<mother>-<father>.")
 @verbosity
+@computing
 def child(
     mother: Path, father: Path, network: str | None, ages: tuple[float, ...], folder: Path | None, output: Path | None,
     overwrite: bool, progress: bool, search: Any, **how: Any,
@@ -60,14 +67,15 @@ def child(
     facemorph child mother.jpg father.jpg
     facemorph child mother.jpg father.jpg --ages 5 15 30 60 --children 2
     facemorph child mother.jpg father.jpg --age 10 --age 20 --gender -0.5
+    facemorph child mother.jpg father.jpg --likeness
     facemorph child a.safetensors b.safetensors --mix layers --share 0.3
     """
-    from facemorph.files import check_free
+    from facemorph.files import check_free, fit_name
     from facemorph.stylegan.editing.children import ChildrenConfig, check_directions, write_children
     from facemorph.stylegan.editing.directions import find_directions
     from facemorph.stylegan.editing.resolve import resolve_latents
 
-    target = output or Path("children", f"{name_of(mother)}-{name_of(father)}")
+    target = output or Path("children", fit_name(f"{name_of(mother)}-{name_of(father)}"))
     check_free(target, overwrite)
     family = ChildrenConfig(ages=ages, **how)
     name = chosen_network(network)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
 
 
 @click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
@@ -30,6 +30,7 @@ from facemorph.cli.options import PATH, chosen_network, network_option, output_o
 @output_option("directions", "Folder that receives NAME.npy, directions.json and sheet.png.")
 @click.option("--overwrite", is_flag=True, help="Replace directions of the same name in the folder.")
 @verbosity
+@computing
 def directions(
     network: str | None, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
     progress: bool, **how: Any,

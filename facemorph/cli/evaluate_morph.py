@@ -4,14 +4,16 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, verbosity
+from facemorph.cli.options import PATH, computing, device_option, verbosity
 
 
 @click.command("morph", short_help="Measures of a morph step by step, or of children.")
 @click.argument("folder", type=PATH)
 @click.option("--network", type=PATH, help="The morph's network, for the path length.")
+@device_option
 @verbosity
-def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
+@computing
+def evaluate_morph(folder: Path, network: Path | None, device: str, progress: bool) -> None:
     """Measure what `facemorph morph` or `facemorph child` wrote to FOLDER.
 
     For a morph: each step's descriptor distance to both ends (a convincing one is below 0.6 to both in the middle),
@@ -34,7 +36,7 @@ def evaluate_morph(folder: Path, network: Path | None, progress: bool) -> None:
             click.echo(f"{child['picture']}: {child['to_mother']} to the mother, {child['to_father']} to the father")
         click.echo(f"parents {found['parents_apart']} apart; unrelated people {found['unrelated']['nearest']} at least")
     else:
-        found = evaluate_morph(folder, find_network(network) if network else None, progress=progress)
+        found = evaluate_morph(folder, find_network(network) if network else None, device=device, progress=progress)
         figure = plots.plot_morph(found)
         verdict = "is" if found["middle_convinces"] else "is not"
         click.echo(

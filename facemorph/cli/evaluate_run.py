@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import PATH, computing, output_option, overwrite_option, seed_option, verbosity
 
 if TYPE_CHECKING:
     from facemorph.evaluation.evaluate_run import Evaluation
@@ -30,6 +30,7 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 @overwrite_option
 @seed_option("Chooses the samples and the walks.")
 @verbosity
+@computing
 def run(
     runs: tuple[Path, ...],
     samples: int,

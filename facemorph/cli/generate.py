@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, SEEDS, chosen_network, network_option, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, SEEDS, chosen_network, computing, network_option, output_option, verbosity
 
 AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 
@@ -28,6 +28,7 @@ AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @output_option("generated.png", "The grid.", IMAGE_FILE)
 @verbosity
+@computing
 def generate(
     network: str | None, seeds: list[int], columns: int | None, size_px: int | None, overwrite: bool, output: Path,
     progress: bool, **how: Any,

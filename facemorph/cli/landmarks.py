@@ -12,51 +12,66 @@ from facemorph.cli.options import PATH, TableChoice, detector_option, landmarks_
 @click.option("--format", "kind", type=TableChoice("facemorph.faces.points:FORMATS"), default="tem", show_default=True)
 @detector_option
 @landmarks_option
+@click.option("--ibug", is_flag=True, help="Of the mesh's 478 points the 68 of iBUG's scheme, as dlib's are.")
 @output_option("landmarks", "Folder for the points and the pictures with their points drawn in.")
-@click.option("--json", "as_json", is_flag=True, help="Print the points, a line of JSON a picture; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of the face, a line of JSON a picture; "
+              "write nothing.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
 def landmarks(
-    pictures: tuple[Path, ...], kind: str, detector: str, landmarks: str, output: Path, as_json: bool,
+    pictures: tuple[Path, ...], kind: str, detector: str, landmarks: str, ibug: bool, output: Path, as_json: bool,
     overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Detect the points of the faces in PICTURES, or in the pictures of a folder.
 
+    Of each picture's largest face: the 478 points of the mesh, or dlib's 68. Files of them beside the pictures are
+    taken by morph, average and transform.
+
     \b
     facemorph landmarks portraits/ --format tem
     facemorph landmarks ann.jpg --format json -o points
+    facemorph landmarks portraits/ --ibug --format pts -o ibug
     facemorph landmarks portraits/ --json -q > points.jsonl
     """
     import json
+    import os
 
-    from facemorph.errors import FaceError, FacemorphError
+    from facemorph.errors import FaceError, FacemorphError, OutputError
+    from facemorph.faces.landmarks import chosen_landmarks
+    from facemorph.faces.locate import locate_face
     from facemorph.faces.pictures import find_pictures
-    from facemorph.faces.points import drawn, points_of, write_points
-    from facemorph.files import check_free
+    from facemorph.faces.points import drawn, seen_points, write_points
+    from facemorph.files import check_free, output_stems
     from facemorph.images import read_image, write_image
     from facemorph.progress import progress_bar
 
-    found = find_pictures(pictures)
+    found = list(dict.fromkeys(find_pictures(pictures)))
     if not as_json:
         check_free(output, overwrite)
+    stems = output_stems({os.path.abspath(path) for path in found}, "-points.jpg", {})  # noqa: PTH100, links stay
     failed = 0
     with progress_bar(progress, total=len(found), unit=" faces", description="landmarks") as bar:
         for picture in found:
             try:
                 image = read_image(picture)
-                face = points_of(image, picture, detector=detector, landmarks=landmarks, files=False)
+                face = locate_face(image, str(picture), detector=detector, points=landmarks)
+                points = seen_points(face, landmarks, ibug)
                 if as_json:
                     row = {"source": str(picture), "width": image.shape[1], "height": image.shape[0]}
-                    box = [round(float(value), 1) for value in face.box]
-                    click.echo(json.dumps({**row, "box": box, "points": face.points.round(2).tolist()}))
+                    row |= {"detector": detector, "landmarks": chosen_landmarks(landmarks)}
+                    row |= {"box": [round(float(side), 1) for side in face.box], "score": round(face.score, 4)}
+                    row |= {name: round(getattr(face, name), 3) for name in ("presence", "roll", "yaw", "pitch")}
+                    row |= {"points": face.landmarks.round(2).tolist(), "mesh": face.mesh.round(2).tolist()}
+                    click.echo(json.dumps(row))
                     continue
-                write_points(output / f"{picture.stem}.{kind}", face, overwrite)
-                write_image(output / f"{picture.stem}-points.jpg", drawn(image, face.points))
+                stem = stems[os.path.abspath(picture)]  # noqa: PTH100
+                write_points(output / f"{stem}.{kind}", points, overwrite)
+                write_image(output / f"{stem}-points.jpg", drawn(image, points.points))
             except FacemorphError as error:
-                if len(found) == 1:
+                if len(found) == 1 or isinstance(error, OutputError):
                     raise
                 failed += 1
-                click.echo(f"{picture}: {error.args[0]}", err=True)
+                click.echo(f"{error.problem} It is left out.", err=True)
             finally:
                 bar.update()
     if failed == len(found):

@@ -11,6 +11,7 @@ from facemorph.cli.options import (
     PATH,
     TableChoice,
     chosen_network,
+    computing,
     detector_option,
     masking,
     network_option,
@@ -61,6 +62,7 @@ from facemorph.cli.projection_options import name_of, projecting
 @seed_option("dcgan: of the starts of the search.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
+@computing
 def morph(
     pictures: tuple[Path, ...], pairs: Path | None, jobs: int, loop: bool, order: str, percents: str | None, even: bool,
     shape: float | None, colour: float | None, mask: str, background: str, method: str, output: Path | None,
@@ -111,7 +113,8 @@ def morph(
         raise click.UsageError("--even is for two faces, without --at and --pairs.")
     from facemorph.animation import write_morph
     from facemorph.faces.morph import Look
-    from facemorph.files import check_free
+    from facemorph.files import check_free, fit_name
+    from facemorph.folders import name_of_folder
     from facemorph.morphs import CHAINS, METHODS, MorphOptions
 
     if method == "dcgan" and run is None:
@@ -132,7 +135,7 @@ def morph(
         return
     first, second = faces[0], faces[-1 if not loop or not chain else -2]
     named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
-    folder = output or Path("morphs", pictures[0].resolve().name if single else named)
+    folder = output or Path("morphs", name_of_folder(pictures[0]) if single else fit_name(named))
     check_free(folder, overwrite)
     if chain or landmarks_only:
         made = CHAINS[method](faces, options, look, progress)

@@ -48,6 +48,32 @@ def verbosity(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def computing(command: Command) -> Command:
+    """Adds --threads, for commands that compute for long; below @verbosity. At the end it says if others slowed it."""
+
+    @click.option("--threads", type=click.IntRange(1), metavar="N",
+                  help="CPU threads to compute with. Default: one for each CPU that others leave free.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        from facemorph.threads import Use, choose
+
+        before = Use()
+        choose(threads)
+        try:
+            return command(*args, **kwargs)
+        finally:
+            if remark := before.remark():
+                logging.getLogger("facemorph").info(remark)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def device_option(command: Command) -> Command:
+    """Adds --device, for `pick_device`."""
+    text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+    return click.option("--device", default="auto", show_default=True, help=text)(command)
+
+
 class OutputFile(click.Path):
     """A file to write, whose suffix chooses its format: one of `suffixes`, and no folder. Wrong usage otherwise."""
 

@@ -7,6 +7,7 @@ import click
 from facemorph.cli.options import (
     PATH,
     chosen_network,
+    computing,
     landmarks_option,
     list_settings_option,
     network_option,
@@ -35,6 +36,7 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @click.option("--overwrite", is_flag=True, help="Do again what is done already.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
+@computing
 def project(
     images: tuple[Path, ...], network: str | None, preset: str, name: str | None, space: str | None, loss: str | None,
     overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str | None, seed: int,
@@ -57,7 +59,7 @@ def project(
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
     known = chosen_network(network)
     settings = load_projection_config(name or preset, [*chosen, *overrides], known)
-    from facemorph.distributed import shard_from_environment
+    from facemorph.shards import shard_from_environment
     from facemorph.stylegan.projection.project_images import project_files
     from facemorph.stylegan.projection.report import summary
 

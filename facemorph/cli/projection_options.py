@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from facemorph.cli.options import PATH, SettingChoice, landmarks_option
+from facemorph.folders import name_of_folder
 
 PRESETS = ["instant", "fast", "balanced", "best"]
 SPACES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.space")
@@ -61,7 +62,7 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def name_of(path: Path) -> str:
     """What an image or a latent is called: a latent lies in a folder of the image's name."""
-    return path.resolve().parent.name if path.name == "latent.safetensors" else path.stem
+    return name_of_folder(path.parent) if path.name == "latent.safetensors" else path.stem
 
 
 def write_combined(

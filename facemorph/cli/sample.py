@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    PATH,
+    computing,
+    device_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 
 
 @click.command(short_help="A grid of generated faces from a run.")
@@ -14,10 +23,13 @@ from facemorph.cli.options import IMAGE_FILE, PATH, output_option, overwrite_opt
 @click.option("--person", metavar="NAME", help="Generate this person; for conditional runs.")
 @overwrite_option
 @seed_option("Chooses the faces.")
+@device_option
 @verbosity
+@computing
 def sample(
-    run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, progress: bool
-) -> None:
+    run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, device: str,
+    progress: bool,
+) -> None:  # fmt: skip
     """Generate faces with the trained RUN, as a grid.
 
     \b
@@ -27,10 +39,11 @@ def sample(
     """
     from facemorph.dcgan.run import Run
     from facemorph.dcgan.walk import load_generator
+    from facemorph.device import pick_device
     from facemorph.files import check_free
     from facemorph.images import grid, write_image
 
-    trained = load_generator(Run.open(run))
+    trained = load_generator(Run.open(run), pick_device(device))
     if output:
         check_free(output, overwrite)
     target = output or run / (f"sample-{seed}.png" if person is None else f"sample-{person}-{seed}.png")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import list_settings_option, output_option, verbosity
+from facemorph.cli.options import computing, list_settings_option, output_option, verbosity
 
 
 @click.command(short_help="Train a DCGAN on aligned faces.")
@@ -16,6 +16,7 @@ from facemorph.cli.options import list_settings_option, output_option, verbosity
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
 )
 @verbosity
+@computing
 def train(name: str, overrides: tuple[str, ...], output: Path, device: str, progress: bool) -> None:
     """Train a DCGAN on the faces that a configuration names (faces/ in the shipped ones).
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import chosen_network, list_settings_option, network_option, output_option, verbosity
+from facemorph.cli.options import (
+    chosen_network,
+    computing,
+    list_settings_option,
+    network_option,
+    output_option,
+    verbosity,
+)
 
 
 @click.command(short_help="Train an encoder, so that project starts nearer.")
@@ -17,6 +24,7 @@ from facemorph.cli.options import chosen_network, list_settings_option, network_
 @click.option("--overwrite", is_flag=True, help="Replace an encoder that is there.")
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")
 @verbosity
+@computing
 def train_encoder(
     network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
     output: Path | None, progress: bool,

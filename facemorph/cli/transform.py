@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
-from facemorph.cli.options import PATH, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -30,6 +30,7 @@ from facemorph.cli.projection_options import projecting, write_combined
 @output_option(None, "The picture; by default <face>-transformed.png. Its points are written beside it (.tem).")
 @click.option("--overwrite", is_flag=True, help="Replace what -o names.")
 @verbosity
+@computing
 def transform(
     face: Path | None, pairs: Path | None, jobs: int, start: Path | None, end: Path | None,
     symmetric: bool, shape: float, colour: float, texture: float,
@@ -53,9 +54,11 @@ def transform(
         raise click.UsageError("Give a face, or a list of them: --pairs pairs.csv.")
     if (symmetric and (start or end)) or (not symmetric and not pairs and (start is None or end is None)):
         raise click.UsageError("Give --from and --to, or --symmetric.")
+    if output and not pairs:
+        IMAGE_FILE.convert(output, None, None)
     from facemorph.faces.points import FacePoints, write_points
     from facemorph.faces.transform import Amounts, transform_files
-    from facemorph.files import check_free
+    from facemorph.files import check_free, fit_name
     from facemorph.images import write_image
 
     if network and (pairs or symmetric or mask or face_only or texture):
@@ -66,7 +69,7 @@ def transform(
                         mask, background, detector, search.where["landmarks"], overwrite, jobs, progress)  # fmt: skip
         return
     assert face is not None
-    output = output or Path(f"{face.stem}-transformed.png")
+    output = output or Path(fit_name(face.stem, "-transformed.png"))
     points = output.with_suffix(".safetensors" if network else ".tem")
     for path in (output, points):
         check_free(path, overwrite)
@@ -74,11 +77,11 @@ def transform(
         write_combined(output, [face, start, end], [1, -shape, shape], network, search, progress)
         return
     ends = None if start is None or end is None else (start, end)
-    made, lines = transform_files(
+    made = transform_files(
         face, ends, amounts, face_only=face_only, detector=detector, landmarks=search.where["landmarks"]
     )
     write_image(output, shown(made, mask, background))
-    write_points(points, FacePoints(made.points, lines), overwrite=True)
+    write_points(points, FacePoints(made.points, made.lines), overwrite=True)
     click.echo(f"{output}\n{points}")
 
 
@@ -103,7 +106,7 @@ def transform_pairs(
         last = end or pair.second
         ends = None if symmetric or last is None else (start or pair.first, last)
         how = amounts if pair.amount is None else replace(amounts, shape=pair.amount, colour=pair.amount)
-        made, _ = transform_files(pair.first, ends, how, face_only=face_only, detector=detector, landmarks=landmarks)
+        made = transform_files(pair.first, ends, how, face_only=face_only, detector=detector, landmarks=landmarks)
         source = {"source": str(pair.first), "points": made.points.round(2).tolist()}
         return Made({f"{pair.name}.png": shown(made, mask, background)}, [source])
 

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    computing,
+    device_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 
 
 @click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
@@ -23,7 +31,9 @@ from facemorph.cli.options import PATH, output_option, overwrite_option, seed_op
 @output_option(None, "Folder. By default walks/ in the run folder.")
 @overwrite_option
 @seed_option("For persons: of the 256 random faces. For --component: of the fixed components. Otherwise unused.")
+@device_option
 @verbosity
+@computing
 def walk(
     run: Path,
     from_person: str | None,
@@ -39,6 +49,7 @@ def walk(
     output: Path | None,
     overwrite: bool,
     seed: int,
+    device: str,
     progress: bool,
 ) -> None:
     """Walk through the latent space of the trained RUN: strip, GIF and MP4.
@@ -59,6 +70,7 @@ def walk(
     from facemorph import animation, files, plots
     from facemorph.dcgan import walk as library
     from facemorph.dcgan.run import Run
+    from facemorph.device import pick_device
 
     opened = Run.open(run)
     persons = list(opened.about()["faces"])
@@ -76,7 +88,7 @@ def walk(
         film = [stem.with_name(name + suffix) for suffix in animation.WALK_SUFFIXES]
         for path in [*film, curve, table] if measure else film:
             files.check_free(path, overwrite)
-    trained = library.load_generator(opened)
+    trained = library.load_generator(opened, pick_device(device))
     people = library.person_centroids(opened) if measure or from_person else None
     if from_person and to_person and people:
         a, b = library.find_ends(trained, people, [from_person, to_person], seed, progress=progress)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.networks import Discriminator, Generator, settle_batch_norm
-from facemorph.dcgan.precision import enable_winograd, placed, takes_winograd
+from facemorph.dcgan.precision import placed, prepare
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError, TrainingError
 from facemorph.files import write_atomically
@@ -29,11 +29,14 @@ class State:
         persons = persons if config.network.conditional else 0
         self.g = placed(Generator(config.network, persons), device)
         self.d = placed(Discriminator(config.network, persons), device)
-        if takes_winograd(config.training, device):
-            enable_winograd(self.g, self.d)
-        betas = (config.training.beta1, 0.999)
-        self.optimize_g = torch.optim.Adam(self.g.parameters(), config.training.learning_rate, betas, fused=True)
-        self.optimize_d = torch.optim.Adam(self.d.parameters(), config.training.learning_rate, betas, fused=True)
+        prepare(config.training, config.training.precision, self.g, self.d)
+        self.optimize_g, self.optimize_d = (
+            torch.optim.Adam(
+                part.parameters(), config.training.learning_rate, (config.training.beta1, 0.999), fused=True,
+                capturable=device.type == "cuda",
+            )
+            for part in (self.g, self.d)
+        )  # fmt: skip
         self.ema = None
         if config.training.ema:
             self.ema = placed(Generator(config.network, persons), device)
@@ -94,8 +97,7 @@ def inference_copy(state: State, config: Config) -> Generator:
     device = next(state.g.parameters()).device
     copy = placed(Generator(config.network, state.g.persons), device)
     copy.load_state_dict((state.ema or state.g).state_dict())
-    if takes_winograd(config.training, device):
-        enable_winograd(copy)
+    prepare(config.training, config.training.precision, copy)
     settle_batch_norm(copy, config.network)
     return copy
 

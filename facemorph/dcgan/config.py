@@ -121,8 +121,8 @@ class Training:
     )
     precision: str = setting(
         "auto",
-        "of the computation; auto takes bfloat16 where the device has units for it",
-        choices=("auto", "float32", "bfloat16"),
+        "of the computation; auto tries each on a CPU when a run begins, and keeps the fastest",
+        choices=("auto", "float32", "float32-winograd", "bfloat16"),
     )
     sync_batch_norm: bool = setting(
         False, "under torchrun: batch statistics over the images of all processes, not of each"
@@ -134,6 +134,11 @@ class Training:
         if self.adaptive and not self.augment:
             raise ConfigError(
                 "training.adaptive needs something to adapt.", "For example training.augment=[color,shift]"
+            )
+        if self.r1 and self.precision == "float32-winograd":
+            raise ConfigError(
+                "training.r1 needs gradients of gradients, which Winograd's convolutions do not have.",
+                "Set training.precision to auto, float32 or bfloat16.",
             )
 
 
@@ -157,6 +162,12 @@ class Config:
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     output: Output = field(default_factory=Output)
+
+    def __post_init__(self) -> None:
+        if self.network.kernel_px != 4 and self.training.precision == "float32-winograd":
+            raise ConfigError(
+                "training.precision=float32-winograd is for kernels of 4 px.", "Leave network.kernel_px at 4."
+            )
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from facemorph.dcgan.bfloat16 import FromPixel, ToPixel
 from facemorph.dcgan.config import Network
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
 
@@ -44,7 +45,7 @@ class Generator(nn.Module):
         if config.first_layer == "dense":
             first = [nn.Linear(self.z_dim, widths[0] * 16), nn.Unflatten(1, (widths[0], 4, 4))]
         else:
-            first = [nn.Unflatten(1, (self.z_dim, 1, 1)), nn.ConvTranspose2d(self.z_dim, widths[0], 4, bias=False)]
+            first = [nn.Unflatten(1, (self.z_dim, 1, 1)), FromPixel(self.z_dim, widths[0], 4, bias=False)]
         layers = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]  # [N, widths[0], 4, 4]
         for wide, narrow in itertools.pairwise(widths):
             layers += [up(wide, narrow, config.kernel_px), nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)]
@@ -75,7 +76,7 @@ class Discriminator(nn.Module):
         if config.first_layer == "dense":
             layers += [nn.Flatten(), nn.Linear(widths[-1] * 16, 1 + persons)]
         else:
-            layers += [nn.Conv2d(widths[-1], 1 + persons, 4, bias=bias), nn.Flatten()]  # [N, 1 + persons]
+            layers += [ToPixel(widths[-1], 1 + persons, 4, bias=bias), nn.Flatten()]  # [N, 1 + persons]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
         if config.d_norm == "spectral":
@@ -111,7 +112,8 @@ def draw_z(count: int, config: Network, generator: torch.Generator) -> Tensor:
 
 def with_label(z: Tensor, labels: Tensor, persons: int) -> Tensor:
     """z [N, z_dim] and the persons' numbers [N] -> latents of a conditional generator [N, z_dim + persons]."""
-    return torch.cat([z, nn.functional.one_hot(labels, persons).to(z.dtype)], 1)
+    one_hot = labels[:, None] == torch.arange(persons, device=labels.device)  # torch's own would ask for the largest
+    return torch.cat([z, one_hot.to(z.dtype)], 1)
 
 
 @torch.no_grad()

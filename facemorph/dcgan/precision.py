@@ -1,35 +1,49 @@
-"""The dtype, the convolution method and the memory layout of a run."""
+"""How a run computes: its dtype, the way of its convolutions, and the memory layout.
 
+`training.precision` names one of `PRECISIONS`, or auto: then the fastest is found by trying (`trial.py`), noted in the
+run folder, and kept, so that a continued run gives the same numbers to the bit.
+"""
+
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from facemorph.dcgan.config import Training
+from facemorph.dcgan.bfloat16 import FromPixel, ToPixel
+from facemorph.dcgan.config import Config, Training
 from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
-from facemorph.device import pick_precision
+
+# As run.json describes them.
+PRECISIONS = {
+    "float32": "float32",
+    "float32-winograd": "float32, by Winograd's convolutions",
+    "bfloat16": "bfloat16",
+}
 
 
-def takes_winograd(training: Training, device: torch.device) -> bool:
-    """Whether the convolutions use Winograd's method. It rounds differently, so precision=float32 means the direct one.
-
-    R1 needs gradients of gradients, which our implementation of it does not have.
-    """
-    asked_for = training.precision == "auto" and device.type == "cpu" and not training.r1
-    return asked_for and pick_precision("auto", device) == torch.float32
+def dtype_of(precision: str) -> torch.dtype:
+    """The dtype of the convolutions; auto, where nothing was tried, is float32."""
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def describe_precision(training: Training, device: torch.device) -> str:
-    name = str(pick_precision(training.precision, device)).removeprefix("torch.")
-    return f"{name}, by Winograd's convolutions" if takes_winograd(training, device) else name
+def noted_precision(about: dict[str, Any]) -> str | None:
+    """The precision that a run.json notes; None if it notes none that is known."""
+    return next((name for name, text in PRECISIONS.items() if text == about.get("precision")), None)
 
 
-def enable_winograd(*networks: nn.Module) -> None:
-    """Let their convolutions use Winograd's method."""
+def with_precision(config: Config, precision: str) -> Config:
+    return replace(config, training=replace(config.training, precision=precision))
+
+
+def prepare(training: Training, precision: str, *networks: nn.Module) -> None:
+    """Let their convolutions go the way of this precision. R1 needs gradients of gradients, which torch's own have."""
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
-                layer.winograd = True
+                layer.winograd = precision == "float32-winograd"
+            if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d, FromPixel, ToPixel)):
+                layer.low = precision == "bfloat16" and not training.r1 and not layer.weight.is_cuda
 
 
 def placed(network: Any, device: torch.device) -> Any:

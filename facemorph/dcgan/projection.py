@@ -12,6 +12,7 @@ from torch import Tensor
 
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import TrainedGenerator, between_at, load_generator
+from facemorph.device import pick_device
 from facemorph.faces.crop import find_crop
 from facemorph.faces.features import features_of_aligned
 from facemorph.faces.landmarks import landmarks_in
@@ -45,9 +46,9 @@ def invert(
     the better half by pixels, the one nearest by dlib's descriptor is returned, with that distance.
     """
     count, starts = len(targets), settings.starts
-    target = to_tensor(targets).repeat_interleave(starts, 0)  # [N * starts, 3, H, H]
+    target = to_tensor(targets).to(trained.device).repeat_interleave(starts, 0)  # [N * starts, 3, H, H]
     low, high = {"uniform": (-1.0, 1.0), "uniform01": (0.0, 1.0)}.get(trained.config.z, (-LIMIT, LIMIT))
-    z = trained.draw(count * starts, settings.seed).requires_grad_()
+    z = trained.draw(count * starts, settings.seed).to(trained.device).requires_grad_()
     optimizer = torch.optim.Adam([z], settings.learning_rate)
     with progress_bar(progress, total=settings.search_steps, unit=" steps", description="project") as bar:
         for step in range(settings.search_steps):
@@ -59,9 +60,9 @@ def invert(
             with torch.no_grad():
                 z.clamp_(low, high)
             bar.update()
-    projected = z.detach()
     with torch.no_grad():
-        difference = _difference(trained.network(projected), target).view(count, starts)
+        difference = _difference(trained.network(z), target).view(count, starts).cpu()
+    projected = z.detach().cpu()
     chosen, distances = [], []
     target_descriptors = features_of_aligned(targets).descriptors
     for index in range(count):
@@ -75,7 +76,7 @@ def invert(
 
 def _difference(images: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference at full, half and quarter size, summed: [N]."""
-    total = torch.zeros(len(images))
+    total = images.new_zeros(len(images))
     for level in range(3):
         if level:
             images, target = F.avg_pool2d(images, 2), F.avg_pool2d(target, 2)
@@ -112,7 +113,14 @@ class RunMorph:
         distances: descriptor distance of each face to its photograph, [N].
     """
 
-    def __init__(self, faces: Sequence[Path], run_folder: Path, settings: RunMorphSettings, progress: bool) -> None:
+    def __init__(
+        self,
+        faces: Sequence[Path],
+        run_folder: Path,
+        settings: RunMorphSettings,
+        progress: bool,
+        device: str | None = None,
+    ) -> None:
         """Project all.
 
         Raises:
@@ -120,7 +128,7 @@ class RunMorph:
             ImageError, FaceError: a photograph cannot be read or shows no face.
         """
         run = Run.open(run_folder)
-        self.trained = load_generator(run)
+        self.trained = load_generator(run, pick_device(device))
         self.settings, self.legs = settings, len(faces) - 1
         unique = list(dict.fromkeys(faces))  # of a loop, the first is the last as well
         aligned = [align_as(run, path) for path in unique]

@@ -139,8 +139,9 @@ class Run:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read: {error}.", "Train the run again.") from None
+        except Exception as error:  # NumPy and its zip file raise many kinds on a damaged one
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+            raise RunError(f"{path} cannot be read: {why}.", "Train the run again.") from None
 
 
 def describe_run(run: Run) -> str:

@@ -10,7 +10,7 @@ import torch
 from facemorph.config import plain, to_yaml
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, describe_counts
-from facemorph.dcgan.precision import describe_precision
+from facemorph.dcgan.precision import PRECISIONS
 from facemorph.dcgan.run import Run
 from facemorph.errors import RunError
 from facemorph.files import replacing, write_json, write_text
@@ -44,11 +44,11 @@ def check_same_faces(faces: Faces, run: Run) -> None:
         )
 
 
-def begin(config: Config, run: Run, faces: Faces, device: torch.device, processes: int = 1) -> None:
-    """Write what explains the run, except what is there already."""
+def begin(config: Config, run: Run, faces: Faces, device: torch.device, precision: str, processes: int = 1) -> None:
+    """Write what explains the run, except what is there already. `precision` is what auto became."""
     about = {
         **about_this_machine(_device_name(device), processes),
-        "precision": describe_precision(config.training, device),
+        "precision": PRECISIONS[precision],
         "seed": config.training.seed,
         "faces": faces.counts(),
         "data_sha256": faces.digest,
@@ -56,8 +56,11 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, processe
     for torn in (*run.path.glob(".*.partial*"), *run.samples.glob(".*.partial*")):  # left by a kill
         torn.unlink()
     begun = (run.path / "run.json").exists()
-    if begun and (before := run.about().get("precision")) != about["precision"]:
-        log.warning("The run was begun in %s and continues in %s.", before, about["precision"])
+    if begun and (before := run.about().get("device")) != about["device"]:
+        log.warning(
+            "The run was begun on %s and continues on %s, in %s as before; the last digits will differ.",
+            before, about["device"], about["precision"],
+        )  # fmt: skip
     write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run folder
     if not begun:
         people = {name: faces.of(name, PEOPLE_KEPT) for name in faces.persons}

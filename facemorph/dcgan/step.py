@@ -10,7 +10,7 @@ from torch.nn.functional import relu
 
 from facemorph.dcgan.augment import AugmentSampler, adapt, augment
 from facemorph.dcgan.checkpoint import State
-from facemorph.dcgan.config import Config
+from facemorph.dcgan.config import Config, Training
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.distributed import ALONE, ProcessGroup
 
@@ -63,13 +63,14 @@ def train_on_batch(
     dtype: torch.dtype,
     random: torch.Generator,
     group: ProcessGroup = ALONE,
+    noise_std: Tensor | None = None,
 ) -> Tensor:
     """One step of D and `generator_steps` of G.
 
     `real` [N, 3, H, W] and `labels` [N] are this process's part of the batch. Returns the numbers for the log [6], of
     this part: d-loss = real-loss + fake-loss, both of these, g-loss, mean D(x) and mean D(G(z)). The losses are
     cross-entropies whatever is minimised, so that runs can be compared. With adaptive augmentation there is a seventh
-    number, its strength.
+    number, its strength. `noise_std` [] is that of the instance noise at this step.
     """
     cfg, persons = config.training, state.g.persons
     g, d, loss = state.g, state.d, LOSSES[cfg.loss]
@@ -89,17 +90,16 @@ def train_on_batch(
     def augmented(images: Tensor) -> Tensor:
         """What D is given in place of the images."""
         images = augment(images.float(), cfg, sampler)
-        if cfg.instance_noise:
-            left = 1 - state.step / cfg.steps
+        if cfg.instance_noise and noise_std is not None:
             noise = torch.randn(total, *images.shape[1:], generator=random, device=images.device)[part]
-            images = images + cfg.instance_noise * left * noise
+            images = images + noise_std * noise
         return images.contiguous(memory_format=torch.channels_last)
 
     # --- D
     d.requires_grad_(True)
     with precision():
         fake = g(latents())
-    penalised = cfg.r1 > 0 and state.step % cfg.r1_every == 0
+    penalised = is_penalised(cfg, state.step)
     d_input = augmented(real).requires_grad_(penalised)
     with precision():
         on_real = d(d_input, d_labels).float()
@@ -130,6 +130,11 @@ def train_on_batch(
         if state.strength is not None:
             numbers.append(state.strength)
         return torch.stack(numbers).detach()
+
+
+def is_penalised(cfg: Training, step: int) -> bool:
+    """Whether R1 is part of this step."""
+    return cfg.r1 > 0 and step % cfg.r1_every == 0
 
 
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:

@@ -19,17 +19,20 @@ from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, load_faces
 from facemorph.dcgan.health import Health, TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
+from facemorph.dcgan.precision import dtype_of, noted_precision, with_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces
-from facemorph.dcgan.step import train_on_batch
-from facemorph.device import pick_device, pick_precision
-from facemorph.distributed import ALONE, ProcessGroup, join_processes, synchronize
+from facemorph.dcgan.stepper import Stepper
+from facemorph.dcgan.trial import fastest_precision
+from facemorph.device import keep_memory, pick_device
+from facemorph.distributed import ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
 from facemorph.images import grid, to_uint8, write_image
 from facemorph.progress import progress_bar
 from facemorph.run_folder import in_use, interruptible
+from facemorph.threads import keep as keep_threads
 
 log = logging.getLogger("facemorph")
 
@@ -63,7 +66,6 @@ def train(
     with join_processes(device) as group, contextlib.ExitStack() as held:
         # --- the faces and the folder
         cfg, run = config.training, Run(folder)
-        dtype = pick_precision(cfg.precision, device)
         with group.rank_zero_first() as here:
             if here:
                 check_same_config(config, run)
@@ -76,6 +78,14 @@ def train(
                 check_same_faces(faces, run)
 
         # --- the networks, new or from the last checkpoint
+        if (run.path / "run.json").exists():
+            keep_threads(run.about().get("threads"))
+        if device.type == "cpu":
+            keep_memory()
+        with group.rank_zero_first() as here:
+            precision = _precision(config, run, device, len(faces.persons)) if here else ""
+        precision = group.agree(precision)
+        asked, config = config, with_precision(config, precision)
         state = State(config, device, len(faces.persons))
         if cfg.sync_batch_norm:
             synchronize(state.g, state.d)
@@ -84,13 +94,15 @@ def train(
                 state.load(run.checkpoint)
                 run.check_log(state.step)
             if here:  # everything is checked: now the folder is written
-                begin(config, run, faces, device, group.world)
+                begin(asked, run, faces, device, precision, group.world)
                 run.cut_log(state.step, LOG_FIELDS if state.strength is None else (*LOG_FIELDS, STRENGTH))
                 if state.step:
                     log.info("Continuing from step %d.", state.step)
         images, labels = torch.from_numpy(faces.images).to(device), torch.from_numpy(faces.labels).to(device)
         fixed_z = _grid_latents(config, state.g.persons, device)
         monitor = TrainingMonitor(cfg.real_label, _real_spread(faces, state.g.persons))
+
+        take_step = Stepper(state, images, labels, config, dtype_of(precision), group)
 
         # --- the loop
         when = "this step" if group.world == 1 else f"at most {FLUSH_EVERY} steps"
@@ -104,7 +116,7 @@ def train(
             ) as bar,
         ):
             while state.step < cfg.steps and not stopped:
-                pending.append(train_step(state, images, labels, config, dtype, group))
+                pending.append(take_step())
                 bar.update()
 
                 last = state.step == cfg.steps
@@ -149,26 +161,12 @@ def train(
         return run.health(), stopped
 
 
-def train_step(
-    state: State, images: Tensor, labels: Tensor, config: Config, dtype: torch.dtype, group: ProcessGroup = ALONE
-) -> Tensor:
-    """Choose the batch of the state's step from all faces (uint8 [N, 3, H, W]) and labels [N], train on this process's
-    part of it, and return the numbers for the log: see `train_on_batch`."""
-    cfg, device = config.training, images.device
-    random = torch.Generator(device).manual_seed((cfg.seed << 32) + state.step)
-    chosen = _chosen(len(images), state.step, cfg.batch_size, cfg.seed)[group.part(cfg.batch_size)].to(device)
-    batch = images[chosen].float().div_(127.5).sub_(1)
-    losses = train_on_batch(state, batch, labels[chosen], config, dtype, random, group)
-    state.update_ema(cfg.ema)
-    state.step += 1
-    return losses
-
-
-def _chosen(count: int, step: int, size: int, seed: int) -> Tensor:
-    """The indices of this step's batch [size]: every face once an epoch, in a new order each epoch."""
-    epoch, place = divmod(step, count // size)
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return torch.from_numpy(order[place * size : (place + 1) * size])
+def _precision(config: Config, run: Run, device: torch.device, persons: int) -> str:
+    """What the configuration names; where it says auto, what the run was begun in; otherwise the fastest."""
+    if config.training.precision != "auto":
+        return config.training.precision
+    noted = noted_precision(run.about()) if (run.path / "run.json").exists() else None
+    return noted or fastest_precision(config, device, persons)
 
 
 def _check_faces(config: Config, faces: Faces, group: ProcessGroup) -> None:

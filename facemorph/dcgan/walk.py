@@ -35,7 +35,11 @@ class TrainedGenerator:
     @torch.inference_mode()
     def images(self, z: Tensor) -> np.ndarray:
         """Latents [N, z_dim, and with labels + persons] -> uint8 [N, H, W, 3]."""
-        return np.concatenate([to_uint8(self.network(part)) for part in z.split(BATCH)])
+        return np.concatenate([to_uint8(self.network(part.to(self.device))) for part in z.split(BATCH)])
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def draw(self, count: int, seed: int, person: str | None = None) -> Tensor:
         """Random latents [count, z_dim], as in training; of a conditional generator, with the label of `person`, or of
@@ -64,7 +68,7 @@ def unknown_person(person: str, known: Sequence[str]) -> RunError:
     return RunError(f"The run was not trained on {person!r}.", f"It was trained on {', '.join(known)}.")
 
 
-def load_generator(run: Run) -> TrainedGenerator:
+def load_generator(run: Run, device: str | torch.device = "cpu") -> TrainedGenerator:
     """Raises RunError if the run has no generator yet, or its file is damaged."""
     if not run.generator.exists():
         raise RunError(f"{run.path} has no generator.safetensors yet.", "Train at least to the first checkpoint.")
@@ -75,7 +79,7 @@ def load_generator(run: Run) -> TrainedGenerator:
         network.load_state_dict(safetensors.torch.load_file(run.generator))
     except (SafetensorError, RuntimeError, OSError) as error:
         raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run again.") from None
-    return TrainedGenerator(network.eval(), config, persons)
+    return TrainedGenerator(network.eval().to(device), config, persons)
 
 
 def diagonal(config: Network, steps: int, persons: int = 0) -> Tensor:

@@ -57,7 +57,7 @@ def evaluate(
         InputError: no faces in `against`.
         OutputError: `output` cannot be written.
     """
-    trained = load_generator(run)
+    trained = load_generator(run, device)
     real = training_faces(run)
     other = other_faces(against, trained.config.size_px) if against else None
     for faces in (real, other):

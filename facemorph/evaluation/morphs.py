@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from facemorph.animation import MANIFEST
+from facemorph.device import pick_device
 from facemorph.errors import FaceError, InputError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.features import features_of_aligned
@@ -56,14 +57,16 @@ def describe_any(images: list[np.ndarray], progress: bool = False) -> tuple[np.n
     return descriptors, detected
 
 
-def perceptual_distance() -> tuple[str, Distance]:
+def perceptual_distance(device: str | torch.device = "cpu") -> tuple[str, Distance]:
     """LPIPS if its weights are on this machine, otherwise 1 - MS-SSIM; name and function."""
     if is_here():
-        return "LPIPS (VGG16)", load_lpips()
+        return "LPIPS (VGG16)", load_lpips(device=device)
     return "1 - MS-SSIM", lambda first, second: 1 - ms_ssim(first, second)
 
 
-def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool = False) -> dict[str, Any]:
+def evaluate_morph(
+    folder: Path, network: Path | None = None, *, device: str | None = None, progress: bool = False
+) -> dict[str, Any]:
     """Measures of a folder that `facemorph morph` wrote; each list has a number per step.
 
     `network` is only needed for the path length of a morph through a StyleGAN's latent space.
@@ -81,8 +84,9 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
     images = [read_image(path) for path in stills]
     rows = read_jsonl(folder / MANIFEST)
     descriptors, detected = describe_any(images, progress)
-    name, distance = perceptual_distance()
-    tensors = to_tensor(np.stack(images))
+    chosen = pick_device(device)
+    name, distance = perceptual_distance(chosen)
+    tensors = to_tensor(np.stack(images)).to(chosen)
     with torch.inference_mode():
         sizes = torch.cat([distance(one[None], other[None]) for one, other in itertools.pairwise(tensors)])
     to_first, to_last = (np.linalg.norm(descriptors - descriptors[end], axis=1) for end in (0, -1))
@@ -100,10 +104,10 @@ def evaluate_morph(folder: Path, network: Path | None = None, *, progress: bool 
         "rises_and_falls": [_number(_rank_correlation(to_first)), _number(-_rank_correlation(to_last))],
         "descriptor_steps": _steps(np.linalg.norm(np.diff(descriptors, axis=0), axis=1)),
         "perceptual_distance": name,
-        "perceptual_steps": _steps(sizes.double().numpy()),
+        "perceptual_steps": _steps(sizes.double().cpu().numpy()),
     }
     if (folder / "way.safetensors").is_file() and network is not None:
-        found["path_length"] = path_length(folder / "way.safetensors", network, distance)
+        found["path_length"] = path_length(folder / "way.safetensors", network, distance, chosen)
     return found
 
 
@@ -113,16 +117,16 @@ def still_paths(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: float(path.stem.partition("_")[2]))
 
 
-def path_length(way: Path, network: Path, distance: Distance) -> dict[str, float]:
+def path_length(way: Path, network: Path, distance: Distance, device: str | torch.device = "cpu") -> dict[str, float]:
     """Perceptual path length along the latents of a morph's stills: mean and largest of d(G(t), G(t + e)) / e^2.
 
     t is 0 at the first still and 1 at the last. Source: Karras et al. 2019, section 4.1, on this path instead of random
     ones, and without discarding any.
     """
     latent = read_latent(way)
-    generator = load_generator(network)
+    generator = load_generator(network, device)
     check_network(latent, generator, str(way))
-    stills = torch.from_numpy(latent.arrays["way"])
+    stills = torch.from_numpy(latent.arrays["way"]).to(device)
     lengths = []
     with torch.inference_mode():
         for t in np.linspace(0, 1 - EPSILON, PATH_SAMPLES):

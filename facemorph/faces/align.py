@@ -16,18 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.distributed import Shard, hidden_main, known_rows, parts
 from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.landmarks import chosen_landmarks, landmarks_in
 from facemorph.faces.locate import Face, choose_face, locate_face
-from facemorph.faces.track import Tracker
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
 from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
+from facemorph.shards import Shard, hidden_main, known_rows, parts
 
 log = logging.getLogger("facemorph")
 
@@ -69,12 +68,16 @@ def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str
     if follow and kind == "auto":
         kind = "cnn"  # the map of whose scores is followed
     detector = make_detector(kind, device=device, min_face_px=min_face_px)
-    return Tracker(detector) if follow else detector
+    if follow:
+        from facemorph.faces.track import Tracker
+
+        return Tracker(detector)
+    return detector
 
 
 def _detector_for(settings: AlignSettings, device: str) -> Any:
     detector = _detector(settings.detector, settings.min_face_px, settings.follow, device)
-    if isinstance(detector, Tracker):
+    if settings.follow:
         detector.reset()  # the next frames may come from elsewhere
     return detector
 
@@ -345,7 +348,7 @@ def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, A
         stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
     changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
     if changed:
-        log.warning("%s: %d images were replaced or are gone since; their faces go.", output, len(changed))
+        log.warning("%s: the faces of images that were replaced or are gone go: %d.", output, len(changed))
     for name in stale - kept:
         (output / name).unlink(missing_ok=True)
     remove_torn(output)

@@ -1,7 +1,8 @@
 """The average of many faces: their mean shape, each picture warped to it, their mean colours, and their texture."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.crop import ffhq_quad
+from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
 from facemorph.faces.texture import Texture
@@ -18,6 +20,8 @@ from facemorph.progress import progress_bar
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger("facemorph")
+
 ROUNDS, ENOUGH = 20, 1e-6  # of Procrustes: at most, and when the shape moves less than this part of its size
 FRAME = 1.2  # side of a frame that is not a picture's own, in that of FFHQ's crop
 AROUND = 1.7  # the same in the extent of the points, where they are not dlib's
@@ -25,10 +29,11 @@ AROUND = 1.7  # the same in the extent of the points, where they are not dlib's
 
 @dataclass(frozen=True)
 class AverageFace:
-    """uint8 RGB [H, W, 3], and its points [N, 2] in pixels of it."""
+    """uint8 RGB [H, W, 3], its points [N, 2] in pixels of it, and the lines (indices) that join them, where known."""
 
     image: np.ndarray
     points: np.ndarray
+    lines: tuple[tuple[int, ...], ...] = field(default=())
 
 
 def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
@@ -92,6 +97,7 @@ def frame_of(
 
 def head_quad(points: np.ndarray) -> np.ndarray:
     """The square around a head, [4, 2] from the top left, counter-clockwise: of dlib's points with FFHQ's recipe."""
+    points = seen_as_68(points) if len(points) == NUM_POINTS else points
     if len(points) == 68:
         quad = ffhq_quad(points)
         return quad.mean(0) + FRAME * (quad - quad.mean(0))
@@ -119,6 +125,7 @@ def average_faces(
     shapes: Sequence[np.ndarray],
     sizes: Sequence[tuple[int, int]],
     *,
+    lines: tuple[tuple[int, ...], ...] = (),
     weights: Sequence[float] | None = None,
     texture: bool = True,
     size_px: int | None = None,
@@ -129,6 +136,7 @@ def average_faces(
         images: uint8 RGB [H, W, 3] each.
         shapes: their points [N, 2], of one template.
         sizes: their widths and heights.
+        lines: that join the points, as a .tem file says.
         weights: of each, 0 and above; equal ones for None.
         texture: keep the amount of detail that the members have; without, it is the mean of the pixels.
         size_px: side of a square around the head; None keeps the pictures' own frame where they are of one size.
@@ -143,12 +151,12 @@ def average_faces(
     for image, shape, part in zip(images, shapes, parts, strict=True):
         if part == 0:
             continue
-        warped = warp_to(to_planes(image), shape, target, width, height)
+        warped = warp_to(to_planes(image), shape, target, width, height, lines)
         total = float(part) * warped if total is None else total.add_(warped, alpha=float(part))
         if texture:
             kept.add(warped, float(part))
     assert total is not None
-    return AverageFace(to_picture(kept.give(total) if texture else total), target)
+    return AverageFace(to_picture(kept.give(total) if texture else total), target, lines)
 
 
 def average_files(
@@ -160,14 +168,25 @@ def average_files(
     detector: str = "auto",
     landmarks: str = "auto",
     progress: bool = False,
-) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
-    """`average_faces` of files, and the lines between the points.
+    skip_bad: bool = False,
+) -> AverageFace:
+    """`average_faces` of files.
+
+    With `skip_bad`, pictures that cannot be read or show no face are left out, and named in the log.
 
     Raises:
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     check_weights(weights, len(pictures))
-    points, sizes = locate_points(pictures, detector, landmarks, progress)
+    failures: dict[Path, str] | None = {} if skip_bad else None
+    points, sizes = locate_points(pictures, detector, landmarks, progress, failures)
+    for problem in (failures or {}).values():
+        log.warning("%s It is left out.", problem)
+    if failures and weights is not None:
+        weights = [weight for picture, weight in zip(pictures, weights, strict=True) if picture not in failures]
+    pictures = [picture for picture in pictures if picture not in (failures or ())]
+    if not pictures:
+        raise InputError("None of the pictures shows a face that can be used.", "Is it the right folder?")
     with progress_bar(progress, total=len(pictures), unit=" faces", description="average") as bar:
 
         def images() -> Iterator[np.ndarray]:
@@ -176,5 +195,6 @@ def average_files(
                 bar.update()
 
         shapes = [one.points for one in points]
-        face = average_faces(images(), shapes, sizes, weights=weights, texture=texture, size_px=size_px)
-    return face, points[0].lines
+        return average_faces(
+            images(), shapes, sizes, lines=points[0].lines, weights=weights, texture=texture, size_px=size_px
+        )

@@ -150,19 +150,20 @@ class AutoDetector:
     """
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
-        check_device(device)
+        if device != "cpu":  # which needs no check, so that torch is not loaded before it is needed
+            check_device(device)
         check_precision(precision)
         make = functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)
         self._make_cnn = functools.cache(make)
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, best_meshes, is_face, mesh_in_box
+        from facemorph.faces.mesh import are_enough, best_meshes_of, is_face, mesh_in_box
 
-        by_image = []
         for index, image in enumerate(images):
             _check(image, index)
-            meshes = best_meshes(image)
+        by_image = []
+        for image, meshes in zip(images, best_meshes_of(images), strict=True):
             found = [Detection(mesh.box, mesh.score, mesh) for mesh in meshes if is_face(mesh)]
             found = [one for one in found if one.width_px >= self.min_face_px]
             if not are_enough(meshes, image):

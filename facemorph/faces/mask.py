@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from facemorph.errors import ConfigError
+from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 
 FEATHER = 0.04  # of the extent of the points: width of the soft edge
 OVAL_ABOVE = 0.35  # of the extent of dlib's points, which end at the brows: how much forehead an oval shows
@@ -32,6 +33,7 @@ def hull(points: np.ndarray) -> np.ndarray:
 
 def inner_face(points: np.ndarray) -> np.ndarray:
     """The outline [N, 2] of the inner face: the jaw to the brows or above; of others all points' hull."""
+    points = seen_as_68(points) if len(points) == NUM_POINTS else points
     if len(points) == 189:  # WebMorph's: brows and jaw, without ears, hair and neck
         return hull(points[[*range(71, 87), 109, *range(134, 145), 112]])
     if len(points) != 68:
@@ -43,6 +45,7 @@ def inner_face(points: np.ndarray) -> np.ndarray:
 
 def oval(points: np.ndarray) -> np.ndarray:
     """An ellipse [64, 2] around the face, upright in its own axes."""
+    points = seen_as_68(points) if len(points) == NUM_POINTS else points
     edge = points[:27] if len(points) == 68 else points
     centre, extent = edge.mean(0), np.ptp(edge, axis=0)
     low, high = edge.min(0), edge.max(0)

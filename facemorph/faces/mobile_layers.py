@@ -78,4 +78,5 @@ def load_embedded(network: nn.Module, name: str) -> nn.Module:
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in layers.items()}
     )
-    return network.eval().requires_grad_(False)
+    # a quarter faster, a third for BlazeFace, than with the channels first
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -17,8 +17,9 @@ from facemorph.faces.average import head_quad
 from facemorph.faces.crop import cut
 from facemorph.faces.locate import locate_face
 from facemorph.faces.mask import cut_free, inner_face
+from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 from facemorph.faces.outline import head_outline
-from facemorph.faces.points import FacePoints, beside, check_template, points_of
+from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
 from facemorph.faces.smooth_warp import similarity
 from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
 from facemorph.files import sha256
@@ -87,14 +88,16 @@ def landmark_morph(
         FaceError: no face is detected in an image.
     """
     located, rows = [], []
+    as_68 = any(len(row.get("points", ())) == 68 for _, row in (first, second))
     for image, row in (first, second):
         if "points" in row:
             located.append((image, np.array(row["points"])))
             rows.append(row)
             continue
         face = locate_face(image, str(row["source"]), detector=settings.detector, points=settings.landmarks)
-        located.append((image, face.landmarks))
-        place = {"box": np.round(face.box, 1).tolist(), "landmarks": face.landmarks.round(2).tolist()}
+        points = seen_points(face, settings.landmarks, as_68).points
+        located.append((image, points))
+        place = {"box": np.round(face.box, 1).tolist(), "landmarks": points.round(2).tolist()}
         rows.append({**row, **place})
     check_template([FacePoints(points) for _, points in located], [str(row["source"]) for row in rows])
     faces = common_frame(located[0], located[1], settings.size_px)
@@ -208,20 +211,24 @@ class LandmarkMorph:
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
     """Corresponding points of both heads: landmarks, an estimate of the hairline, and the outline if it is clear.
 
-    Of other templates than dlib's, the points alone.
+    The mesh ends at the hairline itself. Of other templates than it and dlib's, the points alone.
     """
     faces = (first, second)
-    if len(first.points) != 68:
+    is_mesh = len(first.points) == NUM_POINTS
+    if len(first.points) != 68 and not is_mesh:
         return [face.points.copy() for face in faces]
-    outlines = [head_outline(face.image, (face.points + 0.5) * DETAIL - 0.5) for face in faces]
+    seen = [seen_as_68(face.points) if is_mesh else face.points for face in faces]
+    outlines = [
+        head_outline(face.image, (points + 0.5) * DETAIL - 0.5) for face, points in zip(faces, seen, strict=True)
+    ]
     outlines = [(outline + 0.5) / DETAIL - 0.5 for outline in outlines]
     clear = ~np.isnan(outlines).any((0, 2))
     heads = []
-    for face, outline in zip(faces, outlines, strict=True):
-        middle = face.points[[19, 24]].mean(0)
-        up = middle - face.points[33]  # from below the nose to the brows
-        hairline = face.points[BROWS] + 0.55 * up
-        crown = middle + 1.15 * (face.points[[17, 26]] - middle) + 1.3 * up
+    for face, points, outline in zip(faces, seen, outlines, strict=True):
+        middle = points[[19, 24]].mean(0)
+        up = middle - points[33]  # from below the nose to the brows
+        hairline = points[[]] if is_mesh else points[BROWS] + 0.55 * up
+        crown = middle + 1.15 * (points[[17, 26]] - middle) + 1.3 * up
         heads.append(np.concatenate([face.points, hairline, outline[clear] if clear.sum() > MIN_OUTLINE else crown]))
     return heads
 

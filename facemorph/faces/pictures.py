@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from facemorph.errors import InputError
-from facemorph.faces.align import list_images
+from facemorph.faces.points import beside
+from facemorph.folders import list_images, tell_left_out
 
 EXIF_IFD, DATE_TAKEN, DATE = 0x8769, 0x9003, 0x0132
 
@@ -50,6 +51,7 @@ def find_pictures(given: Sequence[Path], order: str = "given", at_least: int = 1
             inside = sorted(list_images(path), key=natural)
             if not inside:
                 raise InputError(f"The folder {path} holds no images.", "Portraits are expected in it.")
+            tell_left_out(path, [*inside, *(file for one in inside if (file := beside(one)))])
             found += inside
         elif not path.exists():
             if path.suffix == ".safetensors":

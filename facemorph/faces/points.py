@@ -5,23 +5,24 @@ the points mean; here it is known by their number alone: dlib's 68, a mesh's 478
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from facemorph.errors import InputError
-from facemorph.faces.locate import locate_face
-from facemorph.files import check_free, write_text
+from facemorph.errors import FacemorphError, InputError
+from facemorph.faces.contour import lines_of
+from facemorph.faces.landmarks import chosen_landmarks
+from facemorph.faces.locate import Face, locate_face
+from facemorph.faces.mesh import NUM_POINTS
+from facemorph.files import NAME_BYTES, check_free, write_text
 from facemorph.images import read_image
 from facemorph.progress import progress_bar
 
 MIN_POINTS = 3
 OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
-# The lines of dlib's 68 points, as .tem files draw them: first, last, and whether they close.
-LINES_68 = ((0, 16, 0), (17, 21, 0), (22, 26, 0), (27, 30, 0), (31, 35, 0), (36, 41, 1), (42, 47, 1), (48, 59, 1),
-            (60, 67, 1))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,7 @@ def _xy(points: np.ndarray, between: str, shift: float = 0) -> list[str]:
 
 
 def _write_tem(face: FacePoints) -> str:
-    lines = face.lines
-    if not lines and len(face.points) == 68:
-        lines = tuple((*range(a, b + 1), *([a] if closed else [])) for a, b, closed in LINES_68)
+    lines = lines_of(len(face.points), face.lines)
     text = [str(len(face.points)), *_xy(face.points, "\t"), str(len(lines))]
     for line in lines:
         text += ["1" if line[0] == line[-1] and len(line) > 2 else "0", str(len(line)), " ".join(map(str, line))]
@@ -219,14 +218,43 @@ def write_points(path: Path, face: FacePoints, overwrite: bool = False) -> None:
 
 
 def beside(picture: Path) -> Path | None:
-    """The file of points beside a picture, of the same stem; in the order of `FORMATS`, None without one."""
-    return next((path for kind in FORMATS if (path := picture.with_suffix(f".{kind}")).is_file()), None)
+    """The file of points beside a picture, of its whole name and a suffix or of its stem; None without one.
+
+    In the order of `FORMATS`. JSON that holds no points is something else about the picture: phones and shops of
+    pictures write such files.
+    """
+    for kind in FORMATS:
+        for stem in (picture.name, picture.stem):
+            path = picture.with_name(f"{stem}.{kind}")
+            fits = len(os.fsencode(path.name)) <= NAME_BYTES
+            if fits and path.is_file() and (kind != "json" or _may_hold_points(path)):
+                return path
+    return None
+
+
+def _may_hold_points(path: Path) -> bool:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return True  # whose error is told
+    return isinstance(value, list) or (isinstance(value, dict) and not {"points", "landmarks"}.isdisjoint(value))
+
+
+def seen_points(face: Face, landmarks: str = "auto", as_68: bool = False) -> FacePoints:
+    """The points of a detected face: its mesh [478, 2], or, with `as_68` or by dlib, the landmarks [68, 2]."""
+    whole = chosen_landmarks(landmarks) == "mesh" and not as_68
+    return FacePoints(face.mesh[:, :2].copy() if whole else face.landmarks, box=tuple(face.box))
 
 
 def points_of(
-    image: np.ndarray, picture: Path, *, detector: str = "auto", landmarks: str = "auto", files: bool = True
+    image: np.ndarray,
+    picture: Path,
+    *,
+    detector: str = "auto",
+    landmarks: str = "auto",
+    as_68: bool = False,
 ) -> FacePoints:
-    """The points of the face in a picture: those in the file beside it, otherwise detected ones.
+    """The points of the face in a picture: those in the file beside it, otherwise detected ones (see `seen_points`).
 
     This is the one place where a picture's points come from.
 
@@ -234,10 +262,10 @@ def points_of(
         InputError: the file beside it is wrong, or its points lie outside the picture.
         FaceError: there is no file, and no face is detected.
     """
-    path = beside(picture) if files else None
+    path = beside(picture)
     if path is None:
         face = locate_face(image, str(picture), detector=detector, points=landmarks)
-        return FacePoints(face.landmarks, box=tuple(face.box))
+        return seen_points(face, landmarks, as_68)
     found = read_points(path)
     height, width = image.shape[:2]
     size = np.array([width, height])
@@ -276,34 +304,56 @@ def check_template(faces: Sequence[FacePoints], names: Sequence[str]) -> None:
 
 
 def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A copy of an image with its points as dots: uint8 RGB [H, W, 3]."""
+    """A copy of an image with its points as dots, and the lines of a known template: uint8 RGB [H, W, 3]."""
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(image)
-    draw, radius = ImageDraw.Draw(picture), max(1.0, float(np.ptp(points, axis=0).max()) / 200)
+    picture, extent = Image.fromarray(image), float(np.ptp(points, axis=0).max())
+    draw, radius = ImageDraw.Draw(picture), max(1.0, extent / (200 if len(points) < NUM_POINTS else 400))
+    for line in lines_of(len(points)):
+        draw.line([tuple(points[index]) for index in line], fill=(255, 255, 255), width=max(1, round(extent / 400)))
     for x, y in points:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(0, 255, 0), outline=(0, 0, 0))
     return np.asarray(picture)
 
 
+def _has_68_beside(picture: Path) -> bool:
+    path = beside(picture)
+    try:
+        return path is not None and len(read_points(path).points) == 68
+    except FacemorphError:
+        return False  # told when it is this picture's turn
+
+
 def locate_points(
-    pictures: Sequence[Path], detector: str = "auto", landmarks: str = "auto", progress: bool = False
+    pictures: Sequence[Path],
+    detector: str = "auto",
+    landmarks: str = "auto",
+    progress: bool = False,
+    failures: dict[Path, str] | None = None,
 ) -> tuple[list[FacePoints], list[tuple[int, int]]]:
     """The points of every picture, and their widths and heights; all are looked at before anything is made of one.
+
+    Where a file beside one of them has 68 points, those that are detected are 68 as well.
+    What cannot be read or shows no face goes into `failures`, where that is given, with the reason, and is left out.
 
     Raises:
         ImageError, FaceError, InputError: as `read_image` and `points_of`; or their templates differ.
     """
     found: dict[Path, tuple[FacePoints, tuple[int, int]]] = {}
+    as_68 = any(_has_68_beside(picture) for picture in pictures)
     with progress_bar(progress and len(pictures) > 2, total=len(pictures), unit=" faces", description="locate") as bar:
         for picture in pictures:
-            if picture not in found:
-                image = read_image(picture)
-                found[picture] = (
-                    points_of(image, picture, detector=detector, landmarks=landmarks),
-                    (image.shape[1], image.shape[0]),
-                )
+            try:
+                if picture not in found:
+                    image = read_image(picture)
+                    one = points_of(image, picture, detector=detector, landmarks=landmarks, as_68=as_68)
+                    found[picture] = one, (image.shape[1], image.shape[0])
+            except FacemorphError as error:
+                if failures is None:
+                    raise
+                failures[picture] = error.problem
             bar.update()
+    pictures = [picture for picture in pictures if picture in found]
     points = [found[picture][0] for picture in pictures]
     check_template(points, [str(picture) for picture in pictures])
     return points, [found[picture][1] for picture in pictures]

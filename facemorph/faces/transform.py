@@ -13,9 +13,10 @@ import numpy as np
 from facemorph.errors import InputError
 from facemorph.faces.average import AverageFace, to_picture, to_planes
 from facemorph.faces.mask import mask_of
+from facemorph.faces.mesh_points import MIRRORED_478
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import similarity, warp_to
-from facemorph.faces.texture import FLOOR, WINDOW, bands_of, local_mean
+from facemorph.faces.texture import FLOOR, bands_of, local_mean, window_px
 from facemorph.images import read_image
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ MIRRORED_189 = [
     173, 170, 171, 174, 175, 178, 177, 176, 182, 181, 180, 179, 184, 183, 187, 188, 185, 186,
 ]
 # fmt: on
-MIRRORED = {68: MIRRORED_68, 189: MIRRORED_189}
+MIRRORED = {68: MIRRORED_68, 189: MIRRORED_189, 478: MIRRORED_478}
 
 
 def transform_face(
@@ -67,21 +68,22 @@ def transform_face(
         turn, shift = similarity(other.points, face.points)
         moved.append(other.points @ turn.T + shift)
     target = face.points + shape * (moved[1] - moved[0])
-    planes = warp_to(to_planes(face.image), face.points, target, width, height)
+    lines = face.lines
+    planes = warp_to(to_planes(face.image), face.points, target, width, height, lines)
     if colour or texture:
-        from_, to = (warp_to(to_planes(one.image), one.points, target, width, height) for one in (start, end))
+        from_, to = (warp_to(to_planes(one.image), one.points, target, width, height, lines) for one in (start, end))
         if texture:
             planes = _with_texture(planes, from_, to, texture)
         if colour:
             planes = planes + colour * (to - from_)
-    return AverageFace(to_picture(planes), target)
+    return AverageFace(to_picture(planes), target, lines)
 
 
 def _with_texture(face: "torch.Tensor", start: "torch.Tensor", end: "torch.Tensor", amount: float) -> "torch.Tensor":
     """The bands of `face`, made as much stronger or weaker as those of `end` are than those of `start`."""
     *bands, image = bands_of(face)
-    for level, (band, first, last) in enumerate(zip(bands, bands_of(start), bands_of(end), strict=False)):
-        std_px = WINDOW * 2**level
+    for index, (band, first, last) in enumerate(zip(bands, bands_of(start), bands_of(end), strict=False)):
+        std_px = window_px(index, max(face.shape[2:]))
         ratio = (local_mean(last.abs(), std_px) + FLOOR) / (local_mean(first.abs(), std_px) + FLOOR)
         image = image + band * (ratio**amount).clamp(1 / MOST_TEXTURE, MOST_TEXTURE)
     return image
@@ -95,7 +97,7 @@ def mirrored(face: AverageFace, pairs: "list[int] | None" = None) -> AverageFace
     """
     order = opposite_points(face.points) if pairs is None else pairs
     points = face.points[order] * [-1, 1] + [face.image.shape[1] - 1, 0]
-    return AverageFace(np.ascontiguousarray(face.image[:, ::-1]), points)
+    return AverageFace(np.ascontiguousarray(face.image[:, ::-1]), points, face.lines)
 
 
 def opposite_points(points: np.ndarray) -> list[int]:
@@ -159,18 +161,18 @@ def transform_files(
     face_only: bool = False,
     detector: str = "auto",
     landmarks: str = "auto",
-) -> tuple[AverageFace, tuple[tuple[int, ...], ...]]:
-    """`transform_face` of files, towards the own mirror image without `ends`; and the lines between the points.
+) -> AverageFace:
+    """`transform_face` of files, towards the own mirror image without `ends`.
 
     Raises:
         ImageError, FaceError, InputError: a picture cannot be read or shows no face, or the templates differ.
     """
     paths = [face, *(ends or ())]
     points, _ = locate_points(paths, detector, landmarks)
-    faces = [AverageFace(read_image(path), one.points) for path, one in zip(paths, points, strict=True)]
+    faces = [AverageFace(read_image(path), one.points, one.lines) for path, one in zip(paths, points, strict=True)]
     start, end = faces[1:] if ends else (faces[0], mirrored(faces[0]))
     made = transform_face(faces[0], start, end, **asdict(amounts))
-    return (within(made, faces[0]) if face_only else made), points[0].lines
+    return within(made, faces[0]) if face_only else made
 
 
 def within(made: AverageFace, face: AverageFace) -> AverageFace:
@@ -178,4 +180,4 @@ def within(made: AverageFace, face: AverageFace) -> AverageFace:
     height, width = face.image.shape[:2]
     mask = mask_of(made.points, width, height, "face") * mask_of(face.points, width, height, "face")
     mixed = face.image + mask[..., None] * (made.image.astype(np.float32) - face.image)
-    return AverageFace((mixed + 0.5).astype(np.uint8), made.points)
+    return AverageFace((mixed + 0.5).astype(np.uint8), made.points, made.lines)

@@ -15,6 +15,7 @@ from facemorph.progress import Tell, progress_bar
 from facemorph.stylegan.editing.age_path import AgePath
 from facemorph.stylegan.editing.directions import Direction, Edit, age_strength
 from facemorph.stylegan.editing.mixing import add, babygan_mix, lerp, siblings
+from facemorph.stylegan.editing.resemblance import resemble_both
 from facemorph.stylegan.editing.resolve import render_latents
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
@@ -37,6 +38,7 @@ class ChildrenConfig:
         children, seed: how many siblings, and which.
         ages: years; empty leaves the age as it comes out.
         gender: -1 to 1, the ends of the gender direction; None leaves it.
+        likeness: move each mix until its face resembles both parents' (see `resemblance`), before age and gender.
     """
 
     share: float = 0.5
@@ -45,6 +47,7 @@ class ChildrenConfig:
     seed: int = 0
     ages: tuple[float, ...] = ()
     gender: float | None = None
+    likeness: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,40 @@ def aged(latent: np.ndarray, years: float, age: Edit) -> np.ndarray:
 def make_children(
     mother: np.ndarray, father: np.ndarray, family: ChildrenConfig, directions: dict[str, Edit]
 ) -> list[Child]:
-    """Every child at every age, child by child. Raises InputError as `check_directions`."""
+    """Every child at every age, child by child, as they are mixed: `likeness` needs the network, see `make_babies`.
+
+    Raises InputError as `check_directions`.
+    """
     check_directions(family, directions)
+    return grown_up(mixed(mother, father, family), family, directions)
+
+
+def mixed(mother: np.ndarray, father: np.ndarray, family: ChildrenConfig) -> list[np.ndarray]:
+    """The latent of each child before age and gender."""
     if family.mix == "siblings":
-        babies = siblings(mother, father, family.share, family.children, family.seed)
-    elif family.mix == "even":
-        babies = [lerp(mother, father, family.share)]
-    else:
-        babies = [babygan_mix(mother, father, family.share, mirrored=family.mix == "mirrored")]
+        return siblings(mother, father, family.share, family.children, family.seed)
+    if family.mix == "even":
+        return [lerp(mother, father, family.share)]
+    return [babygan_mix(mother, father, family.share, mirrored=family.mix == "mirrored")]
+
+
+def make_babies(
+    generator: Generator,
+    mother: np.ndarray,
+    father: np.ndarray,
+    family: ChildrenConfig,
+    *,
+    progress: bool | Tell = False,
+) -> list[np.ndarray]:
+    """As `mixed`, and made to resemble both parents where `family.likeness` is set."""
+    babies = mixed(mother, father, family)
+    if not family.likeness:
+        return babies
+    return list(resemble_both(generator, np.stack(babies), mother, father, family.share, progress=progress))
+
+
+def grown_up(babies: Sequence[np.ndarray], family: ChildrenConfig, directions: dict[str, Edit]) -> list[Child]:
+    """Every baby at every age and with the gender that is asked for."""
     made = []
     for number, baby in enumerate(babies, 1):
         if family.gender is not None:
@@ -131,10 +160,12 @@ def write_children(
     """
     check_free(folder, overwrite)
     (_, mother), (_, father) = parents
-    children = make_children(mother.w, father.w, family, directions)
+    check_directions(family, directions)
+    babies = make_babies(generator, mother.w, father.w, family, progress=progress)
+    children = grown_up(babies, family, directions)
     known, count = fingerprint(generator), len(children)
     rows: list[dict[str, Any]] = []
-    growing = growing_up(mother.w, father.w, family, directions)
+    growing = growing_up(babies, family, directions)
     cell_px = min(max(generator.architecture.resolution, SMALLEST_CELL_PX), LARGEST_CELL_PX)
     with (
         replacing_files(folder, "child_*") as temporary,
@@ -167,14 +198,12 @@ def write_children(
     return [folder / "sheet.png", *extra, *(folder / f"{child.name}.png" for child in children)]
 
 
-def growing_up(
-    mother: np.ndarray, father: np.ndarray, family: ChildrenConfig, directions: dict[str, Edit]
-) -> list[Child]:
+def growing_up(babies: Sequence[np.ndarray], family: ChildrenConfig, directions: dict[str, Edit]) -> list[Child]:
     """The first child at every age between the youngest and the oldest that were asked for; nothing for one age."""
     if len(set(family.ages)) < 2:
         return []
     ages = tuple(np.linspace(min(family.ages), max(family.ages), GROWING_FRAMES).tolist())
-    return make_children(mother, father, replace(family, children=1, ages=ages), directions)
+    return grown_up(babies[:1], replace(family, ages=ages), directions)
 
 
 def sheet(rendered: Sequence[np.ndarray], parents: Sequence[str], children: Sequence[Child]) -> np.ndarray:

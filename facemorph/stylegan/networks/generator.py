@@ -50,13 +50,14 @@ class Mapping(nn.Module):
 
 
 def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """float32 without TF32, in which CUDA's convolutions round the mantissa to 10 bits."""
+    """float32 without TF32, and the same bits again, for those who did not ask `pick_device`, which settles it for all.
+
+    It covers the forward pass alone: a backward pass takes what is set when it runs.
+    """
     if device.type != "cuda":
         return contextlib.nullcontext()
     cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
-    )
+    return cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=True, allow_tf32=False)
 
 
 class Generator(nn.Module):

@@ -21,6 +21,7 @@ class Layer(nn.Module):
     """Convolution, noise, bias, leaky ReLU, normalisation, style. Layer 0 has no convolution."""
 
     doubled: torch.Tensor | None
+    blur: torch.Tensor | None
     noise: torch.Tensor | None
 
     def __init__(self, architecture: Architecture, index: int, wide: int, out: int) -> None:
@@ -33,11 +34,14 @@ class Layer(nn.Module):
         self.noise_strength = nn.Parameter(torch.empty(out)) if architecture.use_noise else None
         self.register_buffer("noise", torch.empty(self.resolution, self.resolution) if architecture.use_noise else None)
         self.register_buffer("doubled", None, persistent=False)
+        self.register_buffer("blur", None, persistent=False)
 
     def prepare(self) -> None:
         """Precompute what depends on the weights alone."""
         if self.up and self.weight is not None:
             self.doubled = doubling_kernel(self.weight.detach()).contiguous(memory_format=torch.channels_last)
+            if taps := self.architecture.blur:  # here once, as a copy from the host at each pass would wait for CUDA
+                self.blur = kernel_2d(self.weight.new_tensor(taps[::-1]).detach())  # correlated; `depthwise` convolves
         elif self.weight is not None:
             self.weight.data = self.weight.detach().contiguous(memory_format=torch.channels_last)
 
@@ -65,8 +69,8 @@ class Layer(nn.Module):
         if not blur:
             return F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
         x = F.conv_transpose2d(x, weight, stride=2, padding=1)  # [N, C, 2H, 2W]
-        taps = x.new_tensor(blur[::-1])  # correlated here, where `depthwise` convolves
-        return depthwise(x, kernel_2d(taps), ((len(blur) - 1) // 2, len(blur) // 2), bias)
+        kernel = kernel_2d(x.new_tensor(blur[::-1])) if self.blur is None else self.blur
+        return depthwise(x, kernel, ((len(blur) - 1) // 2, len(blur) // 2), bias)
 
 
 class ToRGB(nn.Module):

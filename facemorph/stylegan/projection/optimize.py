@@ -17,6 +17,7 @@ from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
 
 SAMPLES_SEED = 2024
 CHUNK = 8  # samples that are generated together
+ASK_CUDA_EVERY = 10
 SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 
@@ -130,7 +131,9 @@ def optimize_latents(
 
     best = torch.full((len(start),), math.inf, device=start.device)
     best_w, best_noise = start.detach().clone(), {name: plane.detach().clone() for name, plane in noise.items()}
-    milestone, since = best.clone(), 0
+    milestone, since = best.clone(), torch.zeros((), dtype=torch.long, device=start.device)
+    # CUDA is asked only every few steps whether to stop: each answer is waited for.
+    look_every = ASK_CUDA_EVERY if start.device.type == "cuda" else 1
     rows: dict[str, list[torch.Tensor]] = {}
     falls_from = round((1 - schedule.ramp_down) * schedule.steps)
     step, end = 0, schedule.steps
@@ -166,8 +169,8 @@ def optimize_latents(
         if schedule.patience and step < falls_from:
             gained = best < (1 - schedule.gain) * milestone
             milestone = torch.where(gained, best, milestone)
-            since = 0 if bool(gained.any()) else since + 1
-            if since >= schedule.patience:
+            since = torch.where(gained.any(), 0, since + 1)
+            if step % look_every == 0 and int(since) >= schedule.patience:
                 end -= falls_from - step
                 falls_from = step
     if not torch.isfinite(best).all():

@@ -72,7 +72,7 @@ class Judging:
         JUDGES, "who judges: imagenet (EfficientNet-Lite0), face (dlib's descriptor network), pixels", choices=JUDGES
     )
     imagenet_px: int = setting(224, "side of the images that EfficientNet-Lite0 is given", low=32, high=448)
-    face_px: int = setting(150, "side of the face that dlib's network is given", low=48, high=300)
+    face_px: int = setting(150, "side of the face that dlib's network is given", low=104, high=300)
     projected: int = setting(64, "channels of each projection", low=4, high=256)
     width: int = setting(64, "channels of the discriminators over features", low=4, high=256)
     pixels_width: int = setting(48, "first channels of the discriminator over pixels", low=4, high=256)

@@ -5,7 +5,6 @@ folded in. They train as they are: Adam's steps do not depend on a gradient's sc
 c * v, with v learning at a rate r, is the same as a weight that learns at c * r. `equalised` gives c.
 """
 
-import dataclasses
 import math
 
 import torch
@@ -104,15 +103,3 @@ def centre(encoder: Encoder, generator: Generator) -> None:
     mean = w.mean(0)
     encoder.mean.copy_(mean)
     encoder.deviation.copy_((w - mean).square().mean().sqrt())
-
-
-@torch.no_grad()
-def mean_latent(generator: Generator) -> Tensor:
-    """The mean of w, as the files of published networks have it: [w_size]."""
-    z = torch.randn(MEAN_SAMPLES, generator.architecture.latent_size, device=generator.w_avg.device)
-    return generator.map(z).mean(0)
-
-
-def with_alignment(architecture: Architecture, crop: str) -> Architecture:
-    """The architecture for faces in this crop, if it lies otherwise than its own."""
-    return dataclasses.replace(architecture, alignment=ALIGNMENTS[crop])

@@ -1,0 +1,83 @@
+"""Which precision is fastest on this machine: each is tried for a few steps, on networks that are thrown away.
+
+What a CPU says of itself does not tell: some have bfloat16 instructions that are slower than float32, some such that
+are twice as fast. Neither the run's weights nor its random numbers are touched.
+"""
+
+import logging
+import time
+
+import torch
+
+from facemorph.dcgan.checkpoint import State, own_randomness
+from facemorph.dcgan.config import Config
+from facemorph.dcgan.networks import stages
+from facemorph.dcgan.precision import PRECISIONS, dtype_of, prepare, with_precision
+from facemorph.dcgan.step import train_on_batch
+
+log = logging.getLogger("facemorph")
+
+SECONDS = 2.0  # in all
+ROUNDS = 4  # of all candidates in turn; the first warms up
+WORTH = 0.95  # bfloat16 has to take less than this part of float32's time: it rounds more
+
+
+def candidates(config: Config, device: torch.device) -> list[str]:
+    """What may be tried there, the likeliest first."""
+    if device.type != "cpu":
+        return ["bfloat16" if torch.cuda.is_bf16_supported() else "float32"]
+    # R1 needs gradients of gradients, which Winograd's convolutions do not have.
+    winograd = config.network.kernel_px == 4 and not config.training.r1
+    names = ["float32-winograd", "float32"] if winograd else ["float32"]
+    has_units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    likely = any(has_units.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
+    return ["bfloat16", *names] if likely else [*names, "bfloat16"]
+
+
+def fastest_precision(config: Config, device: torch.device, persons: int) -> str:
+    """The fastest of the candidates there; a line of the log tells what each took."""
+    names = candidates(config, device)
+    if len(names) == 1:
+        return names[0]
+    times = try_precisions(config, device, persons, names)
+    best = min(times, key=lambda name: times[name] * (1 if dtype_of(name) == torch.float32 else 1 / WORTH))
+    told = "; ".join(f"{PRECISIONS[name]} {1000 * seconds:.0f} ms" for name, seconds in times.items())
+    log.info("Fastest here of those tried for a step: %s (%s).", PRECISIONS[best], told)
+    return best
+
+
+def try_precisions(
+    config: Config, device: torch.device, persons: int, names: list[str], seconds: float = SECONDS
+) -> dict[str, float]:
+    """Seconds of a step with few images, by precision; those for which there was no time are left out."""
+    count = _images(config)
+    times: dict[str, list[float]] = {}
+    with own_randomness():
+        state = State(with_precision(config, "float32"), device, persons)
+        size = config.network.size_px
+        random = torch.Generator(device).manual_seed(0)
+        real = 2 * torch.rand(count, 3, size, size, generator=random, device=device) - 1
+        labels = torch.arange(count, device=device) % max(persons, 1)
+        # What a process pays once (torch's optimisers load a compiler) the run would pay as well.
+        train_on_batch(state, real[:2], labels[:2], config, torch.float32, random)
+        deadline, longest = time.perf_counter() + seconds, 0.0
+        for _ in range(ROUNDS):
+            for name in names:
+                if times and time.perf_counter() + longest > deadline:
+                    continue
+                prepare(config.training, name, state.g, state.d)
+                state.step = 1  # without a penalty that comes every few steps
+                start = time.perf_counter()
+                train_on_batch(state, real, labels, config, dtype_of(name), random)
+                times.setdefault(name, []).append(time.perf_counter() - start)
+                longest = max(longest, times[name][-1]) if len(times[name]) == 1 else longest
+    rounds = min(map(len, times.values()))
+    return {name: min(taken[1:] if rounds > 1 else taken) for name, taken in times.items()}
+
+
+def _images(config: Config) -> int:
+    """As many as take about an eighth of a second: 16 of the 64-px networks of usual width."""
+    network = config.network
+    usual = 3 * 64**2 * 64**2  # inner convolutions of equal cost, and what one of them is proportional to
+    work = max(stages(network.size_px) - 1, 1) * network.size_px**2 * network.channels**2
+    return max(2, min(config.training.batch_size, round(16 * usual / work)))

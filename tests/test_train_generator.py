@@ -1,0 +1,661 @@
+"""train-generator: what it learns, that it resumes to the bit, what befalls it, and what its network is good for."""
+
+import importlib.util
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import ROOT
+from generator_runs import log_without_time, same_result, tiny, toy_faces, write_faces
+from PIL import Image
+from published_files import dumps, stylegan1, stylegan2
+from tiny_runs import make_faces
+from tiny_runs import tiny as tiny_dcgan
+
+from facemorph.cli import main
+from facemorph.config import to_yaml
+from facemorph.dcgan.train import train as train_dcgan
+from facemorph.errors import ConfigError, InputError, OutputError, RunError, TrainingError
+from facemorph.faces.crop import paper_quad
+from facemorph.faces.descriptor_network import load_resnet
+from facemorph.files import locked, write_jsonl
+from facemorph.images import read_image, write_image
+from facemorph.metrics.imagenet_features import load_efficientnet
+from facemorph.run_folder import in_use
+from facemorph.stylegan.load import find_network, load_generator
+from facemorph.stylegan.networks.alignment import ALIGNMENTS, from_plain, to_plain
+from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
+from facemorph.stylegan.projection.portrait import aligned_quad
+from facemorph.stylegan.training.augment import augment
+from facemorph.stylegan.training.config import Data, Network, config_from_dict, load_config
+from facemorph.stylegan.training.faces import load_faces
+from facemorph.stylegan.training.health import judge
+from facemorph.stylegan.training.judges import Backbones, Judges, SpectralConv
+from facemorph.stylegan.training.networks import equalised, new_architecture, new_generator
+from facemorph.stylegan.training.run import FIGURES, LOG_FIELDS, NUMBERS, GeneratorRun
+from facemorph.stylegan.training.start import _old_judges, read_start
+from facemorph.stylegan.training.state import State
+from facemorph.stylegan.training.step import LOSSES, Step
+from facemorph.stylegan.training.train import train
+
+CPU = torch.device("cpu")
+LARGER = {
+    "network": {"size_px": 32},
+    "judging": {
+        "judges": ["imagenet", "face", "pixels"],
+        "imagenet_px": 64,
+        "face_px": 104,
+        "projected": 8,
+        "width": 8,
+    },
+    "terms": {"features": 1, "identity": 1, "latent": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("toy") / "faces.npy")
+
+
+@pytest.fixture(scope="module")
+def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 steps, of which the first 5 draw alone."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(tiny(faces), folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEMORPH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_from_noise_the_figures_fall(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces.npy", 128)
+    config = tiny(
+        faces,
+        training={
+            "steps": 160, "batch_size": 16, "alone": 0.3, "warm_up": 10, "ema_images": 400, "g_rate": 4e-3,
+            "d_rate": 3e-3, "e_rate": 3e-3, "augment": False,
+        },
+        output={"figures_every": 80, "figure_images": 48, "sample_every": 1000, "checkpoint_every": 1000},
+    )  # fmt: skip
+    health, interrupted = train(config, tmp_path / "run")
+    found = GeneratorRun.open(tmp_path / "run").figures()
+    assert not interrupted and health.verdict == "improving", health
+    assert found["step"].tolist() == [0, 80, 160] and np.isnan(found["rebuilt_pixels"][0])
+    assert found["frechet_imagenet"][-1] < 0.95 * found["frechet_imagenet"][0], found
+    assert found["frechet_faces"][-1] < 0.8 * found["frechet_faces"][0], found
+    assert found["rebuilt_pixels"][-1] < 0.8 * found["rebuilt_pixels"][1], found
+
+
+def test_all_judges_and_terms_take_part_at_32_px(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces.npy", 24, 32)
+    train(tiny(faces, training={"steps": 4, "alone": 0.0}, **LARGER), tmp_path / "run")
+    losses = GeneratorRun.open(tmp_path / "run").losses()
+    assert tuple(losses) == LOG_FIELDS
+    assert all((losses[name] != 0).all() for name in NUMBERS if name != "descriptor"), losses
+    assert (losses["descriptor"] > 0).all()
+
+
+def test_the_run_folder_explains_itself(run: Path) -> None:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert names == {
+        ".lock", "checkpoint.safetensors", "config.yaml", "encoder.safetensors", "faces.npz", "figures.csv",
+        "generator.json", "generator.safetensors", "health.json", "log.csv", "real.png", "run.json",
+        "samples/drawn-000012.png", "samples/rebuilt-000012.png",
+    }  # fmt: skip
+    opened = GeneratorRun.open(run)
+    about = opened.about()
+    assert about["faces"]["trained_on"] == 46 and about["faces"]["held_out"] == 2 and about["crop"] == "eyes"
+    assert opened.config().network.size_px == 16
+    assert {name: faces.shape for name, faces in opened.faces().items()} == {
+        "real": (46, 16, 16, 3), "held": (2, 16, 16, 3)
+    }  # fmt: skip
+    losses = opened.losses()
+    assert (losses["pixels"][:5] == 0).all() and (losses["pixels"][5:] > 0).all()  # first only drawing is learnt
+    assert losses["rate"][0] == 0.25 and losses["rate"][5] == 1 and losses["rate"][-1] < 0.3
+    assert read_image(run / "samples" / "drawn-000012.png").shape == (8 * 18 + 2, 8 * 18 + 2, 3)
+    generator = load_generator(run / "generator.safetensors")
+    assert generator.architecture.alignment.name == "eyes"
+    read_encoder(run / "encoder.safetensors", generator)
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_a_continued_run_is_as_one_that_was_not_interrupted(faces: Path, run: Path, tmp_path: Path, when: int) -> None:
+    """Stopped after its first step, before and after the encoder begins."""
+    calls = []
+
+    def stop(run: GeneratorRun, finished: bool) -> None:
+        calls.append(finished)
+        if len(calls) == when:
+            os.kill(os.getpid(), signal.SIGTERM)  # as `timeout` and schedulers do
+
+    health, interrupted = train(tiny(faces), tmp_path, logged=stop)
+    assert interrupted and health.steps == (2, 5, 9)[when - 1]
+    train(tiny(faces), tmp_path)
+    assert same_result(tmp_path, run)
+
+
+def test_killed_at_random_times_it_ends_as_if_it_never_was(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tests" / "generator_runs.py"), str(tmp_path), "5"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["killed"] >= 3 and len(set(told["reached"])) >= 2, told
+    assert same_result(tmp_path / "killed", tmp_path / "whole")
+    assert [int(row[0]) for row in log_without_time(tmp_path / "killed")[1:]] == list(range(1, 61))
+    left = {path.name for path in (tmp_path / "killed").rglob("*")}
+    assert left == {path.name for path in (tmp_path / "whole").rglob("*")}, "torn files were left"
+
+
+def test_a_finished_run_goes_on_with_more_steps(faces: Path, tmp_path: Path) -> None:
+    train(tiny(faces, training={"steps": 4}), tmp_path)
+    train(tiny(faces, training={"steps": 6}), tmp_path)
+    assert len(GeneratorRun.open(tmp_path).losses()["step"]) == 6
+    with pytest.raises(RunError, match=r"training\.g_rate was 0\.0015, now 0\.001"):
+        train(tiny(faces, training={"steps": 6, "g_rate": 1e-3}), tmp_path)
+    with pytest.raises(RunError, match="The faces have changed since"):
+        np.save(tmp_path / "others.npy", toy_faces(48, seed=9))
+        config = tiny(faces, training={"steps": 6})
+        (tmp_path / "config.yaml").write_text(to_yaml(tiny(tmp_path / "others.npy", training={"steps": 6})))
+        train(replace(config, data=replace(config.data, faces=(str(tmp_path / "others.npy"),))), tmp_path)
+
+
+def test_by_time_it_ends_when_the_time_is_over(faces: Path, tmp_path: Path) -> None:
+    train(tiny(faces, training={"steps": 100_000, "seconds": 1.0}), tmp_path)
+    losses = GeneratorRun.open(tmp_path).losses()
+    assert 1.0 <= losses["seconds"][-1] < 30 and len(losses["step"]) < 100_000
+    assert losses["rate"][-1] < 0.5
+
+
+def test_one_process_a_folder(faces: Path, tmp_path: Path) -> None:
+    with locked(tmp_path / ".lock", lambda: in_use(tmp_path)), pytest.raises(RunError, match="Another process is"):
+        train(tiny(faces), tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
+    train(tiny(faces, training={"steps": 1}), tmp_path)
+
+
+def test_numbers_that_are_none_end_it_and_are_said(faces: Path, tmp_path: Path) -> None:
+    train(tiny(faces, training={"steps": 4}), tmp_path)
+    before = content(tmp_path)
+    state_file = tmp_path / "checkpoint.safetensors"
+    config = tiny(faces, training={"steps": 40})
+    backbones = Backbones(config, (0, 0, 1))
+    state = State(
+        config, load_generator(tmp_path / "generator.safetensors").architecture, backbones, CPU, torch.float32
+    )
+    state.load(state_file)
+    with torch.no_grad():
+        state.g.synthesis.const[0, 0, 0, 0] = float("nan")  # type: ignore[index, union-attr]
+    state.save(state_file)
+    broken = state_file.read_bytes()
+    with pytest.raises(TrainingError, match=r"NaN or infinite(.|\n)*is from before(.|\n)*training\.g_rate"):
+        train(config, tmp_path)
+    assert json.loads((tmp_path / "health.json").read_text())["verdict"] == "failed"
+    assert state_file.read_bytes() == broken and before[state_file] != broken
+
+
+def test_the_verdict_tells_a_collapse_and_judges_that_have_won() -> None:
+    steps = np.arange(1.0, 201)
+    losses = {name: np.ones(200) for name in LOG_FIELDS} | {"step": steps}
+    figures = {name: np.array([2.0, 1.0]) for name in FIGURES} | {"step": np.array([100.0, 200.0])}
+    figures["diversity"] = np.array([1.0, 0.9])
+    assert judge(losses, figures).verdict == "improving"
+    assert judge(losses, {**figures, "diversity": np.array([1.0, 0.1])}).reason.startswith("the drawn faces are nearly")
+    assert "judges have won" in judge({**losses, "d_loss": np.full(200, 0.01)}, figures).reason
+    assert judge(losses, {name: values[::-1] for name, values in figures.items()}).verdict == "worse"
+    assert judge({**losses, "pixels": np.full(200, np.nan)}, figures).verdict == "failed"
+    assert judge(losses, {name: values[:1] for name, values in figures.items()}).verdict == "undecided"
+
+
+def scripts(shared: Path) -> Any:
+    """The module of this project's first scripts, from which these were written."""
+    place = shared / "reference" / "generator-training" / "train_generator.py"
+    if not place.is_file():
+        pytest.skip("the scripts are not here")
+    spec = importlib.util.spec_from_file_location("train_generator_script", place)
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_a_weight_learns_as_one_with_an_equalised_learning_rate(shared: Path) -> None:
+    """Against the generator of the scripts, whose weights are not folded: the same images, the same step of Adam."""
+    script = scripts(shared)
+    torch.manual_seed(0)
+    theirs = script.Generator(16, 256, 16, 16, 16, 2, torch.float32)
+    architecture = new_architecture(
+        Network(size_px=16, channel_base=256, channel_max=16, w_size=16, mapping_layers=2), "eyes"
+    )
+    ours = Generator(architecture)
+    ours.load_state_dict({name: torch.from_numpy(array) for name, array in theirs.export().items()})
+    z, target = torch.randn(4, 16), torch.randn(4, 3, 16, 16)
+    groups = [{"params": [p], "lr": 1e-3 * equalised(name, p)} for name, p in ours.named_parameters()]
+    adams = torch.optim.Adam(groups, betas=(0.0, 0.99)), torch.optim.Adam(theirs.parameters(), 1e-3, (0.0, 0.99))
+    theirs.eval()
+    for _ in range(3):
+        images = ours.synthesize(ours.map(z)[:, None].repeat(1, 6, 1))
+        expected = theirs(z, const_noise=True)
+        torch.testing.assert_close(images, expected, atol=1e-4, rtol=1e-4)
+        for adam, made in zip(adams, (images, expected), strict=True):
+            adam.zero_grad()
+            (made * target).sum().backward()
+            adam.step()
+    for name, array in theirs.export().items():
+        torch.testing.assert_close(ours.state_dict()[name], torch.from_numpy(array), atol=2e-5, rtol=2e-4, msg=name)
+
+
+def test_new_weights_have_the_spread_that_equalisation_expects() -> None:
+    network = Network(size_px=32, channel_base=2048, channel_max=128, w_size=128, mapping_layers=2)
+    torch.manual_seed(0)
+    generator = new_generator(new_architecture(network, "ffhq"))
+    with torch.no_grad():
+        w = generator.map(torch.randn(512, 128))
+        images = generator.synthesize(w[:, None].repeat(1, generator.architecture.num_layers, 1)[:16])
+    assert 0.5 < float(w.square().mean().sqrt()) < 2
+    assert 0.2 < float(images.std()) < 5 and generator.architecture.alignment.name == "ffhq"
+
+
+def test_projections_are_fixed_and_only_discriminators_learn() -> None:
+    config = tiny(Path("x"), **LARGER)
+    chip = (0.007, 0.1, 0.98)
+    backbones = Backbones(config, chip)
+    torch.manual_seed(5)
+    first, second = Judges(config, backbones, 32), Judges(config, backbones, 32)
+    for name in ("imagenet", "face"):
+        a, b = (judges.over[name].projection for judges in (first, second))
+        assert all(torch.equal(getattr(a, f"ccm{n}"), getattr(b, f"ccm{n}")) for n in range(4))
+    assert not any("projection" in name or "backbone" in name for name in first.state_dict())
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    logits = first(x.requires_grad_(), backbones, torch.float32)
+    assert len(logits) == 9 and all(len(one) == 2 for one in logits)
+    torch.stack([one.mean() for one in logits]).sum().backward()
+    assert x.grad is not None and float(x.grad.abs().sum()) > 0
+    assert not any(parameter.requires_grad for parameter in backbones.parameters())
+
+
+def test_a_spectral_convolution_has_a_norm_of_one() -> None:
+    torch.manual_seed(0)
+    layer = SpectralConv(6, 10, 3)
+    for _ in range(200):
+        layer.refresh()
+    largest = torch.linalg.svdvals(layer.weight.detach().flatten(1))[0]
+    assert float(layer.scale * largest) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_face_features_end_in_dlibs_descriptor() -> None:
+    from facemorph.faces.likeness import likeness_of_aligned
+
+    chip = (0.007, 0.1, 0.98)
+    face = Backbones(tiny(Path("x"), terms={"features": 0, "identity": 1}), chip).face
+    assert face is not None
+    x = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(face.descriptors(face(x)), likeness_of_aligned(chip)(x), atol=1e-5, rtol=1e-4)
+
+
+def test_losses_are_at_their_best_where_the_judges_are_right() -> None:
+    sure, unsure = torch.full((8,), 20.0), torch.zeros(8)
+    for name, undecided in (("hinge", 2.0), ("logistic", 2 * math.log(2))):
+        loss = LOSSES[name]
+        assert float(loss.of_d(sure, -sure)) == pytest.approx(0, abs=1e-6)
+        assert float(loss.of_d(unsure, unsure)) == pytest.approx(undecided, rel=1e-6)
+        assert float(loss.of_g(sure)) < float(loss.of_g(unsure)) < float(loss.of_g(-sure))
+        assert loss.pace[0] < loss.pace[1] < undecided
+
+
+def test_the_judges_pace_gives_way_where_they_win(faces: Path) -> None:
+    config = tiny(faces)
+    backbones = Backbones(config, (0, 0, 1))
+    state = State(config, new_architecture(config.network, "eyes"), backbones, CPU, torch.float32)
+    for mean, expected in ((0.1, 0.8), (0.7, 0.8), (1.5, 0.88)):
+        state.d_sum.fill_(100 * mean)
+        state.set_pace(0.4, 1.0, 100)
+        assert state.pace == pytest.approx(expected) and float(state.d_sum) == 0
+    state.set_rates(0.0, config)
+    assert state.optimize_d.param_groups[0]["lr"] == pytest.approx(1.5e-3 * 0.25 * 0.88)
+
+
+def test_what_the_judges_see_is_changed_and_lets_gradients_through() -> None:
+    x = torch.rand(64, 3, 16, 16) * 2 - 1
+    x.requires_grad_()
+    torch.manual_seed(1)
+    seen = augment(x)
+    assert seen.shape == x.shape and not torch.equal(seen, x)
+    seen.square().sum().backward()
+    assert x.grad is not None and (x.grad.abs().sum((1, 2, 3)) > 0).all()
+    torch.manual_seed(1)
+    assert torch.equal(augment(x), seen)
+
+
+def test_drawn_faces_mix_two_latents_and_half_of_the_real_ones_are_mirrored(faces: Path) -> None:
+    config = tiny(faces, training={"mixing": 1.0})
+    backbones = Backbones(config, (0, 0, 1))
+    state = State(config, new_architecture(config.network, "eyes"), backbones, CPU, torch.float32)
+    images = torch.from_numpy(np.load(faces)).permute(0, 3, 1, 2)[:1].contiguous()
+    step = Step(state, images, config, backbones, torch.float32)
+    torch.manual_seed(0)
+    _, latents = step.draw(8)
+    assert all(len(torch.unique(one, dim=0)) == 2 for one in latents)
+    real = step.real(64)
+    plain = (images.float() / 127.5 - 1)[0]
+    same = [bool(torch.equal(one, plain)) for one in real]
+    assert 16 < sum(same) < 48
+    assert all(torch.equal(one, plain.flip(2)) for one, is_plain in zip(real, same, strict=True) if not is_plain)
+
+
+# --- faces
+
+
+def aligned_folder(folder: Path, crop: str, count: int, seed: int = 0) -> Path:
+    folder.mkdir(parents=True)
+    rows = [{"settings": {"crop": crop, "size_px": 16}, "from": "x"}]
+    for number, face in enumerate(toy_faces(count, seed=seed)):
+        write_image(folder / f"{number}.png", face)
+        rows.append({"source": f"{number}.jpg", "status": "accepted", "file": f"{number}.png"})
+    write_jsonl(folder / "manifest.jsonl", rows)
+    return folder
+
+
+def test_folders_of_align_bring_their_crop(tmp_path: Path) -> None:
+    aligned_folder(tmp_path / "faces" / "anna", "paper", 6)
+    aligned_folder(tmp_path / "faces" / "ben", "paper", 6, seed=1)
+    found = load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 0)
+    assert found.crop == "paper" and len(found.images) == 9 and len(found.held) == 3
+    again = load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 0)
+    assert found.digest == again.digest
+    assert load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 1).digest != found.digest
+    aligned_folder(tmp_path / "faces" / "carl", "ffhq", 2)
+    with pytest.raises(InputError, match=r"lie differently: paper \(.*ffhq \("):
+        load_faces(Data(faces=(str(tmp_path / "faces"),)), 16, 0)
+
+
+def test_whole_persons_are_held_out_where_there_are_many(tmp_path: Path) -> None:
+    for number in range(20):
+        aligned_folder(tmp_path / f"{number:02d}", "eyes", 2, seed=number)
+    found = load_faces(Data(faces=(str(tmp_path),), hold_out=0.1), 16, 0)
+    assert len(found.held) == 4 and len(found.images) == 36
+    by_hand = load_faces(Data(faces=(str(tmp_path / "00"),), held_out=(str(tmp_path / "01"),)), 16, 0)
+    assert len(by_hand.held) == 2 and len(by_hand.images) == 2
+
+
+def write_pack(path: Path, faces: np.ndarray) -> None:
+    blobs = []
+    for face in faces:
+        file = io.BytesIO()
+        Image.fromarray(face).save(file, "WEBP", lossless=True)
+        blobs.append(file.getvalue())
+    lengths = np.array([len(blob) for blob in blobs], "<u4").tobytes()
+    path.write_bytes(len(blobs).to_bytes(4, "little") + lengths + b"".join(blobs))
+
+
+def test_packs_are_read_and_broken_ones_are_told(tmp_path: Path) -> None:
+    faces = toy_faces(8)
+    write_pack(tmp_path / "faces.pack", faces)
+    data = Data(faces=(str(tmp_path / "faces.pack"),), crop="ffhq", hold_out=0.0)
+    found = load_faces(data, 16, 0)
+    assert np.array_equal(found.images, faces.transpose(0, 3, 1, 2)) and found.crop == "ffhq"
+    assert load_faces(replace(data, limit=3), 8, 0).images.shape == (3, 3, 8, 8)
+    with pytest.raises(InputError, match=r"is not known(.|\n)*--set data\.crop=eyes"):
+        load_faces(replace(data, crop="auto"), 16, 0)
+    raw = (tmp_path / "faces.pack").read_bytes()
+    for broken in (raw[:-1], raw[:3], b"", b"\xff" * 40):
+        (tmp_path / "broken.pack").write_bytes(broken)
+        with pytest.raises(InputError, match="is no pack of faces, or is cut short"):
+            load_faces(replace(data, faces=(str(tmp_path / "broken.pack"),)), 16, 0)
+    np.save(tmp_path / "grey.npy", faces[..., 0])
+    with pytest.raises(InputError, match=r"uint8 \[N, H, H, 3\] was expected"):
+        load_faces(replace(data, faces=(str(tmp_path / "grey.npy"),)), 16, 0)
+    with pytest.raises(InputError, match=r"does not exist \(data\.faces\)"):
+        load_faces(replace(data, faces=("nowhere",)), 16, 0)
+
+
+def test_a_network_of_the_paper_s_crop_takes_portraits_cut_that_way() -> None:
+    alignment = ALIGNMENTS["paper"]
+    assert from_plain(to_plain(alignment)) == alignment
+    points = np.random.default_rng(0).normal(100, 20, (68, 2))
+    np.testing.assert_array_equal(aligned_quad(points, alignment), paper_quad(points))
+
+
+# --- from a network
+
+
+def test_a_published_stylegan2_is_tuned_with_a_new_encoder(faces: Path, tmp_path: Path) -> None:
+    network = tmp_path / "small.pkl"
+    network.write_bytes(dumps(stylegan2(16)))
+    config = replace(tiny(faces, data={"crop": "ffhq"}, training={"steps": 3}), start=str(network))
+    train(config, tmp_path / "run")
+    run = GeneratorRun.open(tmp_path / "run")
+    assert (run.losses()["pixels"] > 0).all()  # nothing is learnt alone: it draws already
+    assert run.figures()["step"].tolist() == [0, 3]  # how good it was before
+    before, after = load_generator(network), load_generator(run.generator)
+    assert after.architecture == before.architecture
+    assert not torch.equal(before.synthesis.const, after.synthesis.const)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match=r"began from .*small\.pkl, not from noise"):
+        train(replace(config, start=""), tmp_path / "run")
+    network.unlink()
+    train(replace(config, training=replace(config.training, steps=4)), tmp_path / "run")  # the run has all it needs
+
+
+def test_networks_that_cannot_be_trained_are_told(faces: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.pkl", tmp_path / "second.pkl"
+    first.write_bytes(dumps(stylegan1(16)))
+    second.write_bytes(dumps(stylegan2(16)))
+    config = tiny(faces)
+    with pytest.raises(InputError, match=r"lie as in the crop eyes(.|\n)*in the crop ffhq(.|\n)*align --crop ffhq"):
+        train(replace(config, start=str(second)), tmp_path / "run")
+    with pytest.raises(InputError, match="a StyleGAN of the first generation"):
+        train(replace(config, start=str(first)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_in_another_with_its_judges(faces: Path, run: Path, tmp_path: Path) -> None:
+    start = read_start(str(run), "eyes")
+    assert start.encoder is not None and "with its encoder and judges" in start.told
+    config = replace(tiny(faces), start=str(run))
+    train(replace(config, training=replace(config.training, steps=1, g_rate=1e-9, e_rate=1e-9)), tmp_path / "next")
+    before, after = (load_generator(folder / "generator.safetensors") for folder in (run, tmp_path / "next"))
+    torch.testing.assert_close(before.synthesis.const, after.synthesis.const, atol=1e-6, rtol=0)
+
+
+def test_files_of_the_scripts_are_read(run: Path, tmp_path: Path) -> None:
+    """generator.npz, an encoder cut in two, judges.pt: as train_joint.py wrote them, written here from a run."""
+    generator = load_generator(run / "generator.safetensors")
+    encoder = read_encoder(run / "encoder.safetensors", generator)
+    a = generator.architecture
+    about = {"res": a.resolution, "channels": a.channels, "w": a.w_size, "z": a.latent_size, "depth": 2, "seen": 96}
+    arrays = {name: one.numpy() for name, one in generator.state_dict().items()}
+    np.savez(tmp_path / "generator.npz", meta=json.dumps(about), allow_pickle=False, **arrays)
+    file = io.BytesIO()
+    shape = encoder.shape
+    state = {name: one.contiguous() for name, one in encoder.state_dict().items()}
+    size = [shape.size_px, shape.num_layers, shape.w_size, shape.width]
+    torch.save({"state": state, "shape": size, "hidden": shape.hidden, "steps": 1}, file)
+    raw = file.getvalue()
+    for number, part in enumerate((raw[:5000], raw[5000:])):
+        (tmp_path / f"encoder.pt.{number}").write_bytes(part)
+    config = tiny(Path("x"))
+    judges = Judges(config, Backbones(config, (0, 0, 1)), 16)
+    old = {
+        name.replace("over.pixels.body.", "heads_pix.").replace(".vector", ".u"): one.half()
+        for name, one in judges.state_dict().items()
+    }
+    torch.save(old, tmp_path / "judges.pt")
+    start = read_start(str(tmp_path), "eyes")
+    assert start.generator.state_dict().keys() == generator.state_dict().keys()
+    assert all(torch.equal(one, start.generator.state_dict()[name]) for name, one in generator.state_dict().items())
+    x = torch.rand(2, 3, 16, 16)
+    assert start.encoder is not None
+    with torch.no_grad():
+        torch.testing.assert_close(start.encoder.eval()(x), encoder(x))
+    assert start.judges.keys() == judges.state_dict().keys()
+    (tmp_path / "generator.npz").write_bytes(b"PK nothing")
+    with pytest.raises(InputError, match=r"generator\.npz cannot be read"):
+        read_start(str(tmp_path), "eyes")
+
+
+def test_the_scripts_judges_say_the_same_here(shared: Path, tmp_path: Path) -> None:
+    """Judges as train_joint.py saves them, read by their old names, against the scripts' own class."""
+    script = scripts(shared)
+    script.load_efficient, script.load_face = load_efficientnet, load_resnet
+    chip = (0.004, 0.211, 0.69)
+    torch.manual_seed(0)
+    theirs = script.Judge(64, chip, 64, True, 32).eval()
+    saved = {name: one for name, one in theirs.state_dict().items() if name.startswith("heads_")}
+    torch.save(saved, tmp_path / "judges.pt")
+    config = tiny(Path("x"), judging={"judges": ["imagenet", "face", "pixels"], "imagenet_px": 64, "pixels_width": 48})
+    backbones = Backbones(config, chip)
+    ours = Judges(config, backbones, 32)
+    ours.load_state_dict(_old_judges(tmp_path / "judges.pt"))
+    x = torch.rand(2, 3, 32, 32) * 2.4 - 1.2
+    with torch.no_grad():
+        pairs = list(zip(ours(x, backbones, torch.float32), theirs(x, torch.float32), strict=True))
+    assert len(pairs) == 9
+    for logits, expected in pairs:
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+# --- the commands
+
+
+def invoke(*words: object) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_command_trains_plots_evaluates_and_gives_a_network_of_a_name(faces: Path, tmp_path: Path) -> None:
+    config, run = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(to_yaml(tiny(faces)))
+    told = invoke("train-generator", faces, "--config", config, "--steps", 6, "--seed", 3, "-o", run, "-q")
+    assert f"facemorph weights add {run} --name NAME" in told and (run / "loss.png").exists()
+    assert GeneratorRun.open(run).config().training.seed == 3
+    assert f"Plot: {run / 'loss.png'}" in invoke("plot-loss", run)
+    told = invoke("evaluate", run, "--samples", 32, "-q")
+    report = json.loads((run / "evaluation.json").read_text())
+    assert "held-out faces rebuilt (2)" in told and report["rebuilt"]["faces"] == 2
+    assert report["distances"]["imagenet"]["frechet"]["value"] > 0 and report["real"] == {
+        "compared": 32, "of": 46, "source": "trained on"
+    }  # fmt: skip
+    assert read_image(run / "evaluation.png").shape[0] > 500
+
+    told = invoke("weights", "add", run, "--name", "toy-16", "--licence", "for tests")
+    assert "facemorph generate --network toy-16" in told
+    assert "toy-16  [ready]" in invoke("weights", "list")
+    assert "ok " in invoke("weights", "verify", "toy-16")
+    invoke("generate", "--network", "toy-16", "--seeds", "0-3", "-o", tmp_path / "faces.png", "-q")
+    assert read_image(tmp_path / "faces.png").ndim == 3
+    generator = load_generator(find_network("toy-16"))
+    assert find_encoder(generator).is_file()
+    write_image(tmp_path / "a.png", read_image(run / "samples" / "drawn-000006.png")[2:18, 2:18])
+    invoke("project", tmp_path / "a.png", "--aligned", "--network", "toy-16", "--loss", "pixel", "-q",
+           "--set", "schedule.steps=2", "-o", tmp_path / "projected")  # fmt: skip
+    assert '"start": "encoder"' in (tmp_path / "projected" / "a" / "report.json").read_text()
+    with pytest.raises(OutputError, match="There is a network toy-16 already"):
+        from facemorph.stylegan.training.keep import add_run
+
+        add_run(run, "toy-16")
+    result = CliRunner().invoke(main, ["weights", "add", str(run), "--name", "faces-128"])
+    assert result.exit_code == 1 and "network of the package's list" in result.output
+
+
+def test_the_parts_of_a_step_are_timed(faces: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text(to_yaml(tiny(faces)))
+    told = invoke("train-generator", faces, "--config", config, "--profile", "-o", tmp_path / "run")
+    for part in ("judges: looking", "faces rebuilt", "generator and encoder: learning", "whole", "12 steps: about"):
+        assert part in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_command_tells_the_other_kind_of_run(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "dcgan"
+    config = tiny_dcgan(make_faces(tmp_path / "faces"), steps=2)
+    train_dcgan(config, other)
+    for words in (["sample", str(run)], ["walk", str(run)]):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 1 and "is a run of `train-generator`" in result.output, result.output
+    for command in (["plot-loss"], ["evaluate", "run"]):
+        result = CliRunner().invoke(main, [*command, str(run), str(other)])
+        assert result.exit_code == 1 and "some of `train-generator`" in result.output
+    with pytest.raises(RunError, match="is a run of `facemorph train`"):
+        train(tiny(tmp_path / "faces"), other)
+    with pytest.raises(RunError, match="is a run of `train-generator`"):
+        train_dcgan(config, run)
+
+
+def test_settings_that_cannot_be_are_told() -> None:
+    assert load_config("generator-128").network.channels == (256, 256, 256, 256, 128, 64)  # as faces-128
+    assert load_config("generator-256").network.channels == (256, 256, 256, 256, 128, 64, 32)
+    assert load_config("generator-tune").terms.judges == 0
+    for values, text in (
+        ({"network": {"size_px": 100}}, "a power of two"),
+        ({"training": {"batch_size": 9}}, "should be even"),
+        ({"judging": {"judges": []}}, "is empty"),
+        ({"kind": "dcgan"}, "kind should be stylegan"),
+        ({"training": {"g_rat": 1}}, r"training\.g_rate"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            config_from_dict(values)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_captured_step_is_as_one_that_is_not(tmp_path: Path, precision: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    from facemorph.stylegan.training.capture import WARM_UP, CapturedStep
+
+    faces = write_faces(tmp_path / "faces.npy", 24, 32)
+    config = tiny(faces, training={"precision": precision, "batch_size": 16}, **LARGER)
+    device, dtype = torch.device("cuda"), getattr(torch, precision)
+    images = torch.from_numpy(np.load(faces)).permute(0, 3, 1, 2).contiguous().to(device)
+    told = []
+    for captured in (False, True):
+        backbones = Backbones(config, (0.007, 0.1, 0.98)).placed(device, dtype)
+        state = State(config, new_architecture(config.network, "eyes"), backbones, device, dtype)
+        state.alone = False
+        step = Step(state, images, config, backbones, dtype)
+        take = CapturedStep(step) if captured else step
+        numbers = []
+        for count in range(WARM_UP + 3):
+            state.set_rates(0.0, config)
+            torch.manual_seed(count)
+            numbers.append(take().cpu())
+            state.step += 1
+        told.append(torch.stack(numbers))
+        if isinstance(take, CapturedStep):
+            assert take.graph is not None, "it was not captured"
+    tolerance = 2e-2 if precision == "float32" else 0.2
+    torch.testing.assert_close(told[0], told[1], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.gpu
+def test_it_trains_and_resumes_on_cuda(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    faces = write_faces(tmp_path / "faces.npy", 24, 32)
+    config = tiny(faces, training={"steps": 12, "batch_size": 16, "precision": "auto"}, **LARGER)
+    train(replace(config, training=replace(config.training, steps=8)), tmp_path / "run")
+    health, _ = train(config, tmp_path / "run")
+    assert health.steps == 12 and len(GeneratorRun.open(tmp_path / "run").figures()["step"]) >= 1
