@@ -50,7 +50,8 @@ def test_a_face_comes_to_resemble_another_and_stays_a_face(generator: Generator,
 
 def test_a_child_comes_nearer_to_what_lies_beyond_its_parents_mean(generator: Generator, parents: np.ndarray) -> None:
     family = ChildrenConfig(mix="even", likeness=True)
-    plain, moved = mixed(*parents, family), make_babies(generator, *parents, family)
+    mother, father = parents
+    plain, moved = mixed(mother, father, family), make_babies(generator, mother, father, family)
     drawn = generator.truncate(generator.map(generator.z_from_seeds(CENTRE_SEEDS))).numpy()
     target = further_out(descriptors_of(generator, parents).mean(0), descriptors_of(generator, drawn).mean(0))
     before, after = (np.linalg.norm(descriptors_of(generator, np.stack(w))[0] - target) for w in (plain, moved))
@@ -79,8 +80,9 @@ def test_shapes_that_do_not_fit_are_named(generator: Generator, parents: np.ndar
 
 
 def test_without_likeness_babies_are_the_mixes(generator: Generator, parents: np.ndarray) -> None:
-    (baby,) = make_babies(generator, *parents, ChildrenConfig(mix="even"))
-    assert np.array_equal(baby, lerp(*parents, 0.5))
+    mother, father = parents
+    (baby,) = make_babies(generator, mother, father, ChildrenConfig(mix="even"))
+    assert np.array_equal(baby, lerp(mother, father, 0.5))
 
 
 def test_the_command_writes_them_and_says_so(parents: np.ndarray, generator: Generator, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def measure_all(
         with progress_bar(True, total=len(missing), unit=" people", description="measure faces") as bar:
             for name in missing:
                 found = measure_person(measuring, pictures, name, faces)
-                write_atomically(paths[name], lambda file, found=found: np.savez(file, **found))
+                write_atomically(paths[name], lambda file, found=found: np.savez(file, **found))  # pyright: ignore[reportArgumentType]
                 bar.update()
     people = {}
     for name, path in paths.items():

@@ -92,11 +92,11 @@ def measure_images(images: np.ndarray, imagenet: EfficientNetLite0) -> dict[str,
 
 def mesh_of_aligned(image: np.ndarray) -> Mesh:
     """The mesh of an aligned face: a first look for the place, a second for the mesh."""
-    left, top, right, bottom = box = tuple(side * len(image) for side in BOX)
+    left, top, right, bottom = tuple(side * len(image) for side in BOX)
     middle = np.array([left + right, top + bottom]) / 2
     ((first, _),) = place_mesh(image, [Region(middle, max(right - left, bottom - top) * REGION, 0.0)])
     ((points, presence),) = place_mesh(image, [region_of(first)])
-    return Mesh(points, presence, 0.0, box, 0.0)
+    return Mesh(points, presence, 0.0, (left, top, right, bottom), 0.0)
 
 
 def shape_of(points: np.ndarray) -> np.ndarray:
