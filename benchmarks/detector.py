@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine, peak, peak_now
 from PIL import Image
 
+from facemorph.device import pick_device
 from facemorph.faces.detect import Detection, MmodDetector, make_detector
 from facemorph.faces.pyramid import lay_tiles
 from facemorph.faces.track import Tracker
 from facemorph.images import read_image
-
-MATRIX = 1536
 
 
 def main() -> None:
@@ -32,18 +32,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each image, of which the median is used")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 leaves the default")
     parser.add_argument("--min-face", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="where ours runs")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
 
     images = [read_image(path) for path in options.images] or portrait_at_three_sizes()
-    ours, dlibs = MmodDetector(), make_detector("dlib-cnn")
+    device = pick_device(options.device)
+    print(f"{describe_machine(device)}; {peak_now(device)}")
+    ours, dlibs = MmodDetector(device=options.device), make_detector("dlib-cnn")
     others: dict[str, Callable[[Any], Any]] = {
         "ours": ours,
-        "ours, bfloat16": MmodDetector(precision="bfloat16"),
-        f"ours, faces from {options.min_face or 150} px": MmodDetector(min_face_px=options.min_face or 150),
+        "ours, bfloat16": MmodDetector(device=options.device, precision="bfloat16"),
+        f"ours, faces from {options.min_face or 150} px": MmodDetector(
+            device=options.device, min_face_px=options.min_face or 150
+        ),
     }
-    matrix = torch.rand(MATRIX, MATRIX)
+    multiply = peak(torch.float32, device)
+    speeds: list[float] = []  # multiply-adds a second, of a large matrix product
     wall: dict[str, list[float]] = {}
     busy: dict[str, list[float]] = {}
     floors, same, largest_error, boxes = [], 0, 0.0, 0
@@ -60,12 +66,11 @@ def main() -> None:
                 result, took = timed(detector, [image])
                 runs.setdefault(name, []).append(took)
                 detected = result[0] if name == "ours" else detected
-            _, took = timed(torch.mm, matrix, matrix)
-            runs.setdefault("matrix", []).append(took)
+            speeds.append(multiply() / 2)
         for name, some in runs.items():
             wall.setdefault(name, []).append(statistics.median(w for w, _ in some))
             busy.setdefault(name, []).append(statistics.median(b for _, b in some))
-        floors.append(multiply_adds * wall["matrix"][-1] / MATRIX**3)
+        floors.append(multiply_adds / statistics.median(speeds[-options.rounds :]))
         agree = [one.box for one in detected] == [one.box for one in reference]
         same += agree
         boxes += len(reference)
@@ -73,7 +78,7 @@ def main() -> None:
             errors = [abs(a.score - b.score) for a, b in zip(detected, reference, strict=True)]
             largest_error = max([largest_error, *errors])
 
-    print(f"{len(images)} images, {options.rounds} rounds, {torch.get_num_threads()} torch threads")
+    print(f"{len(images)} images, {options.rounds} rounds")
     print(f"same boxes in {same} of {len(images)} ({boxes} faces); largest difference of a score {largest_error:.1e}")
     print(f"{'':28}{'ms per image':>14}{'x dlib':>9}{'CPU ms':>14}{'x dlib':>9}{'x floor':>9}")
     for name in ["dlib", *others]:
@@ -83,7 +88,7 @@ def main() -> None:
         to_floor = sum(wall[name]) / sum(floors)
         print(f"{name:28}{ms:14.1f}{ratio:9.1f}{cpu_ms:14.1f}{cpu_ratio:9.1f}{to_floor:9.1f}")
     gigas = [count_multiply_adds(ours, image) / 1e9 for image in images]
-    speed = MATRIX**3 / statistics.median(wall["matrix"]) / 1e9
+    speed = statistics.median(speeds) / 1e9
     print(f"floor: {statistics.fmean(gigas):.2f} G multiply-adds per image at {speed:.0f} G/s")
     if options.images and len({image.shape for image in images}) == 1:
         follow(ours, images)

@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine, peak_now
 
+from facemorph.device import pick_device
 from facemorph.stylegan.load import convert, load_generator
 
 CHANNEL_BASE = {256: 16384, 512: 32768, 1024: 32768}  # as in the reference's training script
@@ -58,8 +60,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     make = reference_maker(options.reference)
-    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
-    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   seconds per image")
+    device = pick_device(options.device)
+    print(f"{describe_machine(device)}; {options.rounds} rounds; {peak_now(device)}")
+    print(f"{'px':>5} {'batch':>5} {'reference':>10} {'ours':>10} {'ratio':>6} {'difference':>10}   ms per image")
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         for size in options.sizes:
             theirs = make(size, options.half).to(options.device)
@@ -117,7 +120,8 @@ def compare(size: int, batch: int, theirs: Any, ours: Any, rounds: int, device: 
     difference = float((first - second).abs().max() / first.std())
     seconds = np.array([[timed(call, device) for call in calls] for _ in range(rounds)]) / batch  # [rounds, 2]
     best, ratio = seconds.min(0), float(np.median(seconds[:, 0] / seconds[:, 1]))
-    print(f"{size:>5} {batch:>5} {best[0]:>10.3f} {best[1]:>10.3f} {ratio:>6.2f} {difference:>10.1e}", flush=True)
+    best *= 1000
+    print(f"{size:>5} {batch:>5} {best[0]:>10.1f} {best[1]:>10.1f} {ratio:>6.2f} {difference:>10.1e}", flush=True)
 
 
 def timed(call: Callable[[], Any], device: str) -> float:

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,13 @@ def peak(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
     side = MATRIX[device.type]
     a, b = torch.randn(2, side, side, device=device).to(dtype)
     return lambda: 2 * side**3 / seconds(lambda: a @ b, device)
+
+
+def peak_now(device: torch.device) -> str:
+    """In words: how fast large matrices are multiplied at the moment."""
+    found = {name: peak(getattr(torch, name), device) for name in ("float32", "bfloat16")}
+    speeds = {name: statistics.median(call() for _ in range(5)) / 1e9 for name, call in found.items()}
+    return f"matrices of {MATRIX[device.type]}: " + ", ".join(f"{name} {s:.0f} GFLOP/s" for name, s in speeds.items())
 
 
 class OthersWork:

@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 from generator import reference_maker  # generator.py beside this file
+from machine import describe_machine, peak_now
 
+from facemorph.device import pick_device
 from facemorph.metrics.lpips import Lpips
 from facemorph.stylegan.load import build_description, load_generator
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
@@ -133,7 +135,8 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
             ours, lpips, images[0], load_projection_config("balanced", ["search.precision=float32"])
         ),
     }
-    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.size} px")
+    device = pick_device(options.device)
+    print(f"{describe_machine(device)}; {options.size} px; {peak_now(device)}")
     seconds = []  # a step
     for _ in range(options.rounds):
         marks = [one(options.steps + 1)[0] for one in runs.values()]
@@ -141,7 +144,8 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
     table = np.array(seconds)  # [rounds, runs]
     for index, name in enumerate(runs):
         ratios = table[:, 0] / table[:, index]
-        print(f"{name:22} {1 / table[:, index].min():7.3f} steps/s, ratio {np.median(ratios):.2f} {ratios.round(2)}")
+        took = 1000 * np.median(table[:, index])
+        print(f"{name:22} {took:7.1f} ms a step, ratio {np.median(ratios):.2f} {ratios.round(2)}")
     if options.reach:
         curves = {name: one(options.reach) for name, one in runs.items()}
         for name, (marks, setup) in curves.items():

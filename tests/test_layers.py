@@ -8,7 +8,8 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "facemorph"
 GROUND = {
-    "errors", "progress", "files", "folders", "images", "device", "distributed", "config", "run_folder", "threads"
+    "errors", "progress", "files", "folders", "images", "device", "distributed", "shards", "config", "run_folder",
+    "threads",
 }  # fmt: skip
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 TRAINED = {"stylegan.training", "stylegan.projection"}
@@ -22,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "device": {"errors"},
     "threads": set(),
     "distributed": {"errors", "files"},
+    "shards": {"errors", "files"},
     "config": {"errors"},
     "run_folder": {"errors", "files"},
     "frame_sampling": set(),

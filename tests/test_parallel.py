@@ -20,9 +20,10 @@ from facemorph.config import to_yaml
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
-from facemorph.distributed import ProcessGroup, Shard, shard_from_environment
+from facemorph.distributed import ProcessGroup
 from facemorph.errors import InputError
 from facemorph.files import read_jsonl
+from facemorph.shards import Shard, shard_from_environment
 
 
 @pytest.fixture(scope="module")

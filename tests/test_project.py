@@ -16,7 +16,6 @@ from random_vgg import write_random_vgg
 from skimage.metrics import peak_signal_noise_ratio
 
 from facemorph.cli import main
-from facemorph.distributed import Shard
 from facemorph.errors import FaceError, InputError, OutputError, WeightsError
 from facemorph.faces.crop import cut, ffhq_quad
 from facemorph.faces.descriptors import describe, face_chip
@@ -26,6 +25,7 @@ from facemorph.files import read_jsonl, sha256
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.image_quality import ms_ssim
 from facemorph.metrics.lpips import load_lpips
+from facemorph.shards import Shard
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.projection.config import (
@@ -85,7 +85,9 @@ def holds_together(folder: Path, network: Path, source: Path) -> dict:
     generator = load_generator(network)
     check_network(latent, generator, "the latent")
     with torch.no_grad():
-        assert np.array_equal(to_uint8(generator.synthesize(torch.from_numpy(latent.w)[None]))[0], made)
+        again = to_uint8(generator.synthesize(torch.from_numpy(latent.w)[None]))[0]
+    # Here on a CPU; where there is CUDA the command took that, which rounds otherwise: a grey level at most.
+    assert np.abs(again.astype(int) - made).max() <= (1 if torch.cuda.is_available() else 0)
     assert report["psnr_db"] == pytest.approx(peak_signal_noise_ratio(wanted, made), abs=1e-3)
     first, second = to_tensor(wanted[None]), to_tensor(made[None])
     assert report["ms_ssim"] == pytest.approx(float(ms_ssim(first, second)), abs=1e-5)

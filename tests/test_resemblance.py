@@ -12,7 +12,7 @@ from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.mesh import is_face, mesh_in_box
 from facemorph.stylegan.editing.children import ChildrenConfig, make_babies, mixed
 from facemorph.stylegan.editing.mixing import lerp
-from facemorph.stylegan.editing.resemblance import descriptors_of, further_out, resemble
+from facemorph.stylegan.editing.resemblance import CENTRE_SEEDS, descriptors_of, further_out, resemble
 from facemorph.stylegan.networks.generator import Generator
 
 BOX = (15.0, 15.0, 113.0, 123.0)  # of the face in an aligned image of 128 px
@@ -37,16 +37,24 @@ def seen(generator: Generator, w: np.ndarray) -> tuple[np.ndarray, bool]:
     return describe([face_chip(image, mesh.landmarks)])[0], is_face(mesh)
 
 
-def test_a_child_comes_nearer_to_both_parents_and_stays_a_face(generator: Generator, parents: np.ndarray) -> None:
+def test_a_face_comes_to_resemble_another_and_stays_a_face(generator: Generator, parents: np.ndarray) -> None:
     mother, father = parents
-    family = ChildrenConfig(mix="even", likeness=True)
-    (plain,), (moved,) = mixed(mother, father, family), make_babies(generator, mother, father, family)
-    parents_seen = np.stack([seen(generator, mother)[0], seen(generator, father)[0]])
-    before, _ = seen(generator, plain)
+    plain = lerp(mother, father, 0.5)
+    (moved,) = resemble(generator, plain[None], descriptors_of(generator, mother[None]))
+    target, before = seen(generator, mother)[0], seen(generator, plain)[0]
     after, is_a_face = seen(generator, moved)
     assert is_a_face
-    assert (np.linalg.norm(parents_seen - after, axis=1) < np.linalg.norm(parents_seen - before, axis=1)).all()
+    assert np.linalg.norm(after - target) < 0.9 * np.linalg.norm(before - target)
     assert np.ptp(moved - plain, axis=0).max() < 1e-5  # all layers move alike
+
+
+def test_a_child_comes_nearer_to_what_lies_beyond_its_parents_mean(generator: Generator, parents: np.ndarray) -> None:
+    family = ChildrenConfig(mix="even", likeness=True)
+    plain, moved = mixed(*parents, family), make_babies(generator, *parents, family)
+    drawn = generator.truncate(generator.map(generator.z_from_seeds(CENTRE_SEEDS))).numpy()
+    target = further_out(descriptors_of(generator, parents).mean(0), descriptors_of(generator, drawn).mean(0))
+    before, after = (np.linalg.norm(descriptors_of(generator, np.stack(w))[0] - target) for w in (plain, moved))
+    assert after < 0.85 * before
 
 
 def test_further_out_is_twice_as_far_from_the_centre() -> None:
@@ -54,13 +62,9 @@ def test_further_out_is_twice_as_far_from_the_centre() -> None:
     assert np.allclose(further_out(target, centre), 2.0)
 
 
-def test_the_same_twice_and_one_by_one(generator: Generator, parents: np.ndarray) -> None:
+def test_the_same_twice(generator: Generator, parents: np.ndarray) -> None:
     target = descriptors_of(generator, parents[::-1])
-    both = resemble(generator, parents, target, steps=2)
-    again = resemble(generator, parents, target, steps=2)
-    alone = resemble(generator, parents[1:], target[1:], steps=2)
-    assert np.array_equal(both, again)
-    assert np.abs(both[1] - alone[0]).max() < 1e-3 * np.abs(parents).max()
+    assert np.array_equal(resemble(generator, parents, target, steps=2), resemble(generator, parents, target, steps=2))
 
 
 def test_no_steps_and_no_latents_change_nothing(generator: Generator, parents: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from facemorph.stylegan.networks.ops import (
     kernel_2d,
     normalize,
     up_convolve,
+    up_convolve_in_phases,
     upsample,
 )
 
@@ -273,3 +274,23 @@ def test_operations_of_generation_2(kind: str) -> None:
     close(up, given[f"out_conv2d_resample_up2_pad1_flipFalse_{kind}"].numpy(), 2e-5, 5e-6)
     mirrored = up_convolve(given["in_x"], given["in_w"].flip(2, 3), kernel)
     close(mirrored, given[f"out_conv2d_resample_up2_pad1_flipTrue_{kind}"].numpy(), 2e-5, 5e-6)
+
+
+@torch.inference_mode(False)
+def test_the_upsampling_convolution_in_phases_is_the_transposed_one() -> None:
+    """On CUDA in half precision it goes in phases. Nothing symmetric here: flips and order of phases would show."""
+    random = torch.Generator().manual_seed(0)
+    x, weight, kernel, bias = (
+        torch.randn(*shape, dtype=torch.float64, generator=random)
+        for shape in ((2, 5, 7, 6), (4, 5, 3, 3), (4, 4), (4,))
+    )
+    results = []
+    for way in (up_convolve, up_convolve_in_phases):
+        inputs = [tensor.clone().requires_grad_() for tensor in (x, weight)]
+        out = way(inputs[0], inputs[1], kernel, bias)
+        out.square().sum().backward()
+        results.append([out.detach(), *(tensor.grad for tensor in inputs)])
+    for transposed, phases in zip(*results, strict=True):
+        torch.testing.assert_close(phases, transposed, rtol=1e-12, atol=1e-11)
+    with pytest.raises(ValueError, match="4 x 4"):
+        up_convolve_in_phases(x, weight, kernel[:3, :3])

@@ -70,10 +70,12 @@ def scores(trial: Trial, drawn: np.ndarray, top: float = TOP) -> tuple[Result, R
     query the area under the ROC curve of its one positive. A family that is drawn twice counts twice, as queries and as
     candidates. Queries without candidates do not count.
     """
-    won, allowed = (trial.wins * trial.allowed).astype(np.float32), trial.allowed.astype(np.float32)
+    counts = trial.allowed.any(1)
+    allowed = trial.allowed[counts].astype(np.float32)
+    won = (trial.wins[counts] * allowed).astype(np.float32)
     beaten = won.sum(1, keepdims=True), won @ drawn[:, trial.candidate_family].T.astype(np.float32)  # [Q, 1], [Q, R]
     every = allowed.sum(1, keepdims=True), allowed @ drawn[:, trial.candidate_family].T.astype(np.float32)
-    weights = np.ones((len(won), 1)), drawn[:, trial.query_family].T
+    weights = np.ones((len(won), 1)), drawn[:, trial.query_family[counts]].T
     shares, some = [], []
     for part, whole in zip(beaten, every, strict=True):
         some.append(whole > 0)

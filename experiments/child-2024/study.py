@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from families import FACES_EACH, Person, Triplet, measure_all, read_triplets, usable
 from groups import Groups, learn_groups
-from intervals import Trial, draws
+from intervals import Result, Trial, draws
 from measures import Made, Space, measure_latents
 
 from facemorph.stylegan.editing.directions import Edit, find_directions
@@ -39,7 +39,9 @@ class Study:
     sample: int = 100
     triplets_name: str = "triplets.csv"
     first: int | None = None  # families of the CSV; None for all
+    kinds: tuple[str, ...] = ()  # of predictions, names in `predictions.KINDS`
     kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
+    scores: dict[str, Result] = field(default_factory=dict)  # AUC that many rows are held against
 
     @cached_property
     def generator(self) -> Generator:

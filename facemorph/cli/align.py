@@ -59,10 +59,10 @@ def align(
     facemorph align frames/man --person man.jpg --detector hog
     torchrun --nproc-per-node 4 -m facemorph align frames/man frames/woman
     """
-    from facemorph.distributed import shard_from_environment
     from facemorph.errors import InputError
     from facemorph.faces import align as library
     from facemorph.folders import name_of_folder
+    from facemorph.shards import shard_from_environment
 
     shard = shard_from_environment()
     settings = library.AlignSettings(

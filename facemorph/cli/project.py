@@ -59,7 +59,7 @@ def project(
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
     known = chosen_network(network)
     settings = load_projection_config(name or preset, [*chosen, *overrides], known)
-    from facemorph.distributed import shard_from_environment
+    from facemorph.shards import shard_from_environment
     from facemorph.stylegan.projection.project_images import project_files
     from facemorph.stylegan.projection.report import summary
 

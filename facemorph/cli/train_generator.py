@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facemorph.cli.options import PATH, list_settings_option, output_option, quoted, verbosity
+from facemorph.cli.options import PATH, computing, device_option, list_settings_option, output_option, quoted, verbosity
 
 if TYPE_CHECKING:
     from facemorph.stylegan.training.health import Health
@@ -27,15 +27,13 @@ FROM_NOISE, FROM_NETWORK = "generator-128.yaml", "generator-tune.yaml"
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.batch_size=8.")
 @list_settings_option("facemorph.stylegan.training.config:Config")
 @output_option("run", "The run folder.")
-@click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
-)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: as many as there are cores.")
+@device_option
 @click.option("--profile", is_flag=True, help="Print the times of a step's parts, and an estimate; train nothing.")
 @verbosity
+@computing
 def train_generator(
     faces: tuple[Path, ...], start: str | None, name: str | None, held_out: Path | None, steps: int | None,
-    seed: int | None, overrides: tuple[str, ...], output: Path, device: str, threads: int | None, profile: bool,
+    seed: int | None, overrides: tuple[str, ...], output: Path, device: str, profile: bool,
     progress: bool,
 ) -> None:  # fmt: skip
     """Train a StyleGAN2 generator and its encoder together on FACES, from noise or on from a network.
@@ -64,15 +62,11 @@ def train_generator(
     config = load_config(name, [*said, *overrides])  # before torch is loaded: a typo is reported at once
     import dataclasses
 
-    import torch
-
     from facemorph.plots import LivePlot
     from facemorph.stylegan.training.run import GeneratorRun
     from facemorph.stylegan.training.train import profile_parts, train
 
     config = dataclasses.replace(config, start=start or "")
-    if threads:
-        torch.set_num_threads(threads)
     if profile:
         click.echo(_profile(profile_parts(config, device_name=device), config.training.steps))
         return

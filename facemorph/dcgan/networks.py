@@ -112,7 +112,8 @@ def draw_z(count: int, config: Network, generator: torch.Generator) -> Tensor:
 
 def with_label(z: Tensor, labels: Tensor, persons: int) -> Tensor:
     """z [N, z_dim] and the persons' numbers [N] -> latents of a conditional generator [N, z_dim + persons]."""
-    return torch.cat([z, nn.functional.one_hot(labels, persons).to(z.dtype)], 1)
+    one_hot = labels[:, None] == torch.arange(persons, device=labels.device)  # torch's own would ask for the largest
+    return torch.cat([z, one_hot.to(z.dtype)], 1)
 
 
 @torch.no_grad()

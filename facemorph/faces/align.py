@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from facemorph.distributed import Shard, hidden_main, known_rows, parts
 from facemorph.errors import FaceError, ImageError, InputError
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
@@ -27,6 +26,7 @@ from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_j
 from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
+from facemorph.shards import Shard, hidden_main, known_rows, parts
 
 log = logging.getLogger("facemorph")
 

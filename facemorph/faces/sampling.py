@@ -24,6 +24,8 @@ def sample_square(image: np.ndarray, frame: Frame, size_px: int, *, outside: int
     low, high = np.floor(ends.min(0)).astype(int), np.floor(ends.max(0)).astype(int) + 2
     if (low >= 0).all() and (high <= [width, height]).all() and (high - low).prod() < MOST_PER_PIXEL * size_px**2:
         return _inside(image[low[1] : high[1], low[0] : high[0]], (corner - low, right, down), size_px)
+    if right[1] == 0 == down[0] and outside == 0:
+        return _level(image, (corner, right, down), size_px)
     steps = np.arange(size_px)
     x = corner[0] + steps * right[0] + steps[:, None] * down[0]  # [size_px, size_px]
     y = corner[1] + steps * right[1] + steps[:, None] * down[1]
@@ -41,6 +43,29 @@ def sample_square(image: np.ndarray, frame: Frame, size_px: int, *, outside: int
     upper = pixels(left, top) * (1 - across) + pixels(left + 1, top) * across
     lower = pixels(left, top + 1) * (1 - across) + pixels(left + 1, top + 1) * across
     return upper * (1 - along) + lower * along
+
+
+def _level(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:
+    """The same of a level square, black outside: rows and columns one after the other, three times as fast."""
+
+    def line(start: float, step: float, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Neighbours [2, size_px] in a line of pixels, which of them are inside, and the share of the second."""
+        places = start + np.arange(size_px) * step
+        first = np.floor(places).astype(np.int64)
+        both = np.stack([first, first + 1])
+        share = (places - first).astype(np.float32)
+        return np.clip(both, 0, length - 1), ((both >= 0) & (both < length)).astype(np.float32), share
+
+    (x, y), (right, _), (_, down) = frame
+    columns, inside_x, across = line(x, right, image.shape[1])
+    rows, inside_y, along = line(y, down, image.shape[0])
+    weight_x = (np.stack([1 - across, across]) * inside_x)[:, :, None]
+    weight_y = (np.stack([1 - along, along]) * inside_y)[:, :, None, None]
+    upper, lower = (
+        line[:, columns[0]] * weight_x[0] + line[:, columns[1]] * weight_x[1]
+        for line in (image[rows[0]], image[rows[1]])
+    )
+    return upper * weight_y[0] + lower * weight_y[1]
 
 
 def _inside(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:

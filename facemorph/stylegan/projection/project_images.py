@@ -13,7 +13,6 @@ import torch
 from tqdm import tqdm
 
 from facemorph.config import plain
-from facemorph.distributed import Shard, known_rows, parts
 from facemorph.errors import FacemorphError, InputError, OutputError
 from facemorph.faces.landmarks import chosen_landmarks
 from facemorph.files import (
@@ -29,6 +28,7 @@ from facemorph.files import (
 from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
+from facemorph.shards import Shard, known_rows, parts
 from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig

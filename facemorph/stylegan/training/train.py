@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemorph.device import pick_device
+from facemorph.device import keep_memory, pick_device
 from facemorph.distributed import ProcessGroup, join_processes
 from facemorph.files import locked
 from facemorph.images import grid, write_image
@@ -41,6 +41,7 @@ from facemorph.stylegan.training.session import (
 )
 from facemorph.stylegan.training.state import State, own_randomness
 from facemorph.stylegan.training.step import LOSSES, Step
+from facemorph.threads import keep as keep_threads
 
 log = logging.getLogger("facemorph")
 
@@ -75,6 +76,10 @@ def train(
         # --- the faces, the folder, and the networks: new, from --from, or from the last checkpoint
         run = GeneratorRun(folder)
         check_batch(config, group)
+        if (folder / "run.json").exists():
+            keep_threads(run.about().get("threads"))
+        if device.type == "cpu":
+            keep_memory()
         with group.rank_zero_first() as here:
             if here:
                 check_folder(config, run)
