@@ -2,23 +2,35 @@
 
     python benchmarks/morph.py
     python benchmarks/morph.py a.jpg b.jpg --size 1024 --frames 30
+    python benchmarks/morph.py --film faces/ --facemorph OTHER/bin/python --morphace THIRD/bin/python
 
 The usual implementation is a loop over triangles: an affine warp of the triangle's bounding box, a polygon as mask, a
 paste; here by Pillow, in C. Both make the same frames from the same meshes, taking turns, on all cores; the result is
 the ratio of medians, since the machine may be busy. Then all of `facemorph morph` is timed once: reading, detection,
 stills, strip, MP4, GIF. Without images: Grace Hopper (matplotlib) and Eileen Collins (scikit-image, needed for this).
+
+With `--film`, a film through all faces of a folder, and nothing else, is made by us and by two packages of PyPI:
+`facemorph` 0.1.0 (another project) and `morphace`, which takes two faces at a time. Each runs in the environment whose
+python is named, from the start of the process, at equal size and frames, taking turns.
 """
 
 import argparse
+import itertools
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facemorph.animation import write_morph
+from facemorph.animation import FPS, film_fractions, write_morph, write_mp4
+from facemorph.faces.chain import LandmarkChain
 from facemorph.faces.locate import locate_face
 from facemorph.faces.morph import (
     DETAIL,
@@ -29,6 +41,7 @@ from facemorph.faces.morph import (
     landmark_morph,
     source_of,
 )
+from facemorph.faces.pictures import find_pictures
 from facemorph.faces.warp import signed_areas
 from facemorph.images import read_image, write_image
 
@@ -39,7 +52,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=7, help="frames that both make in turn")
+    parser.add_argument("--film", type=Path, help="a folder of faces")
+    parser.add_argument("--facemorph", type=Path, help="--film: the python beside PyPI's facemorph 0.1.0")
+    parser.add_argument("--morphace", type=Path, help="--film: the python beside morphace")
+    parser.add_argument("--ours", type=Path, help="--film: make our film there, and tell its parts; for the benchmark")
     options = parser.parse_args()
+    if options.ours:
+        make_film(options.film, options.ours, options.size, options.frames)
+        return
+    if options.film:
+        compare_films(options)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         first, second = options.images or portraits(Path(scratch))
         start = time.perf_counter()
@@ -73,6 +96,75 @@ def main() -> None:
     slow, fast = (statistics.median(seconds[name]) for name in ("loop over triangles", "one map"))
     print(f"ratio                {slow / fast:8.1f}   mean difference {np.mean(differences):.2f} grey levels")
     print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, with loading the models")
+
+
+def make_film(folder: Path, output: Path, size_px: int, frames: int) -> None:
+    """Our film, alone, and the parts of its time on stdout."""
+    start = time.perf_counter()
+    chain = LandmarkChain(find_pictures([folder]), LandmarkMorphSettings(size_px=size_px, frames=frames))
+    found = time.perf_counter()
+    waited = [0.0]
+
+    def images() -> Iterator[np.ndarray]:
+        """The frames; `waited` is what the film waits for them."""
+        made = chain.frames([fraction for fraction, _ in film_fractions(chain.legs, frames)])
+        while True:
+            before = time.perf_counter()
+            image = next(made, None)
+            waited[0] += time.perf_counter() - before
+            if image is None:
+                return
+            yield image
+
+    write_mp4(output, images(), FPS)
+    whole = time.perf_counter() - found
+    print(f"points {found - start:.1f} s, waiting for frames {waited[0]:.1f} s, encoding {whole - waited[0]:.1f} s")
+
+
+def compare_films(options: argparse.Namespace) -> None:
+    pictures = find_pictures([options.film])
+    size, frames = str(options.size), options.frames
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        ours: list[Any] = [sys.executable, Path(__file__).absolute(), "--film", options.film.absolute()]
+        ours += ["--size", size, "--frames", str(frames)]
+        commands: dict[str, list[list[Any]]] = {"ours": [[*ours, "--ours", scratch / "ours.mp4"]]}
+        if options.facemorph:
+            other = ["--input-dir", options.film.absolute(), "--output", scratch / "other.mp4"]
+            shape = ["--fps", str(FPS), "--duration", str(frames / FPS), "--output-size", size]
+            head = [options.facemorph.absolute().with_name("facemorph"), *other, *shape, "--aligned-dir"]
+            for workers in (1, 2):
+                commands[f"facemorph 0.1.0, {workers} workers"] = [
+                    [*head, scratch / f"aligned{workers}", "--workers", str(workers)]
+                ]
+        if options.morphace:
+            commands["morphace"] = [
+                [options.morphace.absolute().with_name("morphace"), first.absolute(), second.absolute()]
+                for first, second in itertools.pairwise(pictures)
+            ]
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(options.rounds):
+            for name, runs in commands.items():
+                start = time.perf_counter()
+                said = [run_in(scratch, run) for run in runs]
+                seconds[name].append(time.perf_counter() - start)
+                if name == "ours":
+                    print(said[0].strip(), flush=True)
+    print(f"a film of {len(pictures)} faces, {frames} frames a leg, {size} px")
+    best = statistics.median(seconds["ours"])
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        print(f"{name:<28} {middle:7.1f} s (median of {len(values)}), {middle / best:5.2f} of ours")
+
+
+def run_in(folder: Path, command: list[Any]) -> str:
+    """Run a command in a folder; what it printed."""
+    theirs = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    env = dict(os.environ) if command[0] == sys.executable else theirs
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], fraction: float) -> np.ndarray:

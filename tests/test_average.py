@@ -160,6 +160,16 @@ def test_an_oval_shows_its_middle_and_hides_the_corners() -> None:
     assert mask[50, 50] == 1 and mask[0, 0] == 0
 
 
+def test_webmorphs_inner_face_holds_eyes_and_mouth_and_no_hair(shared: Path) -> None:
+    points = read_points(shared / "fixtures" / "average" / "f_white.tem").points
+    for shape in ("face", "oval"):
+        mask = mask_of(points, 1350, 1350, shape)
+        across, down = points.round().astype(int).T
+        there = mask[down, across]
+        assert (there[[0, 1, 55, 90, 106]] == 1).all(), shape  # eyes, nose, lips
+        assert (there[[117, 122, 149, 151, 153, 183, 184]] == 0).all(), shape  # ears, hair, neck
+
+
 def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: Path) -> None:
     from facemorph.animation import write_morph
     from facemorph.cli.morph import per_cents

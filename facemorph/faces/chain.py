@@ -10,7 +10,16 @@ import numpy as np
 from facemorph.errors import InputError
 from facemorph.faces.average import to_picture, to_planes
 from facemorph.faces.mask import cut_free, mask_of
-from facemorph.faces.morph import DETAIL, Face, LandmarkMorph, LandmarkMorphSettings, Look, cut_like, match_colours
+from facemorph.faces.morph import (
+    DETAIL,
+    Face,
+    LandmarkMorph,
+    LandmarkMorphSettings,
+    Look,
+    computed_ahead,
+    cut_like,
+    match_colours,
+)
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import smooth_map
 from facemorph.faces.warp import sample
@@ -40,13 +49,17 @@ class LandmarkChain:
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
         self._faces: dict[int, Face] = {}
 
+    def at(self, fraction: float) -> np.ndarray:
+        """The image at a fraction of the whole way, as `LandmarkMorph.at`."""
+        place = min(max(fraction, 0.0), 1.0) * self.legs
+        leg = min(int(place + 1e-9), self.legs - 1)
+        if self._leg is None or self._leg[0] != leg:
+            self._leg = leg, self._make(leg)
+        return self._leg[1](min(max(place - leg, 0.0), 1.0))
+
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
-        for fraction in fractions:
-            place = min(max(fraction, 0.0), 1.0) * self.legs
-            leg = min(int(place + 1e-9), self.legs - 1)
-            if self._leg is None or self._leg[0] != leg:
-                self._leg = leg, self._make(leg)
-            yield self._leg[1](min(max(place - leg, 0.0), 1.0))
+        """The images at `fractions`, each computed while the caller uses the one before."""
+        return computed_ahead(self.at, fractions)
 
     def _face(self, index: int) -> Face:
         if index not in self._faces:

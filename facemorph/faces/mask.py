@@ -11,6 +11,10 @@ from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 
 FEATHER = 0.04  # of the extent of the points: width of the soft edge
 OVAL_ABOVE = 0.35  # of the extent of dlib's points, which end at the brows: how much forehead an oval shows
+WEBMORPH = 189  # points of its template, which also hold hair, ears and neck
+BROWS_189, UNDER_NOSE_189 = slice(71, 87), 55
+JAW_189 = [109, 185, 110, 186, 111, *range(125, 134), 114, 188, 113, 187, 112]  # from ear to ear
+HAIRLINE_189 = slice(134, 145)
 
 
 def hull(points: np.ndarray) -> np.ndarray:
@@ -34,8 +38,9 @@ def hull(points: np.ndarray) -> np.ndarray:
 def inner_face(points: np.ndarray) -> np.ndarray:
     """The outline [N, 2] of the inner face: the jaw to the brows or above; of others all points' hull."""
     points = seen_as_68(points) if len(points) == NUM_POINTS else points
-    if len(points) == 189:  # WebMorph's: brows and jaw, without ears, hair and neck
-        return hull(points[[*range(71, 87), 109, *range(134, 145), 112]])
+    if len(points) == WEBMORPH:
+        brows = points[BROWS_189]
+        return hull(np.concatenate([points[JAW_189], brows, brows + 0.3 * (brows.mean(0) - points[UNDER_NOSE_189])]))
     if len(points) != 68:
         return hull(points)
     up = points[[19, 24]].mean(0) - points[33]
@@ -47,6 +52,8 @@ def oval(points: np.ndarray) -> np.ndarray:
     """An ellipse [64, 2] around the face, upright in its own axes."""
     points = seen_as_68(points) if len(points) == NUM_POINTS else points
     edge = points[:27] if len(points) == 68 else points
+    if len(points) == WEBMORPH:
+        edge = np.concatenate([points[JAW_189], points[HAIRLINE_189]])
     centre, extent = edge.mean(0), np.ptp(edge, axis=0)
     low, high = edge.min(0), edge.max(0)
     if len(points) == 68:

@@ -4,7 +4,7 @@ This is the feature-based method with which the 2018 paper compares its GAN. It 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -188,13 +188,7 @@ class LandmarkMorph:
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
         """The images at `fractions` of the way, each computed while the caller uses the one before."""
-        with ThreadPoolExecutor(1) as ahead:
-            following = ahead.submit(self.at, float(fractions[0]))
-            for fraction in fractions[1:]:
-                image = following.result()
-                following = ahead.submit(self.at, float(fraction))
-                yield image
-            yield following.result()
+        return computed_ahead(self.at, fractions)
 
     def manifest(self) -> list[dict[str, Any]]:
         return self.rows
@@ -206,6 +200,17 @@ class LandmarkMorph:
         source = (self.sources[index] + 0.5) * DETAIL - 0.5
         where = sampling_map(shape, source, self.triangles, self.size_px, self.size_px)
         return sample(self.images[index], where)
+
+
+def computed_ahead(at: Callable[[float], np.ndarray], fractions: Sequence[float]) -> Iterator[np.ndarray]:
+    """The images `at` each of `fractions`, computed while the caller uses the one before."""
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(at, float(fractions[0]))
+        for fraction in fractions[1:]:
+            image = following.result()
+            following = ahead.submit(at, float(fraction))
+            yield image
+        yield following.result()
 
 
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
