@@ -135,7 +135,7 @@ def test_following_the_face_finds_it_where_whole_searches_do(tmp_path: Path) -> 
         frame = np.full((900, 1200, 3), 90, np.uint8)
         frame[200 + 6 * shift : 600 + 6 * shift, 300 + 9 * shift : 720 + 9 * shift] = face
         save(tmp_path / "frames" / f"{shift}.png", frame)
-    assert align(tmp_path / "frames", "-o", tmp_path / "whole").exit_code == 0
+    assert align(tmp_path / "frames", "-o", tmp_path / "whole", "--detector", "cnn").exit_code == 0
     assert align(tmp_path / "frames", "-o", tmp_path / "followed", "--follow").exit_code == 0
     whole, followed = (rows_of(tmp_path / way / "frames") for way in ("whole", "followed"))
     assert [row["box"] for row in followed.values()] == [row["box"] for row in whole.values()]

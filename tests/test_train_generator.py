@@ -27,14 +27,17 @@ from facemorph.cli import main
 from facemorph.config import to_yaml
 from facemorph.dcgan.train import train as train_dcgan
 from facemorph.errors import ConfigError, InputError, OutputError, RunError, TrainingError
+from facemorph.faces.crop import paper_quad
 from facemorph.faces.descriptor_network import load_resnet
 from facemorph.files import locked, write_jsonl
 from facemorph.images import read_image, write_image
 from facemorph.metrics.imagenet_features import load_efficientnet
 from facemorph.run_folder import in_use
 from facemorph.stylegan.load import find_network, load_generator
+from facemorph.stylegan.networks.alignment import ALIGNMENTS, from_plain, to_plain
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
+from facemorph.stylegan.projection.portrait import aligned_quad
 from facemorph.stylegan.training.augment import augment
 from facemorph.stylegan.training.config import Data, Network, config_from_dict, load_config
 from facemorph.stylegan.training.faces import load_faces
@@ -425,6 +428,13 @@ def test_packs_are_read_and_broken_ones_are_told(tmp_path: Path) -> None:
         load_faces(replace(data, faces=(str(tmp_path / "grey.npy"),)), 16, 0)
     with pytest.raises(InputError, match=r"does not exist \(data\.faces\)"):
         load_faces(replace(data, faces=("nowhere",)), 16, 0)
+
+
+def test_a_network_of_the_paper_s_crop_takes_portraits_cut_that_way() -> None:
+    alignment = ALIGNMENTS["paper"]
+    assert from_plain(to_plain(alignment)) == alignment
+    points = np.random.default_rng(0).normal(100, 20, (68, 2))
+    np.testing.assert_array_equal(aligned_quad(points, alignment), paper_quad(points))
 
 
 # --- from a network

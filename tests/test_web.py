@@ -134,6 +134,47 @@ def test_the_browsers_language_is_taken() -> None:
         assert names[0] == names[1], key
 
 
+SHOW = """
+import asyncio, sys
+import gradio as gr, httpx
+from fastapi import FastAPI
+from facemorph.web.forgetful import make_forgetful
+
+with gr.Blocks(analytics_enabled=False) as blocks:
+    shown, button = gr.HTML(), gr.Button("show")
+    button.click(lambda: "a picture of somebody", None, shown)
+app = FastAPI()
+gr.mount_gradio_app(app, blocks, "/en", ssr_mode=False)
+if sys.argv[1] == "forgetful":
+    make_forgetful(app.routes[-1].app, blocks)
+
+async def press():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        body = {"data": [], "fn_index": 0, "session_hash": "page"}
+        return (await client.post("/en/gradio_api/run/predict", json=body)).text
+
+assert "a picture of somebody" in asyncio.run(press())
+print("kept" if "a picture of somebody" in repr(vars(blocks.state_holder["page"])) else "gone")
+"""
+
+
+@pytest.mark.parametrize(("how", "expected"), [("forgetful", "gone"), ("as it is", "kept")])
+def test_gradio_forgets_what_it_showed(how: str, expected: str) -> None:
+    """Without `make_forgetful` it remembers, or this would prove nothing."""
+    pytest.importorskip("gradio")
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW, how], cwd=ROOT, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_without_gradio_it_says_how_to_get_it() -> None:
+    code = "import sys; sys.modules['gradio'] = None; from facemorph.cli import main; main(['web'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "facemorph-toolkit[web]" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The page in a process of its own: its address, and the folder for temporary files."""

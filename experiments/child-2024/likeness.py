@@ -8,7 +8,7 @@ import numpy as np
 from families import Person
 from intervals import Result, auc, median_rank, scores
 from measures import Space
-from predictions import KINDS, counted, in_sample, landmark_averages, predict
+from predictions import AVERAGE, counted, in_sample, landmark_averages, predict
 from study import CONTROLS, Study
 from tables import Row
 
@@ -90,13 +90,15 @@ def predictors(study: Study, space: Space) -> Iterator[Predictor]:
     mean = np.repeat(study.generator.w_avg.cpu().numpy()[None], study.generator.architecture.num_layers, 0)
     average = space.vector(study.made("average-face", mean[None]))
     yield Predictor("average face", np.repeat(average, len(triplets), 0))
-    for name in KINDS:
+    for name in study.kinds:
+        if name == AVERAGE:
+            continue
         made = space.vector(predict(study, name))
         yield Predictor(name, made, counts=counted(study, name))
         if name == "even":
             yield Predictor("another couple's, even", made[strangers(study)])
-    for name, made in zip(("average by landmarks", "the same, redrawn"), landmark_averages(study), strict=True):
-        yield Predictor(name, space.vector(made))
+    if AVERAGE in study.kinds:
+        yield Predictor(AVERAGE, space.vector(landmark_averages(study)))
     yield from rebuilt(study, space)
 
 

@@ -46,6 +46,7 @@ KINDS = {
 
 
 EVERYWHERE = ("even",)
+AVERAGE = "average by landmarks"
 
 
 def encoded(study: Study) -> dict[str, np.ndarray]:
@@ -151,18 +152,15 @@ def made_alike(study: Study, name: str, w: np.ndarray, target: np.ndarray) -> np
     return np.stack([np.load(path) for path in paths])
 
 
-def landmark_averages(study: Study) -> tuple[Made, Made]:
-    """For every triplet, the average face of both parents by landmarks, and what the network makes of it at one look:
-    the first needs no network."""
-    couples, encoder = study.couples, read_encoder(find_encoder(study.generator), study.generator)
-    images = [kept_average(study, couple) for couple in couples]
+def landmark_averages(study: Study) -> Made:
+    """For every triplet, the average face of both parents by landmarks, which needs no network; the latents are the
+    encoder's guesses for it."""
+    images = [kept_average(study, couple) for couple in study.couples]
+    encoder = read_encoder(find_encoder(study.generator), study.generator)
     with torch.inference_mode():
         latents = np.concatenate([encoder(to_tensor(one[None])).numpy() for one in images])
-    averaged = measure_drawn(
-        lambda rows: np.stack([images[row] for row in rows]), latents, study.out / "averaged", "averages"
-    )
-    redrawn = study.made("averages, redrawn", latents)
-    return averaged.of(study.couple_of), redrawn.of(study.couple_of)
+    made = measure_drawn(lambda rows: np.stack([images[row] for row in rows]), latents, study.out / "averaged", AVERAGE)
+    return made.of(study.couple_of)
 
 
 def kept_average(study: Study, couple: tuple[str, str]) -> np.ndarray:

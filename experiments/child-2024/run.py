@@ -18,6 +18,7 @@ import likeness
 import paths
 import reconstruction
 import torch
+from predictions import AVERAGE, KINDS
 from study import Study
 from tables import Row, markdown, write_rows
 
@@ -45,18 +46,22 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
 @click.option("--out", type=PATH, required=True, help="Of all that is kept; outside the repository.")
 @click.option("--results", type=PATH, help="Of the tables; by default OUT/results.")
 @click.option("--table", "names", type=click.Choice(list(TABLES)), multiple=True, help="By default all.")
+@click.option(
+    "--kind", "kinds", type=click.Choice([*KINDS, AVERAGE]), multiple=True, help="Predictions; by default all."
+)
 @click.option("--sample", default=100, show_default=True, help="Couples, one a family, in the tables that are slow.")
 @click.option("--first", type=click.IntRange(2), help="Only the first families of the CSV, for a quick look.")
 @click.option("--threads", default=2, show_default=True)
 def main(
     families: Path, triplets: str, portraits: Path | None, labelled: Path | None, network: str, out: Path,
-    results: Path | None, names: tuple[str, ...], sample: int, first: int | None, threads: int,
+    results: Path | None, names: tuple[str, ...], kinds: tuple[str, ...], sample: int, first: int | None, threads: int,
 ) -> None:  # fmt: skip
     torch.set_num_threads(threads)
     target = results or out / "results"
     study = Study(
-        families, out, target, network, portraits, labelled, sample=sample, triplets_name=triplets, first=first
-    )
+        families, out, target, network, portraits, labelled, sample=sample, triplets_name=triplets, first=first,
+        kinds=kinds or (*KINDS, AVERAGE),
+    )  # fmt: skip
     counts = {
         "triplets": len(study.all_triplets), "usable": len(study.triplets), "couples": len(study.couples),
         "families": len(study.family_numbers), "children": len(study.children), "people": len(study.people),

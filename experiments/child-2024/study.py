@@ -39,6 +39,7 @@ class Study:
     sample: int = 100
     triplets_name: str = "triplets.csv"
     first: int | None = None  # families of the CSV; None for all
+    kinds: tuple[str, ...] = ()  # of predictions, names in `predictions.KINDS`
     kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
     scores: dict[str, Result] = field(default_factory=dict)  # AUC that many rows are held against
 

@@ -17,6 +17,13 @@ def name_and_password(ctx: click.Context, param: click.Parameter, value: str | N
     return name, password
 
 
+def has_gradio() -> bool:
+    try:
+        return importlib.util.find_spec("gradio") is not None
+    except ValueError:  # blocked
+        return False
+
+
 @click.command(short_help="The web page: two portraits in, a family out.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: any that is free.")
@@ -46,7 +53,7 @@ def web(
     facemorph web --host 0.0.0.0 --auth anna:a-long-password
     facemorph web --allow-host faces.example.org --auth anna:a-long-password
     """
-    if importlib.util.find_spec("gradio") is None:
+    if not has_gradio():
         raise click.ClickException(
             "The web page needs Gradio, which is not installed.\nInstall it: pip install 'facemorph-toolkit[web]' "
             "(from a checkout: pip install '.[web]')"

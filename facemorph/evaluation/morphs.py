@@ -57,7 +57,7 @@ def describe_any(images: list[np.ndarray], progress: bool = False) -> tuple[np.n
     return descriptors, detected
 
 
-def perceptual_distance(device: torch.device) -> tuple[str, Distance]:
+def perceptual_distance(device: str | torch.device = "cpu") -> tuple[str, Distance]:
     """LPIPS if its weights are on this machine, otherwise 1 - MS-SSIM; name and function."""
     if is_here():
         return "LPIPS (VGG16)", load_lpips(device=device)

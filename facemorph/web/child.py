@@ -39,7 +39,7 @@ class Part:
                     self.share = gr.Slider(0, 1, 0.5, step=0.05, label=words("share"), elem_id="share")
                     self.seed = gr.Slider(0, 50, 0, step=1, label=words("seed"), elem_id="seed")
                     with gr.Row():
-                        self.number = gr.Slider(1, MOST_CHILDREN, 1, step=1, label=words("which_child"))
+                        self.number = gr.Slider(1, MOST_CHILDREN, 1, step=1, label=words("which_child"), min_width=200)
                         self.grow = gr.Button(words("grow"), visible=shop.network.ages is not None, elem_id="grow")
             self.film = gr.HTML(elem_id="growing")
             self.after = gr.HTML(elem_id="downloads")

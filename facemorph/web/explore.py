@@ -51,8 +51,8 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
     gr.HTML(f"<h2>{panels.escape(words('random_faces'))}</h2>")
     many = gr.HTML(faces(0, 0.7), elem_id="faces")
     with gr.Row():
-        first = gr.Slider(0, LAST_SEED, 0, step=MANY, label=words("first_seed"), elem_id="first-seed")
-        truncation = gr.Slider(0, 1, 0.7, step=0.05, label=words("truncation"), elem_id="truncation")
+        first = gr.Slider(0, LAST_SEED, 0, step=MANY, label=words("first_seed"), min_width=240, elem_id="first-seed")
+        truncation = gr.Slider(0, 1, 0.7, step=0.05, label=words("truncation"), min_width=240, elem_id="truncation")
     for slider in (first, truncation):
         slider.input(quickly(faces), [first, truncation], many, **live)
 
@@ -77,8 +77,8 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
     gr.HTML(f"<h2>{panels.escape(words('style_mix'))}</h2>")
     mixed = gr.HTML(mix(0, 1, ["coarse"]), elem_id="mixed")
     with gr.Row():
-        a = gr.Slider(0, LAST_SEED, 0, step=1, label=words("mix_first"))
-        b = gr.Slider(0, LAST_SEED, 1, step=1, label=words("mix_second"))
+        a = gr.Slider(0, LAST_SEED, 0, step=1, label=words("mix_first"), min_width=240)
+        b = gr.Slider(0, LAST_SEED, 1, step=1, label=words("mix_second"), min_width=240)
         layers = gr.CheckboxGroup(
             [(words(name), name) for name in network.layers], value=["coarse"], label=words("mix_layers")
         )

@@ -101,10 +101,15 @@ def progress(words: Words, turns: Turns, job: Job | None) -> str:
 
 
 def why(words: Words, error: BaseException | None) -> str:
-    """An error in words for a visitor: ours as it is, a bug without what it says."""
+    """An error in words for a visitor: ours as it is, where the page is in another language its kind; a bug without
+    what it says.
+    """
     from facemorph.errors import FacemorphError
 
-    return error.problem if isinstance(error, FacemorphError) else words("bug")
+    if not isinstance(error, FacemorphError):
+        return words("bug")
+    kind = f"error_{type(error).__name__}"
+    return words(kind) if words.language != "en" and words.has(kind) else error.problem
 
 
 def film(words: Words, session: Session, name: str, title: str) -> str:
@@ -117,17 +122,18 @@ def film(words: Words, session: Session, name: str, title: str) -> str:
     return (
         f'<figure class="fm-film"><video controls loop autoplay muted playsinline aria-label="{escape(title)}" '
         f'src="/mine/{name}.mp4?v={version}"></video><figcaption>{escape(title)}</figcaption></figure>'
-        + downloads(words, [(file, text) for file, text in links if file in session.files], version)
+        + downloads(words, [(file, text) for file, text in links if file in session.files], version, title)
     )
 
 
-def downloads(words: Words, links: Sequence[tuple[str, str]], version: str = "") -> str:
+def downloads(words: Words, links: Sequence[tuple[str, str]], version: str = "", of: str = "") -> str:
     query = f"?v={version}" if version else ""
     items = "".join(
         f'<li><a href="/mine/{escape(file)}{query}" download="{escape(file)}">{escape(text)}</a></li>'
         for file, text in links
     )
-    return f'<nav class="fm-downloads" aria-label="{escape(words("downloads"))}"><ul>{items}</ul></nav>'
+    label = escape(words("downloads") + (f": {of}" if of else ""))
+    return f'<nav class="fm-downloads" aria-label="{label}"><ul>{items}</ul></nav>'
 
 
 def command(words: Words, lines: Sequence[str], remark: str) -> str:

@@ -177,7 +177,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
             try:
                 (walking if what == "walk" else measuring)(job)
             except FacemorphError as error:
-                raise FacemorphError(error.problem.replace(str(path), path.name)) from error
+                raise type(error)(error.problem.replace(str(path), path.name)) from error
 
         return work
 

@@ -75,6 +75,12 @@ TABLE: dict[str, tuple[str, str]] = {
     "cancelled": ("Stopped.", "중지했습니다."),
     "failed": ("That did not work: {why}", "실패했습니다: {why}"),
     "bug": ("something went wrong on this server.", "서버에 문제가 생겼습니다."),
+    "error_FaceError": ("no face was found.", "얼굴을 찾지 못했습니다."),
+    "error_ImageError": ("a picture cannot be read.", "사진을 읽을 수 없습니다."),
+    "error_InputError": ("something cannot be used as it is.", "입력을 그대로 사용할 수 없습니다."),
+    "error_OutputError": ("the result cannot be written.", "결과를 저장할 수 없습니다."),
+    "error_RunError": ("the run cannot do that yet.", "이 학습 기록으로는 아직 할 수 없습니다."),
+    "error_WeightsError": ("weights are missing on this server.", "서버에 신경망 가중치가 없습니다."),
     "expired": ("Your pictures were deleted after an hour. Please add them again.", "한 시간이 지나 사진이 삭제되었습니다. 다시 올려 주세요."),
     # child
     "reconstructions": ("As the network draws them", "신경망이 그린 두 사람"),
