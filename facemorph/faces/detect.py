@@ -158,7 +158,7 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, best_meshes_of, is_face, mesh_in_box
+        from facemorph.faces.mesh import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
 
         for index, image in enumerate(images):
             _check(image, index)
@@ -168,7 +168,7 @@ class AutoDetector:
             found = [one for one in found if one.width_px >= self.min_face_px]
             if not are_enough(meshes, image):
                 by_cnn = self._make_cnn()([image])[0]
-                placed = mesh_in_box(image, [one.box for one in by_cnn]) if by_cnn else []
+                placed = as_blazeface_saw(mesh_in_box(image, [one.box for one in by_cnn]), meshes) if by_cnn else []
                 if not found or any(is_face(mesh) for mesh in placed):
                     found = [replace(one, mesh=mesh) for one, mesh in zip(by_cnn, placed, strict=True)]
             by_image.append(found)

@@ -12,7 +12,7 @@ from facemorph.errors import FaceError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, Detector, make_detector
 from facemorph.faces.landmarks import DLIB_IN_BOX, chosen_landmarks, landmarks, steady_landmarks, trained_box
-from facemorph.faces.mesh import Mesh, are_enough, best_meshes, is_face, mesh_in_box
+from facemorph.faces.mesh import Mesh, are_enough, as_blazeface_saw, best_meshes, is_face, mesh_in_box
 
 log = logging.getLogger("facemorph")
 
@@ -123,7 +123,7 @@ def locate_all(image: np.ndarray, *, detector: str = "auto") -> list[tuple[Box, 
         detections = by_size(cached_detector(kind)([scaled])[0])
         if detections:
             boxes = [tuple(side / scale for side in one.box) for one in detections]
-            meshes = mesh_in_box(image, boxes)  # type: ignore[arg-type]
+            meshes = as_blazeface_saw(mesh_in_box(image, boxes), [one for *_, one in found])  # type: ignore[arg-type]
             by_cnn = [(box, one.score, mesh) for box, one, mesh in zip(boxes, detections, meshes, strict=True)]
             if not found or any(is_face(mesh) for mesh in meshes):
                 return by_cnn  # type: ignore[return-value]

@@ -6,7 +6,7 @@ its eyes. `turn` is in quarters of a turn: the image is looked at as if it had b
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 # What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
-# Of the image's longest side: smaller faces BlazeFace may miss. Where it is sure of one (`UPRIGHT`), the second holds.
+# Of the longest side: smaller faces BlazeFace may miss. The second holds where it is sure of one (`UPRIGHT`) and
+# sees no other in squares along the image.
 SMALL, SMALL_AND_SURE = 0.3, 0.15
 LYING = 50  # degrees
 # Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
@@ -148,12 +149,45 @@ def is_face(mesh: "Mesh") -> bool:
 
 def are_enough(meshes: Sequence["Mesh"], image: np.ndarray) -> bool:
     """Whether BlazeFace's faces will do: one is so large that it hardly missed another, or lies, as no CNN sees it."""
-    longest = max(image.shape[:2])
+    sound = [one for one in meshes if is_face(one)]
+    shares = [(one.box[2] - one.box[0]) / max(image.shape[:2]) for one in sound]
+    if any(share >= SMALL or abs(one.angles[0]) > LYING for one, share in zip(sound, shares, strict=True)):
+        return True
+    sure = [share for one, share in zip(sound, shares, strict=True) if one.score >= UPRIGHT]
+    return max(sure, default=0.0) >= SMALL_AND_SURE and not _sees_another(image, sound)
 
-    def is_large(mesh: "Mesh") -> bool:
-        return mesh.box[2] - mesh.box[0] >= (SMALL_AND_SURE if mesh.score >= UPRIGHT else SMALL) * longest
 
-    return any(is_face(one) and (is_large(one) or abs(one.angles[0]) > LYING) for one in meshes)
+def _sees_another(image: np.ndarray, known: Sequence["Mesh"]) -> bool:
+    """Whether BlazeFace sees a face that is not known in one of the squares along an image; in a square: perhaps."""
+    short, long = sorted(image.shape[:2])
+    count = -(-2 * long // short) - 1  # each overlaps half of the next
+    if count < 2:
+        return True
+    for number in range(count):
+        start = round(number * (long - short) / (count - 1))
+        wide = image.shape[1] == long
+        part = image[:, start : start + short] if wide else image[start : start + short]
+        shift = np.array([start, 0] if wide else [0, start])
+        for face in detect_blazeface(part)[0]:
+            middle = face.keypoints.mean(0) + shift
+            if face.score >= DETECTED and not any(_within(middle, one) for one in known):
+                return True
+    return False
+
+
+def _within(point: np.ndarray, mesh: "Mesh") -> bool:
+    left, top, right, bottom = mesh.box
+    return bool(left <= point[0] <= right and top <= point[1] <= bottom)
+
+
+def as_blazeface_saw(placed: Sequence["Mesh"], seen: Sequence["Mesh"]) -> list["Mesh"]:
+    """Meshes in another detector's boxes; of a face that BlazeFace saw too, the mesh that its square gave."""
+    found = []
+    for one in placed:
+        same = [other for other in seen if is_face(other) and _within(one.points[:, :2].mean(0), other)]
+        kept = {"points": same[0].points, "presence": same[0].presence, "moved": same[0].moved} if same else {}
+        found.append(replace(one, **kept))
+    return found
 
 
 def best_meshes(image: np.ndarray) -> list["Mesh"]:
