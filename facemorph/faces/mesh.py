@@ -126,8 +126,8 @@ def _in_image(values: np.ndarray, frame: Frame) -> np.ndarray:
 
 # What is believed: of 1,091 pictures of a face all but one, of 666 without one 12 (LFW, UTKFace; drones).
 DETECTED, PRESENCE, MOVED = 0.5, 0.5, 0.1
-# Of the longest side: smaller faces BlazeFace may miss. The second holds where it is sure of one (`UPRIGHT`) and
-# sees no other in squares along the image.
+# Of the longest side: smaller faces BlazeFace may miss. The second holds where it is sure of one (`UPRIGHT`) and has
+# looked nearer for others.
 SMALL, SMALL_AND_SURE = 0.3, 0.15
 LYING = 50  # degrees
 # Scores of BlazeFace. A face turned by more than 60 degrees gets at most 0.85, and is then fitted wrongly, with a high
@@ -149,30 +149,12 @@ def is_face(mesh: "Mesh") -> bool:
 
 def are_enough(meshes: Sequence["Mesh"], image: np.ndarray) -> bool:
     """Whether BlazeFace's faces will do: one is so large that it hardly missed another, or lies, as no CNN sees it."""
-    sound = [one for one in meshes if is_face(one)]
-    shares = [(one.box[2] - one.box[0]) / max(image.shape[:2]) for one in sound]
-    if any(share >= SMALL or abs(one.angles[0]) > LYING for one, share in zip(sound, shares, strict=True)):
-        return True
-    sure = [share for one, share in zip(sound, shares, strict=True) if one.score >= UPRIGHT]
-    return max(sure, default=0.0) >= SMALL_AND_SURE and not _sees_another(image, sound)
+    longest = max(image.shape[:2])
 
+    def is_large(mesh: "Mesh") -> bool:
+        return mesh.box[2] - mesh.box[0] >= (SMALL_AND_SURE if mesh.score >= UPRIGHT else SMALL) * longest
 
-def _sees_another(image: np.ndarray, known: Sequence["Mesh"]) -> bool:
-    """Whether BlazeFace sees a face that is not known in one of the squares along an image; in a square: perhaps."""
-    short, long = sorted(image.shape[:2])
-    count = -(-2 * long // short) - 1  # each overlaps half of the next
-    if count < 2:
-        return True
-    for number in range(count):
-        start = round(number * (long - short) / (count - 1))
-        wide = image.shape[1] == long
-        part = image[:, start : start + short] if wide else image[start : start + short]
-        shift = np.array([start, 0] if wide else [0, start])
-        for face in detect_blazeface(part)[0]:
-            middle = face.keypoints.mean(0) + shift
-            if face.score >= DETECTED and not any(_within(middle, one) for one in known):
-                return True
-    return False
+    return any(is_face(one) and (is_large(one) or abs(one.angles[0]) > LYING) for one in meshes)
 
 
 def _within(point: np.ndarray, mesh: "Mesh") -> bool:
@@ -216,17 +198,13 @@ def _detections(image: np.ndarray) -> list[BlazeDetection]:
         surest = max(looks, key=lambda faces: faces[0].score if faces else 0.0)
         if surest and (not upright or surest[0].score > upright[0].score + CLEARLY_BETTER):
             best = surest
-    elif max(_width(one) for one in upright) < SMALL * max(image.shape[:2]):
+    elif max(one.box[2] - one.box[0] for one in upright) < SMALL * max(image.shape[:2]):
         best = [one for one in upright if one.score >= DETECTED]
         for one in _nearer(image):
             middle = one.region.middle
             known = any(np.all((middle >= other.box[:2]) & (middle <= other.box[2:])) for other in best)
             best = best if known or one.score < UPRIGHT else [*best, one]
     return [one for one in best if one.score >= DETECTED]
-
-
-def _width(one: BlazeDetection) -> float:
-    return one.box[2] - one.box[0]
 
 
 def _nearer(image: np.ndarray) -> list[BlazeDetection]:
