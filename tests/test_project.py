@@ -280,7 +280,11 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=10,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
     @given(HISTORY)
     def check(operations: list[tuple[str, str, int]]) -> None:
         base = tmp_path_factory.mktemp("history")
