@@ -121,6 +121,13 @@ def check_settings(section: Any, name: str) -> None:
             raise ConfigError(f"{key} should be {rule.allowed}, not {shown}.")
 
 
+def check_number(name: str, value: float | None, low: float | None = None, high: float | None = None) -> None:
+    """Raises ConfigError: a number is not finite, or not from `low` to `high`. None is what was not given."""
+    rule = Rule(name, low, high)
+    if value is not None and not rule.holds(value):
+        raise ConfigError(f"{name} should be {rule.allowed or 'a finite number'}, not {value}.")
+
+
 def choices_of(kind: Any, name: str) -> tuple[str, ...]:
     """The choices of a field, for a command's option."""
     return next(field.metadata["rule"].choices for field in dataclasses.fields(kind) if field.name == name)
@@ -165,7 +172,7 @@ def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
         ConfigError: no such file, not YAML, a key that is unknown or stands twice, or a value of the wrong kind or
             out of range.
     """
-    path = find(name)
+    path = find(name, kind)
     try:
         text = path.read_text(encoding="utf-8")
         values = _as_written(kind, yaml.load(text, _OnceEach), yaml.load(text, yaml.BaseLoader))
@@ -216,16 +223,29 @@ def _as_written(kind: Any, values: Any, written: Any) -> Any:
     return values
 
 
-def find(name: str | Path) -> Path:
-    """The path `name` if it exists, otherwise the shipped config of that name (with or without `.yaml`)."""
+def find(name: str | Path, kind: type) -> Path:
+    """The path `name` if it exists, otherwise the shipped config of that name (with or without `.yaml`).
+
+    Raises ConfigError, which names the shipped ones whose sections `kind` has.
+    """
     path = Path(name)
     if path.is_file():
         return path
     for candidate in (SHIPPED / path.name, SHIPPED / f"{path.name}.yaml"):
         if len(path.parts) == 1 and candidate.is_file():
             return candidate
-    shipped = ", ".join(sorted(p.name for p in SHIPPED.glob("*.yaml")))
+    files = sorted(SHIPPED.glob("*.yaml"))
+    fitting = [path.name for path in files if _has_keys(kind, yaml.safe_load(path.read_text(encoding="utf-8")))]
+    shipped = ", ".join(fitting)
     raise ConfigError(f"No such config: {name}.", f"Give a path, or one of the shipped: {shipped}.")
+
+
+def _has_keys(kind: Any, values: Any) -> bool:
+    """Whether a settings class has all keys of some plain values, in all sections."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(values, dict):
+        return True
+    hints = typing.get_type_hints(kind)
+    return all(key in hints and _has_keys(hints[key], value) for key, value in values.items())
 
 
 def from_dict(values: Any, where: str, kind: type[Kind]) -> Kind:

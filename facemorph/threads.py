@@ -102,10 +102,13 @@ class Use:
         if share.wall < REMARK_SECONDS or share.taken < REMARK_TAKEN * cpus() or cpus() == 1:
             return None
         free = max(1, cpus() - round(share.taken))
-        return (
+        took = (
             f"It took {share.wall:.0f} s and {share.own:.1f} of {cpus()} CPUs; other processes used {share.taken:.1f}."
-            f" While they do, --threads {free} may be faster."
         )
+        torch = sys.modules.get("torch")
+        if torch is None or torch.get_num_threads() <= free:
+            return took
+        return f"{took} While they do, --threads {free} may be faster."
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The command as a whole: quick, helpful, and honest in its exit codes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import ROOT
 
 from facemorph import __version__
 from facemorph.cli import COMMANDS, main
@@ -97,3 +99,43 @@ def test_the_other_project_of_this_name_is_told(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "facemorph-0.1.0.dist-info" / "METADATA").write_text("Name: facemorph\nVersion: 0.1.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert another_facemorph()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("transform a.jpg --from a.jpg --to b.jpg --shape nan -o t.png", "shape should be a finite number, not nan"),
+        ("morph a.jpg b.jpg --method landmarks --colour inf -o m", "colour should be a finite number, not inf"),
+        ("generate --truncation nan -o g.png", "truncation should be a finite number, not nan"),
+        ("child a.jpg b.jpg --share nan -o c", "share should be from 0 to 1, not nan"),
+        ("child a.jpg b.jpg --ages 5 5 -o c", "Each age should be asked for once, not 5 years twice"),
+        ("morph a.jpg b.jpg --method landmarks --at 0,50,200 -o m", "per cents from 0 to 100 are expected"),
+        ("morph a.jpg b.jpg --method landmarks --interpolation slerp -o m", "--interpolation is for the latents"),
+        ("transform a.jpg --symmetric --to b.jpg -o t.png", "leave --from and --to out"),
+        ("project a.jpg --preset instant --config project-best.yaml -o p", "Give --preset or --config, not both"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_written(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, source in (("a.jpg", "eileen_collins.jpg"), ("b.jpg", "grace_hopper.jpg")):
+        shutil.copy(ROOT / "facemorph" / "web" / "examples" / source, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, line.split())
+    assert result.exit_code in (1, 2) and said in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg"]
+
+
+def test_an_unknown_config_names_those_that_the_command_takes() -> None:
+    result = CliRunner().invoke(main, ["train", "--config", "nope.yaml"])
+    assert result.exit_code == 1
+    assert "mixed.yaml" in result.output and "generator-128.yaml" not in result.output
+
+
+def test_landmarks_of_some_pictures_alone_end_with_1(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    face = ROOT / "facemorph" / "web" / "examples" / "eileen_collins.jpg"
+    result = CliRunner().invoke(
+        main, ["landmarks", "-q", str(face), str(tmp_path / "broken.jpg"), "-o", f"{tmp_path}/o"]
+    )
+    assert result.exit_code == 1 and "1 files .tem" in result.output and "1 failed" in result.output

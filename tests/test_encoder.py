@@ -105,7 +105,7 @@ def test_an_interrupted_lesson_goes_on_to_the_same_numbers(
     monkeypatch.undo()
     checkpoint = tmp_path / "parts.checkpoint.pt"
     assert checkpoint.exists() and not output.exists()
-    with pytest.raises(InputError, match="another settings"):
+    with pytest.raises(InputError, match="other settings"):
         train_encoder(network, replace(SHORT, lesson=replace(SHORT.lesson, seed=1)), output)
     train_encoder(network, SHORT, output)
     assert not checkpoint.exists()

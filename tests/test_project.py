@@ -117,7 +117,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert (out / "grace" / "report.json").exists()
 
     other = run(people / "eileen.png", *quick(network, out, "--space", "w"))
-    assert other.exit_code == 1 and "another settings" in other.output and "--overwrite" in other.output
+    assert other.exit_code == 1 and "other settings" in other.output and "--overwrite" in other.output
     assert run(people / "eileen.png", *quick(network, out, "--space", "w", "--overwrite")).exit_code == 0
     assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
 
@@ -132,7 +132,7 @@ def test_a_projection_keeps_its_landmarks(people: Path, network: Path, tmp_path:
     assert run(people / "grace.jpg", *quick(network, out)).exit_code == 0
     assert "landmarks" not in json.loads(report.read_text()), "it was done already"
     other = run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh"))
-    assert other.exit_code == 1 and "another landmarks" in other.output
+    assert other.exit_code == 1 and "other landmarks" in other.output
     assert run(people / "grace.jpg", *quick(network, out, "--landmarks", "mesh", "--overwrite")).exit_code == 0
     assert json.loads(report.read_text())["landmarks"] == "mesh"
 
@@ -349,7 +349,7 @@ def test_tuning_brings_the_picture_nearer_and_leaves_a_network_that_makes_it(
         made = to_uint8(tuned.synthesize(torch.from_numpy(latent.w)[None]))[0]
     assert np.abs(made.astype(int) - read_image(path.parent / "reconstruction.png")).max() <= 1
     check_network(read_latent(path), load_generator(network), "the pivot")
-    with pytest.raises(OutputError, match="another settings"):
+    with pytest.raises(OutputError, match="other settings"):
         project_files([people / "eileen.png"], tmp_path / "best", network, QUICK)
     project_files([people / "eileen.png"], tmp_path / "best", network, QUICK, overwrite=True)
     assert not list(path.parent.glob("tuned*"))  # nothing is left that does not belong to what is there now

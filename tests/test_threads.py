@@ -97,7 +97,14 @@ def test_a_remark_where_others_took_the_cpus(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(threads, "_busy_seconds", lambda: 100.0)
     monkeypatch.setattr(threads, "_own_seconds", lambda: 30.0)
     slowed = Use(now.wall - 60, own=0.0, busy=10.0)  # in 60 s: 30 s ours, 60 s of others
-    remark = slowed.remark()
-    assert remark is not None and "0.5 of 2 CPUs; other processes used 1.0" in remark and "--threads 1" in remark
+    before = torch.get_num_threads()
+    try:
+        for number, advised in ((2, True), (1, False)):  # no advice to do what it did
+            torch.set_num_threads(number)
+            remark = slowed.remark()
+            assert remark is not None and "0.5 of 2 CPUs; other processes used 1.0" in remark
+            assert ("--threads 1" in remark) == advised
+    finally:
+        torch.set_num_threads(before)
     assert Use(now.wall - 60, own=0.0, busy=65.0).remark() is None  # 5 s of others
     assert Use(now.wall - 5, own=28.0, busy=93.0).remark() is None  # too short to matter

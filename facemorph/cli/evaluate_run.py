@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facemorph.cli.options import PATH, computing, output_option, overwrite_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    computing,
+    device_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 
 if TYPE_CHECKING:
     from facemorph.evaluation.evaluate_run import Evaluation
@@ -23,9 +31,7 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 @click.argument("runs", type=PATH, nargs=-1, callback=_or_the_one_here)
 @click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Images to generate.")
 @click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
-@click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
-)
+@device_option
 @output_option(None, "Folder. By default the run folder itself; of several runs, a folder of each name.")
 @overwrite_option
 @seed_option("Chooses the samples and the walks.")

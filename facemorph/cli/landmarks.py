@@ -36,6 +36,8 @@ def landmarks(
     import json
     import os
 
+    from tqdm import tqdm
+
     from facemorph.errors import FaceError, FacemorphError, OutputError
     from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.locate import locate_face
@@ -62,7 +64,7 @@ def landmarks(
                     row |= {"box": [round(float(side), 1) for side in face.box], "score": round(face.score, 4)}
                     row |= {name: round(getattr(face, name), 3) for name in ("presence", "roll", "yaw", "pitch")}
                     row |= {"points": face.landmarks.round(2).tolist(), "mesh": face.mesh.round(2).tolist()}
-                    click.echo(json.dumps(row))
+                    tqdm.write(json.dumps(row))  # on standard output, above the bar
                     continue
                 stem = stems[os.path.abspath(picture)]  # noqa: PTH100
                 write_points(output / f"{stem}.{kind}", points, overwrite)
@@ -78,3 +80,5 @@ def landmarks(
         raise FaceError("No face was found in any of the pictures.")
     if not as_json:
         click.echo(f"{output}: {len(found) - failed} files .{kind}, and pictures with their points; {failed} failed")
+    if failed:
+        raise click.exceptions.Exit(1)

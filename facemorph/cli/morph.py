@@ -107,6 +107,8 @@ def morph(
     landmarks_only = bool(mask or percents or shape is not None or colour is not None)
     if landmarks_only and method != "landmarks":
         raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
+    if interpolation != "lerp" and method == "landmarks":
+        raise click.UsageError("--interpolation is for the latents of --method stylegan and dcgan.")
     if chain and stills:
         raise click.UsageError("--at is for two faces.")
     if even and (chain or stills or pairs):
@@ -211,6 +213,8 @@ def per_cents(text: str) -> list[float]:
             values = [start + number * step for number in range(int((end - start) / step + 1e-9) + 1)]
     except (ValueError, IndexError):
         raise click.BadParameter(f"{text!r}: numbers are expected, as 0,25,50 or 0,10,...,100.") from None
+    if not all(0 <= value <= 100 for value in values):
+        raise click.BadParameter(f"{text!r}: per cents from 0 to 100 are expected.")
     if len(set(values)) != len(values):
         raise click.BadParameter(f"{text!r} names a per cent twice.")
     return [value / 100 for value in values]

@@ -58,6 +58,8 @@ def project(
 
     chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
     known = chosen_network(network)
+    if name and click.get_current_context().get_parameter_source("preset") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("Give --preset or --config, not both.")
     settings = load_projection_config(name or preset, [*chosen, *overrides], known)
     from facemorph.shards import shard_from_environment
     from facemorph.stylegan.projection.project_images import project_files

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import computing, list_settings_option, output_option, verbosity
+from facemorph.cli.options import computing, device_option, list_settings_option, output_option, verbosity
 
 
 @click.command(short_help="Train a DCGAN on aligned faces.")
@@ -12,9 +12,7 @@ from facemorph.cli.options import computing, list_settings_option, output_option
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.steps=500.")
 @list_settings_option("facemorph.dcgan.config:Config")
 @output_option("run", "The run folder.")
-@click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
-)
+@device_option
 @verbosity
 @computing
 def train(name: str, overrides: tuple[str, ...], output: Path, device: str, progress: bool) -> None:
@@ -54,7 +52,7 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, prog
     counted, persons = run.sample_faces(), list(run.about()["faces"])
     if counted and not counted.usable:
         others = [f"--set {one}" for one in overrides if not one.startswith("training.steps=")]
-        longer = ["--set", f"training.steps={2 * config.training.steps}", "-o", str(output)]
+        longer = ["--set", f"training.steps={2 * max(config.training.steps, health.steps)}", "-o", str(output)]
         click.echo("To train longer: " + " ".join([f"facemorph train --config {name}", *others, *longer]))
     ends = f" --from-person {persons[0]} --to-person {persons[1]}" if persons[1:] else ""
     click.echo(f"Next: facemorph sample {output}; facemorph evaluate {output}; facemorph walk {output}{ends}")

@@ -52,7 +52,9 @@ def transform(
     """
     if (face is None) == (pairs is None):
         raise click.UsageError("Give a face, or a list of them: --pairs pairs.csv.")
-    if (symmetric and (start or end)) or (not symmetric and not pairs and (start is None or end is None)):
+    if symmetric and (start or end):
+        raise click.UsageError("--symmetric goes towards the face's own mirror image: leave --from and --to out.")
+    if not symmetric and not pairs and (start is None or end is None):
         raise click.UsageError("Give --from and --to, or --symmetric.")
     if output and not pairs:
         IMAGE_FILE.convert(output, None, None)

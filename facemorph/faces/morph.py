@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from facemorph.config import check_number
 from facemorph.faces.average import head_quad
 from facemorph.faces.crop import cut
 from facemorph.faces.locate import locate_face
@@ -63,6 +64,10 @@ class Look:
     colour: float | None = None
     mask: str = ""
     background: str = "#FFFFFF"
+
+    def __post_init__(self) -> None:
+        check_number("shape", self.shape)
+        check_number("colour", self.colour)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facemorph.config import check_number
 from facemorph.errors import InputError
 from facemorph.faces.average import AverageFace, to_picture, to_planes
 from facemorph.faces.mask import mask_of
@@ -151,6 +152,10 @@ class Amounts:
     shape: float = 0.5
     colour: float = 0.5
     texture: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "colour", "texture"):
+            check_number(name, getattr(self, name))
 
 
 def transform_files(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from facemorph.config import check_number
 from facemorph.device import pick_device
 from facemorph.errors import InputError
 from facemorph.files import check_free
@@ -44,6 +45,9 @@ class Sampling:
     device: str | None = None
     compiled: bool = False
     half: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("truncation", self.psi)
 
 
 def generate_images(generator: Generator, seeds: Sequence[int], how: Sampling, progress: bool = False) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The page, in one language: what a visitor sees, and what each part does when it is touched."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -159,13 +160,13 @@ class PortraitsTab:
                 if now != shown:
                     shown = now
                     yield self.while_working(session)
-        yield self.view(session)
+        yield await asyncio.to_thread(self.view, session)  # which draws: other visitors must not wait for that
 
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """After a refresh: what was made, and work that still goes on."""
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
         session.morph_open, session.way_shown = False, ()
-        yield self.view(session)
+        yield await asyncio.to_thread(self.view, session)
         if session.job is not None and not session.job.finished.is_set():
             async for shown in self.following(session):
                 yield shown

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from facemorph.animation import write_gif
-from facemorph.errors import InputError
+from facemorph.config import check_number
+from facemorph.errors import ConfigError, InputError
 from facemorph.files import check_free, replacing_files, write_json
 from facemorph.images import captioned, contact_sheet, resize, write_image
 from facemorph.progress import Tell, progress_bar
@@ -48,6 +49,15 @@ class ChildrenConfig:
     ages: tuple[float, ...] = ()
     gender: float | None = None
     likeness: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, 0, 1)
+        check_number("gender", self.gender, -1, 1)
+        for years in self.ages:
+            check_number("age", years)
+        names = [f"{years:g}" for years in self.ages]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(f"Each age should be asked for once, not {twice[0]} years twice.")
 
 
 @dataclass(frozen=True)

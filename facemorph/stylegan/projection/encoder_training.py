@@ -208,7 +208,7 @@ def _resume(school: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> No
         raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to begin anew.") from error
     if changed:
         raise InputError(
-            f"{checkpoint} is a checkpoint with another {' and another '.join(changed)}.",
+            f"{checkpoint} is a checkpoint with {' and '.join(f'other {name}' for name in changed)}.",
             "Go on with the same command as before, or delete it to begin anew.",
         )
     log.info("Going on from step %d.", school.step)

@@ -274,10 +274,9 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
         return False
     changed = [name for name, value in expected.items() if report.get(name) != value]
     if changed:
+        words = {"source_sha256": "another picture", "settings": "other settings", "landmarks": "other landmarks"}
         raise OutputError(
-            f"{folder} holds a projection with another {' and another '.join(changed)}.".replace(
-                "source_sha256", "picture"
-            ),
+            f"{folder} holds a projection with {' and '.join(words.get(n, f'another {n}') for n in changed)}.",
             "Choose another -o, or replace it with --overwrite.",
         )
     return True
