@@ -8,12 +8,9 @@ Each takes both examples, makes a quick family once, then moves sliders, with a 
 import argparse
 import asyncio
 import json
-import os
 import random
 import re
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from web_server import served
 
 
 def function_of(config: dict[str, Any], element: str) -> int:
@@ -101,18 +99,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "facemorph", "web", "--port", "0"], stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        assert server.stdout is not None
-        found = re.search(r"http://\S+:\d+", server.stdout.readline())
-        assert found, "it did not start"
-        try:
-            lost = asyncio.run(load(found[0], server.pid, chosen.visitors, chosen.seconds))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
+        with served(scratch) as (address, process):
+            lost = asyncio.run(load(address, process, chosen.visitors, chosen.seconds))
         left = list(Path(scratch).rglob("*"))
         print(f"Files left: {len(left)} {left[:3]}")
     sys.exit(bool(lost or left))

@@ -6,18 +6,14 @@ Starts the page on this machine, makes the family of both examples in Chromium, 
 """
 
 import argparse
-import os
-import re
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+from web_server import served
 
 CHANGES = {"age": ["60", "5", "30", "70", "12"], "gender": ["1", "-1", "0.5"], "share": ["0.2", "0.8", "0.5"],
            "count": ["8", "2", "4"], "seed": ["3", "7", "1"]}  # fmt: skip
@@ -101,21 +97,12 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     chromium = shutil.which("chromium")
     assert chromium, "no Chromium: apt-get install chromium"
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as play:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "facemorph", "web", "--port", "0"], stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        assert server.stdout is not None
-        found = re.search(r"http://\S+:\d+", server.stdout.readline())
-        assert found, "it did not start"
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as play, served(scratch) as (address, _):
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            measure(found[0], browser)
+            measure(address, browser)
         finally:
             browser.close()
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
 
 
 if __name__ == "__main__":

@@ -5,20 +5,28 @@ kill -9 at random times and one that may finish, and prints as JSON how many wer
 """
 
 import csv
-import json
-import os
-import random
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
-from tiny_runs import in_a_process
+from tiny_runs import kill_often
 
 from facemorph.stylegan.training.config import Config, config_from_dict
 
+# All judges and terms, at 32 px.
+LARGER = {
+    "network": {"size_px": 32},
+    "judging": {
+        "judges": ["imagenet", "face", "pixels"],
+        "imagenet_px": 64,
+        "face_px": 104,
+        "projected": 8,
+        "width": 8,
+    },
+    "terms": {"features": 1, "identity": 1, "latent": 0.5},
+}
 SKINS = ((225, 185, 160), (150, 100, 75), (90, 60, 45))
 
 
@@ -85,17 +93,7 @@ def main(folder: Path, kills: int) -> None:
 
     torch.set_num_threads(1)
     config = tiny(write_faces(folder / "faces.npy"), every=5, training={"steps": 60})
-    start = time.monotonic()
-    in_a_process(lambda: train(config, folder / "whole"), None)
-    whole = time.monotonic() - start
-    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
-    killed, reached, log = 0, [], folder / "killed" / "log.csv"
-    for number in range(kills):  # every fourth while it starts, the others once it learns
-        watched = log if number % 4 else None
-        killed += in_a_process(lambda: train(config, folder / "killed"), chance.uniform(0, whole / 4), watched)
-        reached.append(log.read_text().count("\n") - 1 if log.exists() else -1)
-    in_a_process(lambda: train(config, folder / "killed"), None)
-    print(json.dumps({"killed": killed, "reached": reached}))
+    kill_often(lambda name: train(config, folder / name), folder, kills, share=1 / 4)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ def log_without_time(run: Path) -> list[list[str]]:
         return [row[:7] for row in csv.reader(file)]
 
 
+def kill_often(train: Callable[[str], object], folder: Path, kills: int, share: float) -> None:
+    """Train `folder`/whole, then `folder`/killed, which is killed after up to a `share` of the time that took."""
+    start = time.monotonic()
+    in_a_process(lambda: train("whole"), None)
+    whole = time.monotonic() - start
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    killed, reached, log = 0, [], folder / "killed" / "log.csv"
+    for number in range(kills):  # every fourth while it starts, the others once it learns
+        watched = log if number % 4 else None
+        killed += in_a_process(lambda: train("killed"), chance.uniform(0, whole * share), watched)
+        reached.append(log.read_text().count("\n") - 1 if log.exists() else -1)
+    in_a_process(lambda: train("killed"), None)
+    print(json.dumps({"killed": killed, "reached": reached}))
+
+
 def main(folder: Path, kills: int, steps: int) -> None:
     import torch
     import torch._dynamo  # an optimizer imports it: here once, not in every fork
@@ -57,17 +73,7 @@ def main(folder: Path, kills: int, steps: int) -> None:
 
     torch.set_num_threads(1)  # and no pool of threads that a fork would lose
     config = tiny(make_faces(folder / "faces"), every=7, steps=steps, augment=["shift"], ema=0.9)
-    start = time.monotonic()
-    in_a_process(lambda: train(config, folder / "whole"), None)
-    whole = time.monotonic() - start
-    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
-    killed, reached, log = 0, [], folder / "killed" / "log.csv"
-    for number in range(kills):  # every fourth while it starts, the others once it learns
-        watched = log if number % 4 else None
-        killed += in_a_process(lambda: train(config, folder / "killed"), chance.uniform(0, whole / 10), watched)
-        reached.append(log.read_text().count("\n") - 1 if log.exists() else -1)
-    in_a_process(lambda: train(config, folder / "killed"), None)
-    print(json.dumps({"killed": killed, "reached": reached}))
+    kill_often(lambda name: train(config, folder / name), folder, kills, share=1 / 10)
 
 
 def in_a_process(work: object, kill_after: float | None, watched: Path | None = None) -> bool:
