@@ -145,7 +145,7 @@ def default_network() -> str:
                 log.info("Network: %s (%s).", one.name, one.title)
                 return one.name
     log.info(
-        "Network: %s, inside the package (128 px; research only). Larger ones: facemorph weights list",
+        "Network: %s, inside the package (128 px; research only). A larger one: facemorph weights fetch --for morph",
         FACES_128,
     )
     return FACES_128
