@@ -8,11 +8,12 @@ import numpy as np
 from families import Person
 from intervals import Result, auc, median_rank, scores
 from measures import Space
-from predictions import AVERAGE, counted, in_sample, landmark_averages, predict
+from predictions import AVERAGE, landmark_averages, predict
 from study import CONTROLS, Study
 from tables import Row
 
 HEAD = "same gender, age"  # the control of the main table
+OF_STRANGERS = ("even", "even, alike")  # predictions that another couple's are held against as well
 
 
 def rows(study: Study) -> list[Row]:
@@ -28,8 +29,12 @@ def rows(study: Study) -> list[Row]:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A vector for each triplet, [T, D]; `own` [T, D] stands for the real child, where that is one picture alone;
-    `counts` [T] says which triplets count."""
+    """A vector for each triplet, [T, D].
+
+    Attributes:
+        own: [T, D], stands for the real child, where that is one picture alone.
+        counts: bool [T], which triplets count; None for all.
+    """
 
     name: str
     vectors: np.ndarray
@@ -91,14 +96,10 @@ def predictors(study: Study, space: Space) -> Iterator[Predictor]:
     average = space.vector(study.made("average-face", mean[None]))
     yield Predictor("average face", np.repeat(average, len(triplets), 0))
     for name in study.kinds:
-        if name == AVERAGE:
-            continue
-        made = space.vector(predict(study, name))
-        yield Predictor(name, made, counts=counted(study, name))
-        if name == "even":
-            yield Predictor("another couple's, even", made[strangers(study)])
-    if AVERAGE in study.kinds:
-        yield Predictor(AVERAGE, space.vector(landmark_averages(study)))
+        made = space.vector(landmark_averages(study) if name == AVERAGE else predict(study, name))
+        yield Predictor(name, made)
+        if name in OF_STRANGERS:
+            yield Predictor(f"another couple's, {name}", made[strangers(study)])
     yield from rebuilt(study, space)
 
 
@@ -112,13 +113,10 @@ def strangers(study: Study, seed: int = 0) -> np.ndarray:
 
 
 def rebuilt(study: Study, space: Space) -> Iterator[Predictor]:
-    """What the encoder alone loses: the sampled couples' children, of whom there are two pictures, the first rebuilt
-    and as it is, against the second."""
+    """What the encoder alone loses: the first picture of a child, rebuilt and as it is, against its second."""
     people = [study.people[one.child] for one in study.triplets]
-    chosen = in_sample(study) & np.array([len(person.ages) > 1 for person in people])
-    made = space.vector(study.made("rebuilt", np.stack([person.latents[0] for person in people])[chosen]))
-    every = np.zeros((len(people), made.shape[1]))
-    every[chosen] = made
+    two = np.array([len(person.ages) > 1 for person in people])
+    made = space.vector(study.rebuilt())[study.own]
     real = np.stack([space.vector(person)[[0, -1]] for person in people])  # [T, 2, D]
-    yield Predictor("the child rebuilt", every, real[:, 1], chosen)
-    yield Predictor("the child in another picture", real[:, 0], real[:, 1], chosen)
+    yield Predictor("the child rebuilt", made, real[:, 1], two)
+    yield Predictor("the child in another picture", real[:, 0], real[:, 1], two)
