@@ -28,7 +28,7 @@ from facemorph.progress import progress_bar
 SIZE_PX = 224
 FACE = (0.1, 0.14, 0.9, 0.94)  # of an aligned image: left, top, right, bottom
 PARENTS = "mean of the parents"
-PREDICTIONS = ("even", "even, alike", "siblings, seed 0, alike")
+PREDICTIONS = ("even", "even, alike")
 
 
 class FaceRes:
@@ -92,21 +92,23 @@ def rows(study: Study) -> list[Row]:
     predicted = predictors(study)
     for control in CONTROLS:
         allowed = study.allowed(control)
-        areas = {}
         for name, distances in predicted.items():
-            trial = Trial(distances, study.own, allowed, study.query_families, study.child_families)
-            place, of = median_rank(trial)
-            areas[name] = auc(trial, study.drawn)
-            line: Row = {"candidates": control, "predictor": name, "auc": str(areas[name])}
-            line |= {"median place": place, "of": of, "against the parents' mean": str(areas[name] - areas[PARENTS])}
-            if "even" in areas:
-                line["against even"] = str(areas[name] - areas["even"])
+            some = allowed & np.isfinite(distances)
+
+            def trial(of: np.ndarray, some: np.ndarray = some) -> Trial:
+                return Trial(of, study.own, some, study.query_families, study.child_families)
+
+            area, (place, among) = auc(trial(distances), study.drawn), median_rank(trial(distances))
+            line: Row = {"candidates": control, "predictor": name, "triplets": int(some.any(1).sum())}
+            line |= {"auc": str(area), "median place": place, "of": among}
+            for against in (PARENTS, "even"):
+                line[f"against {against}"] = str(area - auc(trial(predicted[against]), study.drawn))
             found.append(line)
     return found
 
 
 def predictors(study: Study) -> dict[str, np.ndarray]:
-    """Distances to every real child, [T, C]. Of one that has a second picture the first is left out."""
+    """Distances to every real child, [T, C]; NaN where a triplet does not count."""
     assert study.judge is not None
     judge, triplets, real = FaceRes(study.judge), study.triplets, {}
     with progress_bar(True, total=len(study.people), unit=" people", description="judge") as bar:
@@ -121,10 +123,10 @@ def predictors(study: Study) -> dict[str, np.ndarray]:
     vectors["another couple's, even, alike"] = vectors["even, alike"][strangers(study)]
     children = np.stack([mean[name] for name in study.children])
     found = {name: np.linalg.norm(some[:, None] - children, axis=2) for name, some in vectors.items()}
-    first, second = (np.stack([real[one.child][place] for one in triplets]) for place in (0, -1))
-    again = np.linalg.norm(first[:, None] - children, axis=2)
-    again[np.arange(len(first)), study.own] = np.linalg.norm(first - second, axis=1)
-    return found | {"the child in another picture": again}
+    first, second = (np.stack([real[name][place] for name in study.children]) for place in (0, -1))
+    other = np.linalg.norm(first[study.own][:, None] - second, axis=2)
+    other[[len(real[one.child]) == 1 for one in triplets]] = np.nan
+    return found | {"the child in another picture": other}
 
 
 def _predicted(study: Study, judge: FaceRes, name: str) -> np.ndarray:

@@ -40,7 +40,6 @@ MIXED = {
     "mirrored": Kind("mirrored"),
     **{f"siblings, seed {seed}": Kind("siblings", seed) for seed in SEEDS},
     "even, alike": Kind(alike=True),
-    **{f"siblings, seed {seed}, alike": Kind("siblings", seed, alike=True) for seed in SEEDS[:1]},
 }
 KINDS = {**MIXED, **{f"{name}, told": replace(kind, told=True) for name, kind in MIXED.items()}}
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from study import Study
+from study import SAMPLE_SEED, Study
 from tables import Row
 
 from facemorph.faces.descriptors import SAME_PERSON
@@ -38,20 +38,21 @@ FIGURES = {
 
 
 def files_of(study: Study) -> dict[str, list[Path]]:
-    """Files by where they are from: neutral portraits, and some parents' first pictures, which are copied out."""
+    """Files by where they are from, of each at most as many as the study samples: neutral portraits, in an order drawn
+    once, and the first pictures of some parents, which are copied out."""
     found: dict[str, list[Path]] = {}
     if study.portraits is not None:
-        found["portraits"] = sorted(study.portraits.glob("*neutral.jpg"))
-    folder = study.out / "parents"
-    folder.mkdir(parents=True, exist_ok=True)
-    parents = []
+        every = sorted(study.portraits.glob("*neutral.jpg"))
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        found["portraits"] = [every[index] for index in order][: study.sample]
+    found["parents"] = []
     for number, couple in enumerate(study.sampled_couples[:PARENTS]):
         name = couple[number % 2]  # a father, a mother, a father, ...
-        path = folder / f"{name.replace('/', '_')}.png"
+        path = study.out / "parents" / f"{name.replace('/', '_')}.png"
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             write_image(path, study.pictures.read(study.pictures.of[name][0]))
-        parents.append(path)
-    found["parents"] = parents
+        found["parents"].append(path)
     return found
 
 

@@ -78,9 +78,8 @@ def main(
             if name in impossible:
                 raise click.UsageError(f"{name} needs {impossible[name]}.")
         study.kinds = kinds or tuple(name for name in (*KINDS, AVERAGE) if name not in impossible)
-        make_tables(
-            study, results or out / "results", names or tuple(name for name in TABLES if name not in impossible)
-        )
+        names = names or tuple(name for name in TABLES if name not in impossible)
+        make_tables(study, results or out / "results", names)
     except FacemorphError as error:
         raise click.ClickException(str(error)) from error
 

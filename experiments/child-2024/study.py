@@ -175,12 +175,11 @@ class Study:
             others &= rule(self)
         return others
 
-    def trial(self, space: Space, queries: np.ndarray, allowed: np.ndarray, own: np.ndarray | None = None) -> Trial:
-        """Predictions [T, D] against the real children; `own` [T, D] in place of what is known of a triplet's child."""
-        distances = space.distances(queries, space.people(self.children))
-        if own is not None:
-            between = np.array([space.distances(a[None], b[None])[0, 0] for a, b in zip(queries, own, strict=True)])
-            distances[np.arange(len(queries)), self.own] = between
+    def trial(
+        self, space: Space, queries: np.ndarray, allowed: np.ndarray, candidates: np.ndarray | None = None
+    ) -> Trial:
+        """Predictions [T, D] against the real children, or against `candidates` [C, D] in their place."""
+        distances = space.distances(queries, space.people(self.children) if candidates is None else candidates)
         return Trial(distances, self.own, allowed, self.query_families, self.child_families)
 
     def made(self, name: str, latents: np.ndarray) -> Made:
