@@ -46,6 +46,7 @@ class Study:
     triplets_name: str = "triplets.csv"
     first: int | None = None  # families of the CSV; None for all
     kinds: tuple[str, ...] = ()  # of predictions, names in `predictions.KINDS`
+    recipes: tuple[str, ...] = ()  # of reconstructions; () for all
     kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
     scores: dict[str, Result] = field(default_factory=dict)  # AUC that many rows are held against
 
