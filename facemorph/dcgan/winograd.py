@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facemorph.dcgan.bfloat16 import Double, Halve
+from facemorph.dcgan.nine_products import DoubleByNine, HalveByNine
 
 OUTPUTS, TAPS = 4, 2
+NINE_OUTPUTS = 2  # in bfloat16: see `nine_products.py`
 PRODUCTS = OUTPUTS + TAPS - 1
 POINTS = (0.0, 1.0, -1.0, 0.5)  # where the polynomials are evaluated; the fifth point is infinity
 MIN_CHANNELS, MIN_TILES = 32, 32  # of the wide side: with fewer the transforms cost more than the products they save
@@ -54,7 +56,8 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.low and torch.is_autocast_enabled("cpu"):
-            output = Halve.apply(input, self.weight)
+            nine = self.winograd and _pays(self.in_channels, input.shape, 2 * NINE_OUTPUTS)
+            output = (HalveByNine if nine else Halve).apply(input, self.weight)
             return output if self.bias is None else output + self.bias[:, None, None].bfloat16()
         if not (self.winograd and _pays(self.in_channels, input.shape, 2 * OUTPUTS)):
             return super().forward(input)
@@ -69,7 +72,8 @@ class WinogradConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         if self.low and torch.is_autocast_enabled("cpu"):
-            return Double.apply(input, self.weight)
+            nine = self.winograd and _pays(self.out_channels, input.shape, NINE_OUTPUTS)
+            return (DoubleByNine if nine else Double).apply(input, self.weight)
         if not (self.winograd and _pays(self.out_channels, input.shape, OUTPUTS)):
             return super().forward(input, output_size)
         return _Double.apply(input, self.weight)
