@@ -10,14 +10,13 @@ from tiny_runs import make_faces
 from torch.nn.functional import conv2d, conv_transpose2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from facemorph.dcgan import nine_products, winograd
 from facemorph.dcgan.checkpoint import State
 from facemorph.dcgan.config import config_from_dict
 from facemorph.dcgan.nine_products import DoubleByNine, HalveByNine
 from facemorph.dcgan.precision import dtype_of
 from facemorph.dcgan.stepper import train_step
 from facemorph.dcgan.train import train
-from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d
+from facemorph.dcgan.winograd import WinogradConv2d, WinogradConvTranspose2d, _way
 
 WAYS = {"halve": (HalveByNine, conv2d, 3, (8, 16)), "double": (DoubleByNine, conv_transpose2d, 5, (4, 8))}
 
@@ -86,14 +85,23 @@ def test_it_takes_nine_products_for_sixteen() -> None:
     assert counts[1] / counts[0] == 9 / 16
 
 
-def test_where_images_are_odd_or_few_it_is_the_direct_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nine_products, "from_wide", None)  # it would be called
-    for count, channels, side in ((64, 32, 10), (7, 32, 8), (64, 16, 8)):
-        layer = WinogradConv2d(channels, 8, 4, 2, 1)
-        layer.winograd = layer.low = True
-        with torch.autocast("cpu", torch.bfloat16):
-            assert layer(torch.randn(count, channels, side, side)).shape == (count, 8, side // 2, side // 2)
-    assert winograd._pays(32, torch.Size((8, 32, 8, 8)), 4)
+@pytest.mark.parametrize(
+    ("shape", "channels", "low", "way"),
+    [
+        ((64, 64, 32, 32), 128, False, "four"),
+        ((64, 256, 8, 8), 512, False, "nine"),  # few tiles for their channels
+        ((64, 64, 12, 12), 128, False, "nine"),
+        ((64, 64, 32, 32), 128, True, "nine"),
+        ((64, 3, 64, 64), 64, True, "low"),
+        ((64, 64, 10, 10), 64, True, "low"),
+        ((7, 64, 8, 8), 64, False, None),
+    ],
+)
+def test_each_layer_takes_the_way_that_pays(shape: tuple[int, ...], channels: int, low: bool, way: str | None) -> None:
+    count, inner, height, width = shape
+    for layer in (WinogradConv2d(inner, channels, 4, 2, 1), WinogradConvTranspose2d(channels, inner, 4, 2, 1)):
+        layer.winograd = True
+        assert _way(layer, low, (count, height / 2, width / 2)) == way
 
 
 @pytest.mark.parametrize("d_norm", ["batch", "none"])

@@ -1,14 +1,14 @@
-"""The networks' inner convolutions, 4 px wide with stride 2, by nine products for sixteen, in bfloat16.
+"""The networks' inner convolutions, 4 px wide with stride 2, by nine products for sixteen.
 
 Over pairs of rows (2j - 1 and 2j of the wide side make pair j) such a convolution is one of 2 taps with stride 1. Two
 neighbouring outputs y of 2 taps w over pairs x take three products instead of four (Winograd 1980):
 
     y0 = (x0 - x1) w0 + x1 (w0 + w1)        y1 = x1 (w0 + w1) - (x1 - x2) w1
 
-and in two dimensions nine instead of sixteen, summed over channels by nine matrix products. Unlike those of
-`winograd.py`, which takes fewer products still, the transforms are sums of neighbours, which bfloat16 bears and which
-cost little time. Sides and weights are named as there; a tile is 2 x 2 pixels of the narrow side, and there are T. Of
-the nine, number 3 a + b is product a of the rows and b of the columns; product 2 is the one that both outputs share.
+and in two dimensions nine instead of sixteen, summed over channels by nine matrix products. `winograd.py` takes fewer
+products still, but here the transforms are sums of neighbours, which bfloat16 bears, and the weights' are small.
+Sides and weights are named as there; a tile is 2 x 2 pixels of the narrow side, and there are T. Of the nine, number
+3 a + b is product a of the rows and b of the columns; product 2 is the one that both outputs share.
 """
 
 from typing import Any
