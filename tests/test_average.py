@@ -108,7 +108,7 @@ def test_points_survive_their_file(tmp_path: Path, kind: str) -> None:
     [
         ("a.tem", "3\n1 2\n3 x\n5 6\n", r"a\.tem, line 3: 'x' is not a number"),
         ("a.tem", "4\n1 2\n3 4\n5 6\n", "line 1 announces 4 points; 3 follow"),
-        ("a.pts", "version: 1\nn_points: 4\n{\n1 2\n3 4\n5 6\n}\n", "announces 4 points and holds 3"),
+        ("a.pts", "version: 1\nn_points: 4\n{\n1 2\n3 4\n5 6\n}\n", r"a\.pts, line 2 announces 4 points; 3 follow"),
         ("a.csv", "x,y\n1,2\n3\n", "line 3 has 1 cells"),
         ("a.json", "{", "line 1 is not JSON"),
         ("a.txt", "", "not known as a file of points"),
@@ -220,6 +220,6 @@ def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: 
     assert beside(picture) is None
     (tmp_path / "a.json").write_text('{"points": [[1, 2], [3, 4], [5, 6]]}')
     assert beside(picture) == tmp_path / "a.json"
-    write_points(tmp_path / "a.jpg.tem", FacePoints(np.zeros((3, 2))))
+    write_points(tmp_path / "a.jpg.tem", FacePoints(np.eye(3)[:, :2]))
     assert beside(picture) == tmp_path / "a.jpg.tem" and beside(tmp_path / "a.png") == tmp_path / "a.json"
     assert beside(tmp_path / ("n" * 251 + ".jpg")) is None

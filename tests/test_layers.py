@@ -46,7 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stylegan.training": GROUND | STYLEGAN | {"stylegan.projection", "faces", "metrics", "weights"},
     "plots": GROUND | {"dcgan", "stylegan.training"},
     "evaluation": GROUND | STYLEGAN | TRAINED | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
-    "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},
+    "morphs": {
+        "animation",
+        "config",
+        "errors",
+        "faces",
+        "dcgan",
+        "stylegan",
+        "stylegan.editing",
+        "stylegan.projection",
+    },
     "web": {"api", "errors"},  # the page, on the front door alone
     "__init__": set(),
 }

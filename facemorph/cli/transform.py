@@ -59,13 +59,14 @@ def transform(
     if output and not pairs:
         IMAGE_FILE.convert(output, None, None)
     from facemorph.faces.points import FacePoints, write_points
-    from facemorph.faces.transform import Amounts, transform_files
+    from facemorph.faces.transform import Amounts, remark_on, transform_files
     from facemorph.files import check_free, fit_name
     from facemorph.images import write_image
 
     if network and (pairs or symmetric or mask or face_only or texture):
         raise click.UsageError("--network is for one face, --from, --to and --shape.")
     amounts = Amounts(shape, colour, texture)
+    remark_on(shape=shape, colour=colour, texture=texture)
     if pairs:
         transform_pairs(pairs, output or Path("transforms", pairs.stem), symmetric, start, end, amounts, face_only,
                         mask, background, detector, search.where["landmarks"], overwrite, jobs, progress)  # fmt: skip

@@ -83,11 +83,15 @@ class Face:
 
 
 def landmark_morph(
-    first: Source, second: Source, settings: LandmarkMorphSettings, look: "Look | None" = None
+    first: Source,
+    second: Source,
+    settings: LandmarkMorphSettings,
+    look: "Look | None" = None,
+    files: Sequence[Path | None] = (None, None),
 ) -> "LandmarkMorph":
     """The morph of two images in memory, uint8 RGB [H, W, 3], each with its manifest row (see `source_of`).
 
-    A row that has "points", those in a file beside the picture, needs no detection.
+    A row that has "points", those in a file beside the picture, needs no detection; messages name the `files`.
 
     Raises:
         FaceError: no face is detected in an image.
@@ -104,7 +108,10 @@ def landmark_morph(
         located.append((image, points))
         place = {"box": np.round(face.box, 1).tolist(), "landmarks": points.round(2).tolist()}
         rows.append({**row, **place})
-    check_template([FacePoints(points) for _, points in located], [str(row["source"]) for row in rows])
+    found = [
+        FacePoints(points, source=str(file or "detected")) for (_, points), file in zip(located, files, strict=True)
+    ]
+    check_template(found, [str(row["source"]) for row in rows])
     faces = common_frame(located[0], located[1], settings.size_px)
     head = {"method": "landmarks", "settings": asdict(settings), **({"look": asdict(look)} if look else {})}
     return LandmarkMorph(*faces, face_only=settings.face_only, rows=[head, *rows], look=look)
