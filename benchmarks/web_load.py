@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from machine import describe_machine
 from web_server import served
 
 
@@ -87,7 +88,7 @@ async def load(address: str, process: int, visitors: int, seconds: float) -> lis
     for kind, found in times.items():
         ordered = sorted(found)
         p95 = ordered[int(0.95 * (len(ordered) - 1))]
-        print(f"{kind}: {len(found)}, median {statistics.median(found):.2f} s, 95 % within {p95:.2f} s")
+        print(f"{kind}: {len(found)}, median {1000 * statistics.median(found):.0f} ms, 95 % within {1000 * p95:.0f} ms")
     print(f"Memory, MB every 5 s: {memory}")
     print(f"Lost: {len(lost)} {lost[:3]}")
     return lost
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120)
     chosen = parser.parse_args()
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as scratch:
         with served(scratch) as (address, process):
             lost = asyncio.run(load(address, process, chosen.visitors, chosen.seconds))
