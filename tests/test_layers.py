@@ -9,7 +9,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "facemorph"
 GROUND = {
     "errors", "progress", "files", "folders", "images", "device", "distributed", "shards", "config", "run_folder",
-    "threads",
+    "threads", "memory",
 }  # fmt: skip
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 TRAINED = {"stylegan.training", "stylegan.projection"}
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
     "threads": set(),
+    "memory": set(),
     "distributed": {"errors", "files"},
     "shards": {"errors", "files"},
     "config": {"errors"},

@@ -28,10 +28,11 @@ def candidates(config: Config, device: torch.device) -> list[str]:
         return ["bfloat16" if torch.cuda.is_bf16_supported() else "float32"]
     # R1 needs gradients of gradients, which Winograd's convolutions do not have.
     winograd = config.network.kernel_px == 4 and not config.training.r1
-    names = ["float32-winograd", "float32"] if winograd else ["float32"]
+    full = ["float32-winograd", "float32"] if winograd else ["float32"]
+    low = ["bfloat16-winograd", "bfloat16"] if winograd else ["bfloat16"]
     has_units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     likely = any(has_units.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
-    return ["bfloat16", *names] if likely else [*names, "bfloat16"]
+    return [*low, *full] if likely else [*full, *low]
 
 
 def fastest_precision(config: Config, device: torch.device, persons: int) -> str:

@@ -176,10 +176,13 @@ class PortraitsTab:
             session = portraits.session_of(self.shop, request)
             if not upload:
                 return (None, *self.view(session))
-            path, name = upload
-            self.shop.quick.submit(portraits.take, self.shop, self.words, session, which, Path(path), name).result()
-            remove(Path(path))
-            remove(Path(path).parent)
+            known_as, name = upload
+            path = session.uploads.pop(known_as, None)  # who asks for anything but an own upload asks for nothing
+            if path is not None:
+                try:
+                    self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()
+                finally:
+                    remove(path)
             return (None, *self.view(session))
 
         return taken
@@ -189,7 +192,7 @@ class PortraitsTab:
             session = portraits.session_of(self.shop, request)
             name = portraits.EXAMPLES[which]
             path = Path(__file__).with_name("examples") / name
-            self.shop.quick.submit(portraits.take, self.shop, self.words, session, which, path, name).result()
+            self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()
             return self.view(session)
 
         return taken
