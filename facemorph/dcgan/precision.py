@@ -19,12 +19,13 @@ PRECISIONS = {
     "float32": "float32",
     "float32-winograd": "float32, by Winograd's convolutions",
     "bfloat16": "bfloat16",
+    "bfloat16-winograd": "bfloat16, by Winograd's convolutions",
 }
 
 
 def dtype_of(precision: str) -> torch.dtype:
     """The dtype of the convolutions; auto, where nothing was tried, is float32."""
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if precision.startswith("bfloat16") else torch.float32
 
 
 def noted_precision(about: dict[str, Any]) -> str | None:
@@ -41,9 +42,9 @@ def prepare(training: Training, precision: str, *networks: nn.Module) -> None:
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
-                layer.winograd = precision == "float32-winograd"
+                layer.winograd = precision.endswith("winograd") and not training.r1
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d, FromPixel, ToPixel)):
-                layer.low = precision == "bfloat16" and not training.r1 and not layer.weight.is_cuda
+                layer.low = dtype_of(precision) == torch.bfloat16 and not training.r1 and not layer.weight.is_cuda
 
 
 def placed(network: Any, device: torch.device) -> Any:
