@@ -1,13 +1,17 @@
 # The web page with PyTorch's CPU build. Nothing is fetched while it runs.
 #   docker build -t facemorph-web .      docker run -p 127.0.0.1:7860:7860 -e FACEMORPH_WEB_AUTH=anna:a-long-password facemorph-web
-FROM python:3.12-slim AS build
+# Where another base image or source of PyTorch is wanted: --build-arg BASE=... --build-arg TORCH="what pip is given".
+ARG BASE=python:3.12-slim
+
+FROM ${BASE} AS build
+ARG TORCH="torch torchvision --index-url https://download.pytorch.org/whl/cpu"
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH PIP_NO_CACHE_DIR=1
-RUN pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
+RUN pip install ${TORCH}
 COPY . /src
 RUN pip install "/src[web]" && find /venv -name __pycache__ -prune -exec rm -rf {} +
 
-FROM python:3.12-slim
+FROM ${BASE}
 RUN useradd --create-home --uid 10001 face
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

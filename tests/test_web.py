@@ -1,6 +1,7 @@
 """The web page: what the guard refuses, what visitors may see, and both flows in a real browser."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -21,14 +22,15 @@ from conftest import ROOT
 
 from facemorph.cli import main
 from facemorph.web.guard import Guard, Rules
-from facemorph.web.sessions import Sessions, new_token
+from facemorph.web.sessions import Session, Sessions, new_token
 from facemorph.web.turns import Job, Turns
 from facemorph.web.words import TABLE, preferred
+from facemorph.web.work import follow, stop
 
 EXAMPLES = ROOT / "facemorph" / "web" / "examples"
 
 
-def ask(rules: Rules, method: str, path: str, **headers: str) -> int:
+def ask(rules: Rules | Guard, method: str, path: str, body: bytes = b"{}", query: str = "", **headers: str) -> int:
     """The status that the guard gives; 200 for what it lets through."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -38,7 +40,7 @@ def ask(rules: Rules, method: str, path: str, **headers: str) -> int:
     given: list[Any] = []
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b""}
+        return {"type": "http.request", "body": body}
 
     async def send(message: Any) -> None:
         given.append(message)
@@ -46,9 +48,17 @@ def ask(rules: Rules, method: str, path: str, **headers: str) -> int:
     raw = [
         (name.replace("_", "-").encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()
     ]
-    scope = {"type": "http", "method": method, "path": path, "headers": raw, "client": ("127.0.0.1", 1)}
-    asyncio.run(Guard(app, rules)(scope, receive, send))
+    scope = {"type": "http", "method": method, "path": path, "headers": raw, "client": ("127.0.0.1", 1),
+             "query_string": query.encode()}  # fmt: skip
+    guard = rules if isinstance(rules, Guard) else Guard(app, rules)
+    guard.app = app
+    asyncio.run(guard(scope, receive, send))
     return given[0]["status"]
+
+
+def guarded(rules: Rules | None = None) -> Guard:
+    """A guard that remembers from one request to the next."""
+    return Guard(lambda scope, receive, send: asyncio.sleep(0), rules or Rules())
 
 
 @pytest.mark.parametrize("path", [
@@ -60,9 +70,95 @@ def test_what_is_not_named_is_refused(path: str) -> None:
 
 
 def test_the_preview_of_an_upload_is_nothing() -> None:
-    upload = f"/en/gradio_api/file=/tmp/facemorph-web-1-a/uploads/{'0' * 64}/me.jpg"
-    assert ask(Rules(), "GET", upload) == 204
-    assert ask(Rules(), "GET", upload.replace("uploads", "other")) == 404
+    assert ask(Rules(), "GET", f"/en/gradio_api/file={'0a' * 16}") == 204
+    assert ask(Rules(), "GET", f"/en/gradio_api/file=/tmp/{'0a' * 16}") == 404
+
+
+def drop(path: str, **more: Any) -> dict[str, Any]:
+    """An uploaded file, as Gradio's page names it."""
+    return {"path": path, "orig_name": "me.jpg", "meta": {"_type": "gradio.FileData"}, **more}
+
+
+@pytest.mark.parametrize(("data", "status"), [
+    ([drop("0a" * 16)], 200), ([4, 10.0, 0, "fast", ["coarse"], None, True], 200),
+    ([drop("/etc/passwd")], 400), ([drop("")], 400), ([drop(".")], 400), ([drop("../" + "0a" * 16)], 400),
+    ([drop("http://127.0.0.1/")], 400), ([[{"deep": drop("/etc")}]], 400), ([drop("0a" * 16, url=drop("/etc"))], 400),
+    ([[[[[[[[[[]]]]]]]]]], 400),
+])  # fmt: skip
+@pytest.mark.parametrize("way", ["queue/join", "run/predict"])
+def test_a_request_names_uploads_and_no_path(way: str, data: list[Any], status: int) -> None:
+    body = json.dumps({"data": data, "fn_index": 0, "session_hash": "page"}).encode()
+    assert ask(Rules(), "POST", f"/en/gradio_api/{way}", body) == status
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"[" * 100_000, b"\xff\xff", b'{"session_hash": "../x"}'])
+def test_what_is_no_request_is_refused(body: bytes) -> None:
+    assert ask(Rules(), "POST", "/en/gradio_api/queue/join", body) == 400
+
+
+def test_a_page_is_its_visitors() -> None:
+    guard, one, two = guarded(), f"facemorph={new_token()}", f"facemorph={new_token()}"
+    body = b'{"data": [], "fn_index": 1, "event_id": "known", "session_hash": "page"}'
+    assert ask(guard, "POST", "/en/gradio_api/queue/join", body, cookie=one) == 200
+    for way in ("queue/join", "run/predict", "cancel"):
+        assert ask(guard, "POST", f"/en/gradio_api/{way}", body, cookie=two) == 403
+    for path in ("queue/data", "heartbeat/page"):
+        assert ask(guard, "GET", f"/en/gradio_api/{path}", query="session_hash=page", cookie=two) == 403
+        assert ask(guard, "GET", f"/en/gradio_api/{path}", query="session_hash=page", cookie=one) == 200
+
+
+def test_floods_are_refused() -> None:
+    cookie = f"facemorph={new_token()}"
+    guard = guarded()  # answers that nobody comes for
+    seen = [
+        ask(guard, "POST", "/en/gradio_api/queue/join", b'{"session_hash": "page"}', cookie=cookie) for _ in range(41)
+    ]
+    assert seen == [200] * 40 + [429]
+    assert ask(guard, "GET", "/en/gradio_api/queue/data", query="session_hash=page", cookie=cookie) == 200
+    assert ask(guard, "POST", "/en/gradio_api/queue/join", b'{"session_hash": "page"}', cookie=cookie) == 200
+    guard = guarded()  # who brings no cookie is a new visitor each time
+    assert [ask(guard, "GET", "/robots.txt") for _ in range(601)] == [200] * 600 + [429]
+    assert ask(guard, "GET", "/robots.txt", cookie=cookie) == 200
+
+
+def test_streams_that_are_open_are_counted() -> None:
+    async def flood() -> list[int]:
+        guard, answers = guarded(), []
+
+        async def stays(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            answers.extend([message["status"]] if "status" in message else [])
+
+        guard.app = stays
+        headers = [(b"host", b"localhost"), (b"cookie", f"facemorph={new_token()}".encode())]
+        scope = {"type": "http", "method": "GET", "path": "/en/gradio_api/heartbeat/page", "headers": headers}
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        tasks = [asyncio.create_task(guard(scope, receive, send)) for _ in range(45)]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert guard.open.enter({"any": 1}) and not guard.open.enter({"any": 1})
+        assert guard.open.enter({"visitor": 1})  # those that ended count no more
+        return answers
+
+    assert sorted(asyncio.run(flood())) == [200] * 40 + [429] * 5
+
+
+def test_a_password_cannot_be_guessed_in_a_minute() -> None:
+    guard, inside = guarded(Rules(auth=("a", "secret-word"))), f"facemorph={new_token()}"
+    right, wrong = "Basic YTpzZWNyZXQtd29yZA==", "Basic YTp3cm9uZw=="
+    assert ask(guard, "GET", "/en/", authorization=right, cookie=inside) == 200
+    assert [ask(guard, "GET", "/en/", authorization=wrong) for _ in range(31)] == [401] * 30 + [429]
+    assert ask(guard, "GET", "/en/", authorization=right) == 429  # or the guess would have been told
+    assert ask(guard, "GET", "/en/", authorization=right, cookie=inside) == 200
+    assert ask(guard, "GET", "/en/", authorization=wrong, cookie=inside) == 401
 
 
 def test_the_guard_lets_through_the_page_and_asks_for_what_it_should() -> None:
@@ -113,6 +209,39 @@ def test_visitors_take_turns_and_can_stop() -> None:
         assert job.finished.wait(5)
     assert order == ["a1", "b1"] and jobs[1].state == "cancelled"
     turns.close()
+
+
+async def press(turns: Turns, session: Session, what: str, done: list[str], seconds: float = 0.4) -> None:
+    """A button that begins long work; followed to the end."""
+
+    def work(job: Job) -> None:
+        for _ in range(round(seconds / 0.05)):
+            time.sleep(0.05)
+            job.tell(1, 2)
+        done.append(what)
+
+    async for _ in follow(turns, session, what, lambda: work):
+        pass
+
+
+def test_what_is_asked_for_during_other_work_is_done_after_it(tmp_path: Path) -> None:
+    async def visit(*buttons: str, stop_after: float = 0.0) -> list[str]:
+        turns, session, done = Turns(), Session(tmp_path), []
+        tasks = []
+        for what in buttons:
+            tasks.append(asyncio.create_task(press(turns, session, what, done)))
+            await asyncio.sleep(0.05)
+        if stop_after:
+            await asyncio.sleep(stop_after)
+            stop(session)
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        assert not session.at_work() and turns.idle
+        turns.close()
+        return done
+
+    assert asyncio.run(visit("project", "film", "growing")) == ["project", "film", "growing"]
+    assert asyncio.run(visit("project", "project")) == ["project"]
+    assert asyncio.run(visit("project", "film", stop_after=0.1)) == []  # what waits is stopped too
 
 
 def test_time_left_follows_the_rate() -> None:
@@ -192,6 +321,51 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     server.wait(20)
     assert not list(scratch.glob("facemorph-web-*")), "files were left"
     server.stdout.close()
+
+
+def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:
+    httpx = pytest.importorskip("httpx")
+    address, scratch = page
+
+    def visitor() -> Any:
+        answer = httpx.get(f"{address}/en/")
+        return httpx.Client(base_url=f"{address}/en/", timeout=60, cookies=answer.cookies)
+
+    def files() -> set[Path]:
+        return {path for path in scratch.rglob("*") if path.is_file()}
+
+    def give(client: Any, name: str, path: str) -> str:
+        """What is shown where the page says that the first portrait is at `path`."""
+        body = {"data": [drop(path)], "fn_index": taking, "session_hash": name}
+        assert client.post("gradio_api/queue/join", json=body).status_code == 200
+        shown = client.get("gradio_api/queue/data", params={"session_hash": name}).text
+        return next(line for line in shown.splitlines() if "process_completed" in line)
+
+    with visitor() as one, visitor() as two:
+        config = one.get("config").json()
+        known = {part["id"]: part.get("props", {}).get("elem_id") for part in config["components"]}
+        taking = next(
+            one["id"] for one in config["dependencies"] if any(known[at] == "drop-first" for at, _ in one["targets"])
+        )
+        before = files()
+        portrait = (EXAMPLES / "eileen_collins.jpg").read_bytes()
+        sent = {"files": ("../../etc/me.jpg", portrait)}
+        assert one.post("gradio_api/upload", files={"other": ("a.jpg", b"")}).status_code == 400
+        (name,) = one.post("gradio_api/upload", files=sent).json()
+        (again,) = two.post("gradio_api/upload", files=sent).json()
+        assert re.fullmatch("[0-9a-f]{32}", name) and again != name  # the same picture, and both apart
+        new = files() - before
+        assert len(new) == 2 and len({path.parent for path in new}) == 2
+        assert "No picture yet" in give(two, "other", name) and files() - before == new
+        assert "The face in me.jpg" in give(one, "own", name)
+        assert "The face in me.jpg" in give(two, "theirs", again)
+        kept = files() - before
+        assert len(kept) == 2 and not kept & new
+        root = str(next(iter(kept)).parent.parent)  # which no page is told, but suppose that it is
+        for path in (root, f"{root}/gradio", str(next(iter(kept))), "/etc/hostname"):
+            body = {"data": [drop(path)], "fn_index": taking, "session_hash": "hostile"}
+            assert two.post("gradio_api/queue/join", json=body).status_code == 400
+        assert files() - before == kept
 
 
 def bomb() -> bytes:
@@ -285,7 +459,7 @@ def test_hostile_uploads_are_refused_in_words(page: tuple[str, Path], browser: A
             "name => document.querySelector('#found-first .fm-error')?.textContent.includes(name + ' cannot be used')",
             arg=name, timeout=60_000,
         )  # fmt: skip
-    uploads = [path for folder in scratch.glob("*/uploads") for path in folder.rglob("*") if path.is_file()]
-    assert not uploads
+    sent = {(tmp_path / name).read_bytes() for name in ("large.png", "page.jpg")}
+    assert not [path for path in scratch.rglob("*") if path.is_file() and path.read_bytes() in sent]
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{address}/en/gradio_api/file=/etc/passwd")

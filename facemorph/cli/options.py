@@ -275,9 +275,13 @@ def masking(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
         if background:
+            from facemorph.errors import ConfigError
             from facemorph.faces.mask import ground_colour
 
-            ground_colour(background)
+            try:
+                ground_colour(background)
+            except ConfigError as error:
+                raise click.BadParameter(f"{error.problem} Try {error.hint}", param_hint="'--background'") from None
         mask = "oval" if oval else "face" if background else ""
         return command(*args, mask=mask, background=background or "#FFFFFF", **kwargs)
 

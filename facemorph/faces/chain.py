@@ -1,5 +1,6 @@
 """A morph through many faces by landmarks: leg by leg, with two pictures in memory at a time."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,14 +49,17 @@ class LandmarkChain:
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
         self._faces: dict[int, Face] = {}
+        self._one_at_a_time = threading.Lock()
 
     def at(self, fraction: float) -> np.ndarray:
         """The image at a fraction of the whole way, as `LandmarkMorph.at`."""
         place = min(max(fraction, 0.0), 1.0) * self.legs
         leg = min(int(place + 1e-9), self.legs - 1)
-        if self._leg is None or self._leg[0] != leg:
-            self._leg = leg, self._make(leg)
-        return self._leg[1](min(max(place - leg, 0.0), 1.0))
+        with self._one_at_a_time:
+            if self._leg is None or self._leg[0] != leg:
+                self._leg = leg, self._make(leg)
+            image_at = self._leg[1]
+        return image_at(min(max(place - leg, 0.0), 1.0))
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
         """The images at `fractions`, each computed while the caller uses the one before."""

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from facemorph.web import child, explore, morph, panels, portraits, runs
+from facemorph.web import child, explore, morph, panels, portraits, runs, work
 from facemorph.web.sessions import COOKIE, remove
 from facemorph.web.shop import Shop
 from facemorph.web.words import LANGUAGES, Words
@@ -150,16 +151,14 @@ class PortraitsTab:
         after = [gr.skip()] * (len(self.outputs) - len(self.fixed))
         return (*before, *self.progress(session), *after)
 
-    async def following(self, session: Any, last: Any = None) -> AsyncIterator[tuple[Any, ...]]:
-        """The progress of the session's work until it ends, then everything."""
-        job = session.job
-        if job is not None:
-            shown = None
-            async for _ in portraits.follow(job):
-                now = self.progress(session)
-                if now != shown:
-                    shown = now
-                    yield self.while_working(session)
+    async def following(self, session: Any, what: str = "", make: Any = lambda: None) -> AsyncIterator[tuple[Any, ...]]:
+        """The progress of the session's work, and of work that begins then, until it ends; then everything."""
+        shown = None
+        async for _ in work.follow(self.shop.turns, session, what, make):
+            now = self.progress(session)
+            if now != shown:
+                shown = now
+                yield self.while_working(session)
         yield await asyncio.to_thread(self.view, session)  # which draws: other visitors must not wait for that
 
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
@@ -167,7 +166,7 @@ class PortraitsTab:
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
         session.morph_open, session.way_shown = False, ()
         yield await asyncio.to_thread(self.view, session)
-        if session.job is not None and not session.job.finished.is_set():
+        if session.at_work():
             async for shown in self.following(session):
                 yield shown
 
@@ -176,10 +175,13 @@ class PortraitsTab:
             session = portraits.session_of(self.shop, request)
             if not upload:
                 return (None, *self.view(session))
-            path, name = upload
-            self.shop.quick.submit(portraits.take, self.shop, self.words, session, which, Path(path), name).result()
-            remove(Path(path))
-            remove(Path(path).parent)
+            known_as, name = upload
+            path = session.uploads.pop(known_as, None)  # who asks for anything but an own upload asks for nothing
+            if path is not None:
+                try:
+                    self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()
+                finally:
+                    remove(path)
             return (None, *self.view(session))
 
         return taken
@@ -189,7 +191,7 @@ class PortraitsTab:
             session = portraits.session_of(self.shop, request)
             name = portraits.EXAMPLES[which]
             path = Path(__file__).with_name("examples") / name
-            self.shop.quick.submit(portraits.take, self.shop, self.words, session, which, path, name).result()
+            self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()
             return self.view(session)
 
         return taken
@@ -210,17 +212,9 @@ class PortraitsTab:
             yield tuple(shown)
             return
         preset = preset if preset in PRESETS else "fast"
-        self.start(session, portraits.project_both(self.shop, session, preset), "project")
-        async for shown in self.following(session):
+        make = partial(portraits.project_both, self.shop, session, preset)
+        async for shown in self.following(session, "project", make):
             yield shown
 
-    def start(self, session: Any, work: Any, what: str) -> None:
-        """Begin long work, unless the visitor's runs already: that is followed then."""
-        with session.lock:
-            if session.job is None or session.job.finished.is_set():
-                session.job = self.shop.turns.join(id(session), work, what)
-
     def stop(self, request: gr.Request) -> None:
-        session = self.shop.sessions.find(request.cookies.get(COOKIE))
-        if session and session.job:
-            session.job.cancel()
+        work.stop(self.shop.sessions.find(request.cookies.get(COOKIE)))

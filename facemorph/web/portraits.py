@@ -1,7 +1,7 @@
 """Two portraits: read, looked at, chosen among, and found in the network."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,20 @@ from facemorph.web.words import Words
 EXAMPLES = {"first": "eileen_collins.jpg", "second": "grace_hopper.jpg"}
 MAX_PIXELS = 50_000_000  # a telephone's; 150 MB as RGB
 LONGEST_NAME = 60
-FOLLOW_SECONDS = 0.25
 
 
 def drop(**options: Any) -> gr.Image:
-    """Upload, camera or clipboard. The file goes to our reader as it is: nothing decodes it before.
+    """Upload, camera or clipboard: gives the upload's name here and the file's name there; nothing is opened.
 
     Not a subclass of `gr.Image`: for those Gradio writes a .pyi file into this package.
     """
     image = gr.Image(**options)
-    setattr(image, "preprocess", lambda payload: payload and (payload.path, payload.orig_name or ""))  # noqa: B010
+
+    async def as_it_is(path: Any) -> Any:  # Gradio would open it, or fetch it: it is no path but a name
+        return path
+
+    setattr(image, "preprocess", lambda payload: payload and (payload.path or "", payload.orig_name or ""))  # noqa: B010
+    setattr(image, "async_move_resource_to_block_cache", as_it_is)  # noqa: B010
     return image
 
 
@@ -36,8 +40,8 @@ def session_of(shop: Shop, request: gr.Request) -> Session:
     return shop.sessions.open(request.cookies.get(COOKIE))
 
 
-def take(shop: Shop, words: Words, session: Session, which: str, upload: Path, name: str) -> None:
-    """Read an upload, look for faces in it, and keep it as the session's portrait; the upload is deleted."""
+def take(words: Words, session: Session, which: str, upload: Path, name: str) -> None:
+    """Read a picture, look for faces in it, and keep it as the session's portrait."""
     name = name[-LONGEST_NAME:] or words("your_picture")
     found = Portrait(name, [], [])
     try:
@@ -48,7 +52,7 @@ def take(shop: Shop, words: Words, session: Session, which: str, upload: Path, n
         for face in faces.faces:
             path = session.new_file(".png")
             if len(faces.faces) == 1 and not faces.quarter_turns:
-                path = path.with_suffix(upload.suffix.lower()[:6] or ".jpg")
+                path = path.with_suffix(upload.suffix)
                 shutil.copyfile(upload, path)
             else:
                 Image.fromarray(face.surroundings).save(path)
@@ -91,12 +95,3 @@ def project_both(shop: Shop, session: Session, preset: str) -> Callable[[Job], N
                 one.projection, one.preset = projection, preset
 
     return work
-
-
-async def follow(job: Job) -> AsyncIterator[None]:
-    """Until a job ends, again and again."""
-    import asyncio
-
-    while not job.finished.is_set():
-        yield
-        await asyncio.sleep(FOLLOW_SECONDS)

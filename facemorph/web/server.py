@@ -13,6 +13,7 @@ from facemorph.errors import ConfigError
 from facemorph.web.guard import LOCAL_NAMES, MAX_UPLOAD_BYTES, Guard, Rules
 from facemorph.web.sessions import KEEP_SECONDS, Sessions, sweeping
 from facemorph.web.shop import LIVE, Shop, pack
+from facemorph.web.uploads import add_routes
 from facemorph.web.words import LANGUAGES, Words, preferred
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -30,7 +31,7 @@ def check_address(host: str, auth: tuple[str, str] | None, allow_hosts: tuple[st
 
 def make_app(shop: Shop, rules: Rules) -> Any:
     """The ASGI application."""
-    os.environ.update(GRADIO_TEMP_DIR=str(shop.sessions.uploads), **OFFLINE)
+    os.environ.update(GRADIO_TEMP_DIR=str(shop.sessions.scratch), **OFFLINE)
     import gradio as gr
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, RedirectResponse, Response
@@ -58,10 +59,11 @@ def make_app(shop: Shop, rules: Rules) -> Any:
             return Response("It is not here (any more).", 404, media_type="text/plain")
         return FileResponse(path, filename=name)
 
+    add_routes(app, shop.sessions)
     for language in LANGUAGES:
         words = Words(language)
         blocks = build(shop, words)
-        blocks.queue(default_concurrency_limit=None, max_size=2000)
+        blocks.queue(default_concurrency_limit=None, max_size=2000, api_open=False)
         gr.mount_gradio_app(
             app, blocks, f"/{language}", footer_links=[], run_history=False, show_error=False, ssr_mode=False,
             pwa=False, enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"],

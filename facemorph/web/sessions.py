@@ -24,6 +24,8 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # 256 bits, as `new_token` makes them
 KEEP_SECONDS = 3600  # after the last request that used it
 MOST_SESSIONS = 300  # the one that was idle longest goes first
 MOST_BYTES = 200 << 20  # in a visitor's folder; what was made first goes first
+MOST_UPLOADS = 4  # of a visitor that were not read yet
+UNREAD_SECONDS = 120  # that an upload is kept which nobody reads
 PREFIX = "facemorph-web-"
 
 
@@ -63,7 +65,10 @@ class Session:
     way_shown: tuple[Any, ...] = ()  # what those in the browser were made of
     landmarks: Morph | None = None
     files: dict[str, Path] = field(default_factory=dict)
+    uploads: dict[str, Path] = field(default_factory=dict)  # that were not read yet, by the name that the page knows
     job: Job | None = None
+    stops: int = 0  # how often the visitor pressed stop
+    followers: list[object] = field(default_factory=list)  # who is told how far the work is, the newest last
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -78,10 +83,23 @@ class Session:
         both = [self.portraits[which] for which in ("first", "second") if which in self.portraits]
         return [one.file for one in both if one.files]
 
+    def at_work(self, what: str = "") -> bool:
+        """Whether long work waits or runs; of one kind, where that is named."""
+        return self.job is not None and not self.job.finished.is_set() and what in ("", self.job.what)
+
     def new_file(self, suffix: str) -> Path:
         """A path in the folder whose name nobody can guess."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         return self.folder / f"{secrets.token_hex(8)}{suffix}"
+
+    def take_in(self, suffix: str) -> tuple[str, Path]:
+        """A name and a path for an upload."""
+        name = secrets.token_hex(16)
+        with self.lock:
+            path = self.uploads[name] = self.new_file(suffix)
+            while len(self.uploads) > MOST_UPLOADS:
+                remove(self.uploads.pop(next(iter(self.uploads))))
+        return name, path
 
     def offer(self, name: str, path: Path) -> None:
         """Let the visitor download `path` as `name`, in place of what had that name."""
@@ -93,13 +111,23 @@ class Session:
             while len(self.files) > 1 and sum(_size(one) for one in self.files.values()) > MOST_BYTES:
                 remove(self.files.pop(next(iter(self.files))))
 
+    def drop_unread(self, seconds: float) -> None:
+        """Delete uploads of so long ago that nobody has read."""
+        with self.lock:
+            for name, path in list(self.uploads.items()):
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime > seconds:
+                        remove(self.uploads.pop(name))
+
     def forget(self) -> None:
         """Delete all of it; a job that runs is stopped."""
         with self.lock:
+            self.stops += 1
             if self.job:
                 self.job.cancel()
             self.portraits.clear()
             self.files.clear()
+            self.uploads.clear()
             self.landmarks, self.job, self.family, self.layers = None, None, fm.Family(age=10), None
             self.way, self.way_shown = None, ()
             remove(self.folder)
@@ -121,9 +149,9 @@ class Sessions:
         self._lock = threading.Lock()
 
     @property
-    def uploads(self) -> Path:
-        """Where Gradio puts an upload until it has been read."""
-        return self.root / "uploads"
+    def scratch(self) -> Path:
+        """What Gradio calls its own folder. Nothing is ever put there."""
+        return self.root / "gradio"
 
     def find(self, token: str | None) -> Session | None:
         """The visitor's session, if there is one; it is used, so it is kept for another hour."""
@@ -162,12 +190,11 @@ class Sessions:
         with self._lock:
             old = [token for token, one in self._sessions.items() if now - one.used > self.keep_seconds]
             gone = [self._sessions.pop(token) for token in old]
+            kept = list(self._sessions.values())
         for session in gone:
             session.forget()
-        for left in self.uploads.glob("*") if self.uploads.is_dir() else ():
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > min(self.keep_seconds, 120):
-                    remove(left)
+        for session in kept:
+            session.drop_unread(min(self.keep_seconds, UNREAD_SECONDS))
 
     def close(self) -> None:
         """Delete everything."""
