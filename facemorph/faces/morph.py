@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
 FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
-MUCH, LITTLE = 0.25, 0.1  # of a frame, beyond a picture: more draws the frame in, until it is little
+MUCH, LITTLE = 0.1, 0.05  # of a frame, beyond a picture: more draws the frame in, until it is little
 FACE_ROOM = 1.05  # of the extent of the points: the least frame
 AHEAD = 2  # images that are computed at a time
 MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
