@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe_machine
 from PIL import Image, ImageDraw
 
 from facemorph.animation import FPS, film_fractions, write_morph, write_mp4
@@ -94,12 +95,13 @@ def main() -> None:
             seconds["loop over triangles"].append(time.perf_counter() - between)
             differences.append(np.abs(ours.astype(int) - theirs).mean())
 
+    print(describe_machine())
     print(f"{len(morph.triangles)} triangles, {options.size} px")
     for name, values in seconds.items():
         print(f"{name:<20} {1000 * statistics.median(values):8.1f} ms per frame (median of {len(values)})")
     slow, fast = (statistics.median(seconds[name]) for name in ("loop over triangles", "one map"))
     print(f"ratio                {slow / fast:8.1f}   mean difference {np.mean(differences):.2f} grey levels")
-    print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, with loading the models")
+    print(f"whole command        {1000 * whole:8.0f} ms for {options.frames} frames and 9 stills, models loaded")
 
 
 def make_film(folder: Path, output: Path, size_px: int, frames: int) -> None:
@@ -166,11 +168,12 @@ def compare_films(options: argparse.Namespace) -> None:
                 seconds[name].append(time.perf_counter() - start)
                 if name == "ours":
                     print(said[0].strip(), flush=True)
+    print(describe_machine())
     print(f"a film of {len(pictures)} faces, {frames} frames a leg, {size} px")
     best = statistics.median(seconds["ours"])
     for name, values in seconds.items():
         middle = statistics.median(values)
-        print(f"{name:<28} {middle:7.1f} s (median of {len(values)}), {middle / best:5.2f} of ours")
+        print(f"{name:<28} {1000 * middle:7.0f} ms (median of {len(values)}), {middle / best:5.2f} of ours")
 
 
 def scaled_copy(picture: Path, folder: Path, size_px: int) -> Path:

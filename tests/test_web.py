@@ -22,9 +22,10 @@ from conftest import ROOT
 
 from facemorph.cli import main
 from facemorph.web.guard import Guard, Rules
-from facemorph.web.sessions import Sessions, new_token
+from facemorph.web.sessions import Session, Sessions, new_token
 from facemorph.web.turns import Job, Turns
 from facemorph.web.words import TABLE, preferred
+from facemorph.web.work import follow, stop
 
 EXAMPLES = ROOT / "facemorph" / "web" / "examples"
 
@@ -208,6 +209,39 @@ def test_visitors_take_turns_and_can_stop() -> None:
         assert job.finished.wait(5)
     assert order == ["a1", "b1"] and jobs[1].state == "cancelled"
     turns.close()
+
+
+async def press(turns: Turns, session: Session, what: str, done: list[str], seconds: float = 0.4) -> None:
+    """A button that begins long work; followed to the end."""
+
+    def work(job: Job) -> None:
+        for _ in range(round(seconds / 0.05)):
+            time.sleep(0.05)
+            job.tell(1, 2)
+        done.append(what)
+
+    async for _ in follow(turns, session, what, lambda: work):
+        pass
+
+
+def test_what_is_asked_for_during_other_work_is_done_after_it(tmp_path: Path) -> None:
+    async def visit(*buttons: str, stop_after: float = 0.0) -> list[str]:
+        turns, session, done = Turns(), Session(tmp_path), []
+        tasks = []
+        for what in buttons:
+            tasks.append(asyncio.create_task(press(turns, session, what, done)))
+            await asyncio.sleep(0.05)
+        if stop_after:
+            await asyncio.sleep(stop_after)
+            stop(session)
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+        assert not session.at_work() and turns.idle
+        turns.close()
+        return done
+
+    assert asyncio.run(visit("project", "film", "growing")) == ["project", "film", "growing"]
+    assert asyncio.run(visit("project", "project")) == ["project"]
+    assert asyncio.run(visit("project", "film", stop_after=0.1)) == []  # what waits is stopped too
 
 
 def test_time_left_follows_the_rate() -> None:

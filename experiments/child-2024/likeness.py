@@ -104,11 +104,12 @@ def predictors(study: Study, space: Space) -> Iterator[Predictor]:
 
 
 def strangers(study: Study, seed: int = 0) -> np.ndarray:
-    """For each triplet, another of another family whose child has the same gender: [T]."""
+    """For each triplet, another of another family, whose child has the same gender where there is one: [T]."""
     random = np.random.default_rng(seed)
-    male, families = study.child_is_male[study.own], study.query_families
+    others = study.query_families[:, None] != study.query_families
+    alike = others & study.allowed("same gender")[:, study.own]
     return np.array(
-        [random.choice(np.flatnonzero((male == male[i]) & (families != families[i]))) for i in range(len(male))]
+        [random.choice(np.flatnonzero(one if one.any() else any_)) for one, any_ in zip(alike, others, strict=True)]
     )
 
 

@@ -30,9 +30,9 @@ AGAINST = {  # whose distances each is held against, face by face: what it buys
     "+ pixels": "encoder alone", "+ ImageNet features": "+ pixels", "+ identity": "+ ImageNet features",
     "+ tuning": "+ identity", "+ VGG16 (LPIPS)": "+ ImageNet features",
 }  # fmt: skip
-PHOTOGRAPH = "dlib, photograph"
+PSNR, PHOTOGRAPH = "PSNR, dB", "dlib, photograph"
 FIGURES = {
-    "psnr_db": "PSNR, dB", "ms_ssim": "MS-SSIM", "descriptor_distance": "dlib, aligned",
+    "psnr_db": PSNR, "ms_ssim": "MS-SSIM", "descriptor_distance": "dlib, aligned",
     "descriptor_distance_to_photograph": PHOTOGRAPH, "seconds": "seconds",
 }  # fmt: skip
 
@@ -60,8 +60,10 @@ def rows(study: Study) -> list[Row]:
     found: list[Row] = []
     imagenet = load_efficientnet()
     for source, files in files_of(study).items():
-        before: dict[str, np.ndarray] = {}
+        before: dict[str, dict[str, np.ndarray]] = {}
         for name, (preset, changes) in {**RECIPES, **(VGG16 if is_here() else {})}.items():
+            if study.recipes and name not in study.recipes:
+                continue
             config = load_projection_config(preset, changes, study.network)
             folder = study.out / "projected" / re.sub("[^a-z0-9]+", "-", f"{source} {name}".lower())
             done = project_files(files, folder, study.network, config, progress=True)
@@ -70,9 +72,11 @@ def rows(study: Study) -> list[Row]:
             line |= {heading: interval(values) for heading, values in figures.items() if heading != "seconds"}
             line["below 0.6"] = f"{(figures[PHOTOGRAPH] < SAME_PERSON).mean():.2f}"
             line["seconds"] = f"{np.median(figures['seconds']):.1f}"
-            against = before.get(AGAINST.get(name, ""))
-            line["buys, dlib"] = "" if against is None else interval(against - figures[PHOTOGRAPH])
-            before[name] = figures[PHOTOGRAPH]
+            if AGAINST.get(name) in before:
+                against = before[AGAINST[name]]
+                line["buys, dlib"] = interval(against[PHOTOGRAPH] - figures[PHOTOGRAPH])
+                line["buys, PSNR"] = interval(figures[PSNR] - against[PSNR])
+            before[name] = figures
             found.append(line)
     return found
 

@@ -22,6 +22,7 @@ import paths
 import reconstruction
 import torch
 from predictions import AVERAGE, KINDS
+from reconstruction import RECIPES, VGG16
 from study import Study
 from tables import Row, markdown, write_rows
 
@@ -56,18 +57,21 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
 @click.option(
     "--kind", "kinds", type=click.Choice([*KINDS, AVERAGE]), multiple=True, help="Predictions; by default all."
 )
-@click.option("--sample", type=click.IntRange(2), help="Couples, one a family, in tables of couples; by default all.")
+@click.option(
+    "--recipe", "recipes", type=click.Choice([*RECIPES, *VGG16]), multiple=True, help="Reconstructions; by default all."
+)
+@click.option("--sample", type=click.IntRange(2), help="Couples, or faces; by default all.")
 @click.option("--first", type=click.IntRange(2), help="Only the first families of the CSV, for a quick look.")
 @click.option("--threads", default=2, show_default=True)
 def main(
     families: Path, triplets: str, portraits: Path | None, labelled: Path | None, network: str,
     directions: Path | None, judged_by: Path | None, out: Path, results: Path | None, names: tuple[str, ...],
-    kinds: tuple[str, ...], sample: int | None, first: int | None, threads: int,
+    kinds: tuple[str, ...], recipes: tuple[str, ...], sample: int | None, first: int | None, threads: int,
 ) -> None:  # fmt: skip
     torch.set_num_threads(threads)
     study = Study(
         families, out, network, portraits, labelled, directions, judged_by, sample=sample, triplets_name=triplets,
-        first=first, kinds=kinds,
+        first=first, kinds=kinds, recipes=recipes,
     )  # fmt: skip
     try:
         study.begin()

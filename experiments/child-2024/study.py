@@ -20,6 +20,8 @@ from facemorph.stylegan.load import find_face_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
 
 YEARS_APART = 10  # children of one age group are at most so far apart, as the labeller sees them
+LIKE_CORNERS = 0.05
+STRANGERS = 20  # couples that a child's pictures are held against, for that
 NEAREST_COLOURS = 20  # candidates that are kept where skin and light are matched
 SAMPLE_SEED = 0
 
@@ -46,6 +48,7 @@ class Study:
     triplets_name: str = "triplets.csv"
     first: int | None = None  # families of the CSV; None for all
     kinds: tuple[str, ...] = ()  # of predictions, names in `predictions.KINDS`
+    recipes: tuple[str, ...] = ()  # of reconstructions; () for all
     kept: dict[str, Made] = field(default_factory=dict)  # predictions by name, once they are made
     scores: dict[str, Result] = field(default_factory=dict)  # AUC that many rows are held against
 
@@ -211,10 +214,30 @@ def _near_colours(study: Study) -> np.ndarray:
     return np.isfinite(distances) & (distances <= limit)
 
 
+def _unlike_photographs(study: Study) -> np.ndarray:
+    """None where the child may be cut from a photograph of a parent: the corners of two of their pictures are
+    as much alike as only `LIKE_CORNERS` of children's are to the pictures of another couple."""
+    corners = {name: person.around for name, person in study.people.items()}
+
+    def apart(child: str, couple: tuple[str, str]) -> float:
+        parents = np.concatenate([corners[name] for name in couple])
+        return float(np.linalg.norm(corners[child][:, None] - parents, axis=2).min())
+
+    random = np.random.default_rng(0)
+    own = np.array([apart(one.child, (one.father, one.mother)) for one in study.triplets])
+    others = [
+        apart(one.child, study.couples[couple])
+        for one, of in zip(study.triplets, study.couple_of, strict=True)
+        for couple in random.choice(np.delete(np.arange(len(study.couples)), of), STRANGERS)
+    ]
+    return np.repeat(own[:, None] > np.quantile(others, LIKE_CORNERS), len(study.children), 1)
+
+
 Rule = Callable[[Study], np.ndarray]
 CONTROLS: dict[str, tuple[Rule, ...]] = {
     "same gender": (_same_gender,),
     "same gender, age": (_same_gender, _same_age),
     "same gender, age, group": (_same_gender, _same_age, _same_group),
+    "same gender, age, other photograph": (_same_gender, _same_age, _unlike_photographs),
     "same gender, nearest colours": (_same_gender, _near_colours),
 }

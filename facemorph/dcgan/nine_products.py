@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad
 
 
 class HalveByNine(torch.autograd.Function):
@@ -71,12 +70,18 @@ def from_wide(wide: Tensor) -> Tensor:
     """[N, C, 4h, 4w] -> [9, T, 4C]; the four are the pixels of a pair of rows and columns."""
     count, channels, height, width = wide.shape
     h, w = height // 4, width // 4
-    padded = pad(wide.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    pairs = padded.view(count, 2 * h + 1, 2, 2 * w + 1, 2 * channels)  # [N, row, of its pair, column, 2C]
-    between = pairs[:, :-1] - pairs[:, 1:]
+    image = wide.permute(0, 2, 3, 1).contiguous()
+    between = _with_margins(image, (count, height))  # a row of the image less the next but one, from row -1 on
+    inner = between[:, :, 1:-1]
+    torch.neg(image[:, 1], out=inner[:, 0])
+    torch.sub(image[:, :-2], image[:, 2:], out=inner[:, 1:-1])
+    inner[:, -1] = image[:, -2]
+    between = between.view(count, h, 2, 2, width + 2, channels)
+    middle = _with_margins(image, (count, h, 2))  # of each tile the pair of rows that both outputs share
+    middle[..., 1:-1, :] = _pairs_of_rows(image, 1, h)
     v = wide.new_empty(3, 3, count, h, w, 2, 2 * channels)
-    for out, rows in zip(v, (between[:, ::2], between[:, 1::2], pairs[:, 1::2]), strict=True):
-        out = out.transpose(3, 4)  # [3, N, h, 2, w, 2C]
+    for out, rows in zip(v, (between[:, :, 0], between[:, :, 1], middle), strict=True):
+        out, rows = out.transpose(3, 4), rows.unflatten(3, (2 * w + 1, 2)).flatten(4)  # [3, N, h, 2, w, 2C]
         even, odd, next_even = rows[..., :-1:2, :], rows[..., 1::2, :], rows[..., 2::2, :]
         torch.sub(even, odd, out=out[0])
         torch.sub(odd, next_even, out=out[1])
@@ -88,31 +93,36 @@ def to_wide(v: Tensor, shape: torch.Size) -> Tensor:
     """The adjoint: [9, T, 4C] -> [N, C, 4h, 4w]; where tiles overlap, their sum."""
     count, channels, height, width = shape
     h, w = height // 4, width // 4
-    rows = v.new_empty(3, count, h, 2, 2 * w + 1, 2 * channels)
+    rows = v.new_empty(3, count, h, 2, width + 2, channels)
     for out, products in zip(rows, v.view(3, 3, count, h, w, 2, 2 * channels).transpose(4, 5), strict=True):
-        _spread(out, products, 3)
-    pairs = v.new_empty(count, 2 * h + 1, 2, 2 * w + 1, 2 * channels)
-    _spread(pairs, rows, 1)
-    # Dense, as whatever comes next is several times slower on a part of a larger array.
-    return pairs.view(count, height + 2, width + 2, channels)[:, 1:-1, 1:-1].contiguous().permute(0, 3, 1, 2)
+        out, (even, odd, shared) = out.view(count, h, 2, 2 * w + 1, 2 * channels), products
+        out[..., 0, :] = even[..., 0, :]
+        torch.sub(even[..., 1:, :], odd[..., :-1, :], out=out[..., 2:-1:2, :])
+        torch.neg(odd[..., -1, :], out=out[..., -1, :])
+        torch.add(odd - even, shared, out=out[..., 1::2, :])
+    even, odd, shared = rows[..., 1:-1, :]  # [N, h, 2, 4w, C]
+    image = v.new_empty(count, height, width, channels)
+    image[:, 0] = even[:, 0, 1]  # the other row of the first and of the last pair is outside
+    torch.sub(even[:, 1:], odd[:, :-1], out=_pairs_of_rows(image, 3, h - 1))
+    torch.neg(odd[:, -1, 0], out=image[:, -1])
+    torch.add(odd - even, shared, out=_pairs_of_rows(image, 1, h))
+    return image.permute(0, 3, 1, 2)
 
 
-def _spread(out: Tensor, products: Tensor, dim: int) -> None:
-    """The three products of each tile to the pairs of which they were made, 2n + 1 of them for n tiles along `dim`."""
-    even, odd, shared = products
-    last = out.shape[dim] - 1
-    out.select(dim, 0).copy_(even.select(dim, 0))
-    torch.sub(even.narrow(dim, 1, last // 2 - 1), odd.narrow(dim, 0, last // 2 - 1),
-              out=_every_second(out, dim, 2, last // 2 - 1))  # fmt: skip
-    torch.neg(odd.select(dim, last // 2 - 1), out=out.select(dim, last))
-    torch.add(odd - even, shared, out=_every_second(out, dim, 1, last // 2))
+def _with_margins(image: Tensor, leading: tuple[int, ...]) -> Tensor:
+    """Empty rows for an image [N, H, W, C], but for a column of zeros on either side: [*leading, W + 2, C]."""
+    rows = image.new_empty(*leading, image.shape[2] + 2, image.shape[3])
+    rows[..., 0, :].zero_()
+    rows[..., -1, :].zero_()
+    return rows
 
 
-def _every_second(tensor: Tensor, dim: int, first: int, count: int) -> Tensor:
-    shape, stride = list(tensor.shape), list(tensor.stride())
-    offset = tensor.storage_offset() + first * stride[dim]
-    shape[dim], stride[dim] = count, 2 * stride[dim]
-    return tensor.as_strided(shape, stride, offset)
+def _pairs_of_rows(image: Tensor, first: int, count: int) -> Tensor:
+    """Rows `first` and `first` + 1 of a dense image [N, H, W, C], and so on every four rows: [N, count, 2, W, C]."""
+    images, _, width, channels = image.shape
+    of_image, of_row, of_column, _ = image.stride()
+    size, stride = (images, count, 2, width, channels), (of_image, 4 * of_row, of_row, of_column, 1)
+    return image.as_strided(size, stride, first * of_row)
 
 
 def from_narrow(narrow: Tensor) -> Tensor:

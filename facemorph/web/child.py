@@ -10,7 +10,7 @@ import facemorph as fm
 from facemorph.web import panels, portraits
 from facemorph.web.sessions import Session
 from facemorph.web.shop import Shop
-from facemorph.web.turns import Job
+from facemorph.web.turns import Job, Work
 from facemorph.web.words import Words
 
 MOST_CHILDREN = 8
@@ -55,10 +55,8 @@ class Part:
 
         async def grow(number: float, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
             session = portraits.session_of(self.shop, request)
-            if session.projections:
-                tab.start(session, self.growing(session, int(number)), "growing")
-                async for shown in tab.following(session):
-                    yield shown
+            async for shown in tab.following(session, "growing", lambda: self.growing(session, int(number))):
+                yield shown
 
         self.grow.click(grow, self.number, tab.outputs, trigger_mode="once", **quiet)
 
@@ -86,11 +84,13 @@ class Part:
             self._film(session), self._after(session),
         )  # fmt: skip
 
-    def growing(self, session: Session, number: int) -> Any:
+    def growing(self, session: Session, number: int) -> Work | None:
+        """The work; None where there are no children."""
         both, family = session.projections, session.family
+        if both is None:
+            return None
 
         def work(job: Job) -> None:
-            assert both is not None
             chosen = min(max(number, 1), family.count)
             frames = self.shop.network.growing_up(*both, family, number=chosen, progress=job.tell)
             mp4, gif = session.new_file(".mp4"), session.new_file(".gif")

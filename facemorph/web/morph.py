@@ -16,7 +16,7 @@ from facemorph.api.portraits import Morph
 from facemorph.web import panels, portraits
 from facemorph.web.sessions import Session, remove
 from facemorph.web.shop import Shop
-from facemorph.web.turns import Job
+from facemorph.web.turns import Job, Work
 from facemorph.web.words import Words
 
 STEPS, FRAMES = 9, 30
@@ -59,10 +59,8 @@ class Part:
 
         async def film(request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
             session = portraits.session_of(self.shop, request)
-            if session.projections:
-                tab.start(session, self.filming(session), "film")
-                async for shown in tab.following(session):
-                    yield shown
+            async for shown in tab.following(session, "film", lambda: self.filming(session)):
+                yield shown
 
         self.make.click(film, None, tab.outputs, trigger_mode="once", **quiet)
 
@@ -77,9 +75,9 @@ class Part:
         portraits.session_of(self.shop, request).morph_open = False
 
     async def again(self, request: gr.Request) -> AsyncIterator[Any]:
-        """The portraits may be others: make the way, where it is looked at."""
+        """The portraits may be others: make the way, where it is looked at, and ahead where nobody else waits."""
         session = portraits.session_of(self.shop, request)
-        if session.morph_open:
+        if session.morph_open or self.shop.turns.idle:
             async for shown in self.way(session):
                 yield shown
 
@@ -126,7 +124,10 @@ class Part:
         faces = gr.skip() if there and self._has_it(session) else ""
         return gr.update(visible=there), gr.update(visible=not there), faces, chosen, film
 
-    def filming(self, session: Session) -> Any:
+    def filming(self, session: Session) -> Work | None:
+        """The work; None where there is no morph."""
+        if session.projections is None:
+            return None
         morph = self._morph(session)
 
         def work(job: Job) -> None:

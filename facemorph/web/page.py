@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from facemorph.web import child, explore, morph, panels, portraits, runs
+from facemorph.web import child, explore, morph, panels, portraits, runs, work
 from facemorph.web.sessions import COOKIE, remove
 from facemorph.web.shop import Shop
 from facemorph.web.words import LANGUAGES, Words
@@ -150,16 +151,14 @@ class PortraitsTab:
         after = [gr.skip()] * (len(self.outputs) - len(self.fixed))
         return (*before, *self.progress(session), *after)
 
-    async def following(self, session: Any, last: Any = None) -> AsyncIterator[tuple[Any, ...]]:
-        """The progress of the session's work until it ends, then everything."""
-        job = session.job
-        if job is not None:
-            shown = None
-            async for _ in portraits.follow(job):
-                now = self.progress(session)
-                if now != shown:
-                    shown = now
-                    yield self.while_working(session)
+    async def following(self, session: Any, what: str = "", make: Any = lambda: None) -> AsyncIterator[tuple[Any, ...]]:
+        """The progress of the session's work, and of work that begins then, until it ends; then everything."""
+        shown = None
+        async for _ in work.follow(self.shop.turns, session, what, make):
+            now = self.progress(session)
+            if now != shown:
+                shown = now
+                yield self.while_working(session)
         yield await asyncio.to_thread(self.view, session)  # which draws: other visitors must not wait for that
 
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
@@ -167,7 +166,7 @@ class PortraitsTab:
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
         session.morph_open, session.way_shown = False, ()
         yield await asyncio.to_thread(self.view, session)
-        if session.job is not None and not session.job.finished.is_set():
+        if session.at_work():
             async for shown in self.following(session):
                 yield shown
 
@@ -213,17 +212,9 @@ class PortraitsTab:
             yield tuple(shown)
             return
         preset = preset if preset in PRESETS else "fast"
-        self.start(session, portraits.project_both(self.shop, session, preset), "project")
-        async for shown in self.following(session):
+        make = partial(portraits.project_both, self.shop, session, preset)
+        async for shown in self.following(session, "project", make):
             yield shown
 
-    def start(self, session: Any, work: Any, what: str) -> None:
-        """Begin long work, unless the visitor's runs already: that is followed then."""
-        with session.lock:
-            if session.job is None or session.job.finished.is_set():
-                session.job = self.shop.turns.join(id(session), work, what)
-
     def stop(self, request: gr.Request) -> None:
-        session = self.shop.sessions.find(request.cookies.get(COOKIE))
-        if session and session.job:
-            session.job.cancel()
+        work.stop(self.shop.sessions.find(request.cookies.get(COOKIE)))

@@ -1,7 +1,7 @@
 """Two portraits: read, looked at, chosen among, and found in the network."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from facemorph.web.words import Words
 EXAMPLES = {"first": "eileen_collins.jpg", "second": "grace_hopper.jpg"}
 MAX_PIXELS = 50_000_000  # a telephone's; 150 MB as RGB
 LONGEST_NAME = 60
-FOLLOW_SECONDS = 0.25
 
 
 def drop(**options: Any) -> gr.Image:
@@ -96,12 +95,3 @@ def project_both(shop: Shop, session: Session, preset: str) -> Callable[[Job], N
                 one.projection, one.preset = projection, preset
 
     return work
-
-
-async def follow(job: Job) -> AsyncIterator[None]:
-    """Until a job ends, again and again."""
-    import asyncio
-
-    while not job.finished.is_set():
-        yield
-        await asyncio.sleep(FOLLOW_SECONDS)

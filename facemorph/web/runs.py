@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import gradio as gr
 
 import facemorph as fm
 from facemorph.errors import FacemorphError
-from facemorph.web import panels, portraits
+from facemorph.web import panels, portraits, work
 from facemorph.web.sessions import Session, remove
 from facemorph.web.shop import Shop
-from facemorph.web.turns import Job
+from facemorph.web.turns import Job, Work
 from facemorph.web.words import Words
 
 REFRESH_SECONDS = 5
@@ -117,23 +118,18 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
 
     following = [working, stop, film, measured]
 
-    async def follow(name: str, session: Session) -> AsyncIterator[tuple[Any, ...]]:
-        job = session.job
-        if job is not None:
-            async for _ in portraits.follow(job):
-                yield panels.progress(words, shop.turns, job), gr.update(visible=True), gr.skip(), gr.skip()
+    async def follow(name: str, session: Session, what: str = "") -> AsyncIterator[tuple[Any, ...]]:
+        make = partial(_work, session, name, what) if what else lambda: None
+        async for _ in work.follow(shop.turns, session, what, make):
+            yield panels.progress(words, shop.turns, session.job), gr.update(visible=True), gr.skip(), gr.skip()
         yield (
-            panels.progress(words, shop.turns, job), gr.update(visible=False),
+            panels.progress(words, shop.turns, session.job), gr.update(visible=False),
             panels.film(words, session, "walk", words("walk")), evaluation(name, session),
         )  # fmt: skip
 
     def working_on(what: str) -> Any:
         async def start(name: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-            session, chosen = portraits.session_of(shop, request), known(name)
-            with session.lock:
-                if session.job is None or session.job.finished.is_set():
-                    session.job = shop.turns.join(id(session), _work(session, chosen, what), what)
-            async for now in follow(chosen, session):
+            async for now in follow(known(name), portraits.session_of(shop, request), what):
                 yield now
 
         return start
@@ -141,16 +137,14 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
     async def again(name: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """After a refresh: work on a run that still goes on."""
         session = portraits.session_of(shop, request)
-        if session.job is not None and session.job.what in ("walk", "evaluate") and not session.job.finished.is_set():
+        if session.at_work("walk") or session.at_work("evaluate"):
             async for now in follow(known(name), session):
                 yield now
 
     def stopped(request: gr.Request) -> None:
-        session = portraits.session_of(shop, request)
-        if session.job is not None:
-            session.job.cancel()
+        work.stop(portraits.session_of(shop, request))
 
-    def _work(session: Session, name: str, what: str) -> Any:
+    def _work(session: Session, name: str, what: str) -> Work:
         path = shop.runs[name]
 
         def walking(job: Job) -> None:
@@ -172,14 +166,14 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
             kept.write_text(table_of(words, report), encoding="utf-8")
             session.offer(f"evaluation-{name}.html", kept)
 
-        def work(job: Job) -> None:
+        def run_job(job: Job) -> None:
             job.tell(0, None)
             try:
                 (walking if what == "walk" else measuring)(job)
             except FacemorphError as error:
                 raise type(error)(error.problem.replace(str(path), path.name)) from error
 
-        return work
+        return run_job
 
     walk.click(working_on("walk"), run, following, trigger_mode="once", **quiet)
     measure.click(working_on("evaluate"), run, following, trigger_mode="once", **quiet)

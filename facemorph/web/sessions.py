@@ -67,6 +67,8 @@ class Session:
     files: dict[str, Path] = field(default_factory=dict)
     uploads: dict[str, Path] = field(default_factory=dict)  # that were not read yet, by the name that the page knows
     job: Job | None = None
+    stops: int = 0  # how often the visitor pressed stop
+    followers: list[object] = field(default_factory=list)  # who is told how far the work is, the newest last
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -80,6 +82,10 @@ class Session:
         """The images of both portraits' chosen faces, as far as there are any."""
         both = [self.portraits[which] for which in ("first", "second") if which in self.portraits]
         return [one.file for one in both if one.files]
+
+    def at_work(self, what: str = "") -> bool:
+        """Whether long work waits or runs; of one kind, where that is named."""
+        return self.job is not None and not self.job.finished.is_set() and what in ("", self.job.what)
 
     def new_file(self, suffix: str) -> Path:
         """A path in the folder whose name nobody can guess."""
@@ -116,6 +122,7 @@ class Session:
     def forget(self) -> None:
         """Delete all of it; a job that runs is stopped."""
         with self.lock:
+            self.stops += 1
             if self.job:
                 self.job.cancel()
             self.portraits.clear()

@@ -73,6 +73,7 @@ class Turns:
         self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()  # the next visitor first
         self._changed = threading.Condition()
         self._open = True
+        self._running: Job | None = None
         self._thread = threading.Thread(target=self._work, name="turns", daemon=True)
         self._thread.start()
 
@@ -100,6 +101,12 @@ class Turns:
             depth += 1
         return 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether no work waits or runs."""
+        with self._changed:
+            return not self._waiting and (self._running is None or self._running.finished.is_set())
+
     def close(self) -> None:
         with self._changed:
             self._open = False
@@ -119,6 +126,7 @@ class Turns:
             if line:
                 self._waiting[visitor] = line  # behind all others
             job.state = "running"
+            self._running = job
             return job
 
     def _work(self) -> None:

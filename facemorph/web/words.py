@@ -60,7 +60,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "balanced": ("Closest", "가장 닮게"),
     "go": ("Make the family", "가족 만들기"),
     "need_two": ("Two portraits with a face are needed first.", "먼저 얼굴이 있는 사진 두 장이 필요합니다."),
-    "one_at_a_time": ("Your work is running already.", "이미 작업이 진행 중입니다."),
     # work
     "working_project": ("Looking for both faces in the network", "신경망에서 두 얼굴을 찾는 중"),
     "working_growing": ("Filming the child growing up", "자라는 모습을 만드는 중"),
