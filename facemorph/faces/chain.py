@@ -17,6 +17,7 @@ from facemorph.faces.morph import (
     LandmarkMorph,
     LandmarkMorphSettings,
     Look,
+    common_quad,
     computed_ahead,
     cut_like,
     match_colours,
@@ -45,7 +46,8 @@ class LandmarkChain:
         if len(pictures) < 2:
             raise InputError("A morph needs two faces or more.", "Name more pictures, or a folder of them.")
         self.pictures, self.settings, self.look = list(pictures), settings, look or Look()
-        self.points, _ = locate_points(pictures, settings.detector, settings.landmarks, progress)
+        self.points, sizes = locate_points(pictures, settings.detector, settings.landmarks, progress)
+        self.frame = common_quad([face.points for face in self.points], sizes)
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
         self._faces: dict[int, Face] = {}
@@ -68,7 +70,7 @@ class LandmarkChain:
     def _face(self, index: int) -> Face:
         if index not in self._faces:
             located = read_image(self.pictures[index]), self.points[index].points
-            self._faces[index] = cut_like(located, self.points[0].points, self.settings.size_px)
+            self._faces[index] = cut_like(located, self.points[0].points, self.frame, self.settings.size_px)
         return self._faces[index]
 
     def _make(self, leg: int) -> Callable[[float], np.ndarray]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
 FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
+MUCH, LITTLE = 0.1, 0.05  # of a frame, beyond a picture: more draws the frame in, until it is little
+FACE_ROOM = 1.05  # of the extent of the points: the least frame
 AHEAD = 2  # images that are computed at a time
 MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
 BROWS = [17, 19, 21, 22, 24, 26]
@@ -152,13 +154,46 @@ def common_frame(
     The first face is aligned as in FFHQ. The second is aligned to the first by the similarity that is the least-squares
     fit of its landmarks (Umeyama 1991). Beyond its borders an image is mirrored and blurred.
     """
-    return cut_like(first, first[1], size_px), cut_like(second, first[1], size_px)
+    sizes = [(image.shape[1], image.shape[0]) for image, _ in (first, second)]
+    frame = common_quad([first[1], second[1]], sizes)
+    return cut_like(first, first[1], frame, size_px), cut_like(second, first[1], frame, size_px)
 
 
-def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, size_px: int) -> Face:
-    """An image with its points, in the frame of a face whose points are `first`."""
+def common_quad(shapes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The frame of a morph, a square [4, 2] around the first head, by the points and the sizes of all pictures.
+
+    Where a picture ends far inside it, as one that is cut tightly around a face does, it is drawn in towards the face.
+    """
+    quad = head_quad(shapes[0])
+    side, centre = float(np.hypot(*(quad[1] - quad[0]))), quad.mean(0)
+    axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]]) / side
+    fits = [similarity(shapes[0], points) for points in shapes]
+
+    def beyond(centre: np.ndarray, scale: float) -> float:
+        """How far the frame reaches beyond a picture, in its own sides."""
+        worst = 0.0
+        for (turn, shift), size in zip(fits, sizes, strict=True):
+            there = (centre + scale * (quad - quad.mean(0))) @ turn.T + shift + 0.5
+            one = scale * side * float(np.hypot(turn[0, 0], turn[1, 0]))
+            worst = max(worst, float(-there.min()) / one, float((there - np.array(size)).max()) / one)
+        return worst
+
+    if beyond(centre, 1) <= MUCH:
+        return quad
+    aligned = np.concatenate(
+        [(points - shift) @ np.linalg.inv(turn).T for points, (turn, shift) in zip(shapes, fits, strict=True)]
+    )
+    low, high = (aligned @ axes.T).min(0), (aligned @ axes.T).max(0)
+    centre = (low + high) / 2 @ axes
+    least = min(1.0, FACE_ROOM * float((high - low).max()) / side)
+    scale = next((one for one in np.linspace(1, least, 50) if beyond(centre, float(one)) <= LITTLE), least)
+    return centre + scale * (quad - quad.mean(0))
+
+
+def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, frame: np.ndarray, size_px: int) -> Face:
+    """An image with its points, in the `frame` around a face whose points are `first`."""
     turn, shift = similarity(first, located[1])
-    return _cut_out(*located, head_quad(first) @ turn.T + shift, size_px)
+    return _cut_out(*located, frame @ turn.T + shift, size_px)
 
 
 def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:

@@ -77,6 +77,7 @@ class Part:
     async def again(self, request: gr.Request) -> AsyncIterator[Any]:
         """The portraits may be others: make the way, where it is looked at, and ahead where nobody else waits."""
         session = portraits.session_of(self.shop, request)
+        yield gr.skip()
         if session.morph_open or self.shop.turns.idle:
             async for shown in self.way(session):
                 yield shown
@@ -88,8 +89,9 @@ class Part:
         async for shown in self.way(session):
             yield shown
 
-    async def way(self, session: Session) -> AsyncIterator[str]:
+    async def way(self, session: Session) -> AsyncIterator[Any]:
         """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
+        yield gr.skip()  # of a generator that yields nothing Gradio shows nothing
         if session.projections is None or self._has_it(session):
             return
         ticket = session.way = object()

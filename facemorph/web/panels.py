@@ -13,6 +13,8 @@ from facemorph.web.sessions import Portrait, Session
 from facemorph.web.turns import Job, Turns
 from facemorph.web.words import Words
 
+IN_PARTS = {"evaluate"}  # long work whose time left is that of its part
+
 
 def escape(text: object) -> str:
     return html.escape(str(text), quote=True)
@@ -94,6 +96,8 @@ def progress(words: Words, turns: Turns, job: Job | None) -> str:
         text = words("almost")
     else:
         text = words("left", seconds=round(job.seconds_left))
+    if job.what in IN_PARTS and job.part:
+        text = f"{words('part', part=job.part)}, {text}"
     return (
         f'<div class="fm-progress" role="status"><span>{escape(what)} · {escape(text)}</span>'
         f'<progress max="100" value="{percent}" aria-label="{escape(what)}"></progress></div>'
