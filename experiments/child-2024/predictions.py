@@ -145,6 +145,7 @@ def average_of(study: Study, couple: tuple[str, str]) -> np.ndarray:
     """The average of all pictures of both, each of the parents half of it: uint8 RGB [R, R, 3]."""
     people = [study.people[name] for name in couple]
     images = [image for person in people for image in person.aligned]
-    points = [one.astype(np.float64) for person in people for one in person.points]
+    inside = images[0].shape[0] - 1  # a chin may lie below an aligned image
+    points = [one.astype(np.float64).clip(0, inside) for person in people for one in person.points]
     weights = [1 / len(person.ages) for person in people for _ in person.ages]
     return fm.average(images, points=points, weights=weights).image
