@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import click
+from machine import describe_machine
 
 from facemorph import video
 
@@ -30,6 +31,7 @@ def bare_decode(clip: Path) -> int:
 @click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True)
 def main(clip: Path, rounds: int, format: str) -> None:
     """Print the ratio of the time of `extract` to that of decoding alone."""
+    click.echo(describe_machine())
     ratios = []
     frames = bare_decode(clip)  # warm the file cache
     for _ in range(rounds):
@@ -42,7 +44,8 @@ def main(clip: Path, rounds: int, format: str) -> None:
             ours = time.perf_counter() - started
         ratios.append(ours / bare)
         click.echo(
-            f"bare decode {frames / bare:7.0f} frames/s   extract {frames / ours:7.0f} frames/s   {ours / bare:.2f}"
+            f"bare decode {1000 * bare:7.1f} ms ({frames / bare:.0f} frames/s), extract {1000 * ours:7.1f} ms "
+            f"({frames / ours:.0f}), x {ours / bare:.2f}"
         )
     click.echo(f"extract takes {statistics.median(ratios):.2f} times a bare decode (median of {rounds} rounds)")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine
 from PIL import Image
 
 from facemorph.faces import crop
@@ -60,6 +61,7 @@ def main() -> None:
             timed("describe", describe, [chip])
             timed("describe, 8 at once: each", lambda chip=chip: describe([chip] * 8))
 
+    print(describe_machine())
     print(f"{len(paths)} images, {options.rounds} rounds; median CPU ms per image, one thread")
     for stage, some in seconds.items():
         batch = 8 if "each" in stage else 1

@@ -12,7 +12,6 @@ mediapipe (0.10.21, whose models the mesh's are), in a Python that has it: it wa
 import argparse
 import csv
 import json
-import platform
 import statistics
 import subprocess
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import describe_machine
 from PIL import Image
 
 from facemorph.errors import FaceError
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--lfw", type=Path)
     parser.add_argument("--mediapipe", metavar="PYTHON", type=Path)
     options = parser.parse_args()
-    print(platform.platform(), platform.processor(), f"torch {torch.__version__}")
+    print(describe_machine())
     paths = sorted(options.portraits.rglob("*_neutral.jpg"))
     kinds = {"dlib": ("cnn", "dlib"), "mesh": ("auto", "mesh"), "68 of the mesh": ("auto", "mesh")}
     gathered: dict[str, dict[str, list[float]]] = {kind: {name: [] for name in POINTS} for kind in kinds}

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+CPU = torch.device("cpu")
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the matrices that measure a machine
 
 
-def describe_machine(device: torch.device) -> str:
+def describe_machine(device: torch.device = CPU) -> str:
     """One line: processor or card, cores, threads, and the versions that matter."""
     units = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if _capabilities().get(name)]
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []

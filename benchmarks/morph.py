@@ -10,8 +10,11 @@ the ratio of medians, since the machine may be busy. Then all of `facemorph morp
 stills, strip, MP4, GIF. Without images: Grace Hopper (matplotlib) and Eileen Collins (scikit-image, needed for this).
 
 With `--film`, a film through all faces of a folder, and nothing else, is made by us and by two packages of PyPI:
-`facemorph` 0.1.0 (another project) and `morphace`, which takes two faces at a time. Each runs in the environment whose
-python is named, from the start of the process, at equal size and frames, taking turns.
+`facemorph` 0.1.0 (another project) and `morphace` 1.0.4, which takes two faces at a time. Each runs in the environment
+whose python is named, from the start of the process, at equal size and frames, taking turns. `morphace` needs Python
+3.12, dlib (a build of many minutes; `dlib-bin` with `pip install --no-deps morphace` is enough), ffmpeg on the PATH or
+beside its python, and a landmark model: ours is lent to it. It makes a film of its pictures' size, so that it gets them
+scaled to `--size`, which is not timed, and 30 frames a second: give `--frames 30` to compare with it.
 """
 
 import argparse
@@ -27,10 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import describe_machine
 from PIL import Image, ImageDraw
 
 from facemorph.animation import FPS, film_fractions, write_morph, write_mp4
 from facemorph.faces.chain import LandmarkChain
+from facemorph.faces.dlib_models import LANDMARKS, model_path
 from facemorph.faces.locate import locate_face
 from facemorph.faces.morph import (
     DETAIL,
@@ -90,12 +95,13 @@ def main() -> None:
             seconds["loop over triangles"].append(time.perf_counter() - between)
             differences.append(np.abs(ours.astype(int) - theirs).mean())
 
+    print(describe_machine())
     print(f"{len(morph.triangles)} triangles, {options.size} px")
     for name, values in seconds.items():
         print(f"{name:<20} {1000 * statistics.median(values):8.1f} ms per frame (median of {len(values)})")
     slow, fast = (statistics.median(seconds[name]) for name in ("loop over triangles", "one map"))
     print(f"ratio                {slow / fast:8.1f}   mean difference {np.mean(differences):.2f} grey levels")
-    print(f"whole command        {whole:8.1f} s  for {options.frames} frames and 9 stills, with loading the models")
+    print(f"whole command        {1000 * whole:8.0f} ms for {options.frames} frames and 9 stills, models loaded")
 
 
 def make_film(folder: Path, output: Path, size_px: int, frames: int) -> None:
@@ -138,9 +144,21 @@ def compare_films(options: argparse.Namespace) -> None:
                     [*head, scratch / f"aligned{workers}", "--workers", str(workers)]
                 ]
         if options.morphace:
+            head = [options.morphace.absolute().with_name("morphace"), "morph"]
+            scaled = [scaled_copy(picture, scratch, options.size) for picture in pictures]
             commands["morphace"] = [
-                [options.morphace.absolute().with_name("morphace"), first.absolute(), second.absolute()]
-                for first, second in itertools.pairwise(pictures)
+                [
+                    *head,
+                    *pair,
+                    "--output",
+                    scratch / f"leg{leg}.mp4",
+                    "--duration",
+                    "1",
+                    "--fps",
+                    str(frames),
+                    "--force",
+                ]
+                for leg, pair in enumerate(itertools.pairwise(scaled))
             ]
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(options.rounds):
@@ -150,16 +168,25 @@ def compare_films(options: argparse.Namespace) -> None:
                 seconds[name].append(time.perf_counter() - start)
                 if name == "ours":
                     print(said[0].strip(), flush=True)
+    print(describe_machine())
     print(f"a film of {len(pictures)} faces, {frames} frames a leg, {size} px")
     best = statistics.median(seconds["ours"])
     for name, values in seconds.items():
         middle = statistics.median(values)
-        print(f"{name:<28} {middle:7.1f} s (median of {len(values)}), {middle / best:5.2f} of ours")
+        print(f"{name:<28} {1000 * middle:7.0f} ms (median of {len(values)}), {middle / best:5.2f} of ours")
+
+
+def scaled_copy(picture: Path, folder: Path, size_px: int) -> Path:
+    path = folder / f"{picture.stem}.png"
+    Image.open(picture).convert("RGB").resize((size_px, size_px), Image.Resampling.LANCZOS).save(path)
+    return path
 
 
 def run_in(folder: Path, command: list[Any]) -> str:
     """Run a command in a folder; what it printed."""
     theirs = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    theirs["PATH"] = f"{Path(command[0]).parent}{os.pathsep}{theirs['PATH']}"
+    theirs.setdefault("MORPHACE_LANDMARK_MODEL", str(model_path(LANDMARKS)))
     env = dict(os.environ) if command[0] == sys.executable else theirs
     done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, env=env)
     if done.returncode:

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from facemorph import plots as figures
@@ -23,6 +22,7 @@ from facemorph.dcgan.train import train as our_training
 from facemorph.device import pick_device
 
 sys.path.insert(0, str(Path(__file__).parent))
+from machine import describe_machine
 from train import plain_loop
 
 WINDOW = 50  # steps of the moving average
@@ -77,7 +77,7 @@ def main() -> None:
         print(f"{name}: {np.mean(gaps[False]):.3f} between the loops, {np.mean(gaps[True]):.3f} between seeds of one "
               f"({len(gaps[False])} and {len(gaps[True])} pairs; mean distance of smoothed curves)")  # fmt: skip
     figures.save(figure, options.output)
-    print(f"torch {torch.__version__}, {options.steps} steps: {options.output}")
+    print(f"{describe_machine(device)}; {options.steps} steps: {options.output}")
 
 
 if __name__ == "__main__":

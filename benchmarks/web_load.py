@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from machine import describe_machine
 from web_server import served
 
 IMAGES = 10  # that a page shows when all is made: both faces, both parents twice, four children
@@ -106,7 +107,7 @@ async def load(address: str, process: int, visitors: int, seconds: float) -> lis
     for kind, found in times.items():
         ordered = sorted(found)
         p95 = ordered[int(0.95 * (len(ordered) - 1))]
-        print(f"{kind}: {len(found)}, median {statistics.median(found):.2f} s, 95 % within {p95:.2f} s")
+        print(f"{kind}: {len(found)}, median {1000 * statistics.median(found):.0f} ms, 95 % within {1000 * p95:.0f} ms")
     print(f"It took {time.monotonic() - began:.0f} s.")
     print(f"Shown their place in the line: {len(places)}; the last had {max(places, default=0)} before")
     print(f"Memory, MB every 5 s: {memory}")
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--at", help="address of a page that runs already, on this machine")
     parser.add_argument("--process", type=int, help="number of its process")
     chosen = parser.parse_args()
+    print(describe_machine())
     if chosen.at:
         sys.exit(bool(asyncio.run(load(chosen.at, chosen.process, chosen.visitors, chosen.seconds))))
     with tempfile.TemporaryDirectory() as scratch:

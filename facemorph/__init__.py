@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facemorph.animation import write_gif, write_mp4
-    from facemorph.api.averages import average, read_points, transform, write_points
+    from facemorph.api.averages import AverageFace, average, read_points, transform, write_points
     from facemorph.api.faces import (
         align,
         align_folder,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AverageFace",
     "FacemorphError",
     "Family",
     "Network",
@@ -71,7 +72,7 @@ __all__ = [
 
 _HOMES = {
     "animation": ("write_gif", "write_mp4"),
-    "api.averages": ("average", "read_points", "transform", "write_points"),
+    "api.averages": ("AverageFace", "average", "read_points", "transform", "write_points"),
     "api.faces": (
         "align",
         "align_folder",

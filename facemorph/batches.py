@@ -204,7 +204,8 @@ def run_batch(
 
             running = {}
             for pair in pairs:
-                row = {"name": pair.name, "line": pair.number, "amount": pair.amount, "recipe": dict(recipe)}
+                row = {"name": pair.name, "line": pair.number, "first": str(pair.first)}
+                row |= {"second": pair.second and str(pair.second), "amount": pair.amount, "recipe": dict(recipe)}
                 try:
                     if pair.problem:
                         raise InputError(f"{pair.problem}.")

@@ -7,6 +7,7 @@ refused from YAML, from `--set` and from Python alike. An unknown key names the 
 import dataclasses
 import difflib
 import math
+import operator
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -122,10 +123,24 @@ def check_settings(section: Any, name: str) -> None:
 
 
 def check_number(name: str, value: float | None, low: float | None = None, high: float | None = None) -> None:
-    """Raises ConfigError: a number is not finite, or not from `low` to `high`. None is what was not given."""
+    """Raises ConfigError: no finite number, or not from `low` to `high`. None is what was not given."""
     rule = Rule(name, low, high)
-    if value is not None and not rule.holds(value):
-        raise ConfigError(f"{name} should be {rule.allowed or 'a finite number'}, not {value}.")
+    try:
+        holds = value is None or (not isinstance(value, str) and rule.holds(float(value)))
+    except (TypeError, ValueError):
+        holds = False
+    if not holds:
+        raise ConfigError(f"{name} should be {rule.allowed or 'a finite number'}, not {value!r}.")
+
+
+def check_whole(name: str, value: int | None, low: int, high: int) -> None:
+    """Raises ConfigError: no whole number from `low` to `high`. None is what was not given."""
+    try:
+        holds = value is None or low <= operator.index(value) <= high
+    except TypeError:
+        holds = False
+    if not holds:
+        raise ConfigError(f"{name} should be a whole number from {low} to {high}, not {value!r}.")
 
 
 def choices_of(kind: Any, name: str) -> tuple[str, ...]:

@@ -273,7 +273,8 @@ def to_tensor(images: np.ndarray) -> "torch.Tensor":
     """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    planes = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2).float()
+    return planes.div_(127.5).sub_(1)
 
 
 def to_uint8(images: "torch.Tensor") -> np.ndarray:

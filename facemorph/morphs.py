@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facemorph.animation import Morph
+from facemorph.config import check_whole
 from facemorph.errors import InputError
 from facemorph.stylegan.projection.config import ProjectionConfig, load_projection_config
 
 if TYPE_CHECKING:
     from facemorph.faces.morph import Look
+
+MOST_STEPS = 1000
+SIZES = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,23 @@ class MorphOptions:
     seed: int = 0
     landmarks: str = "auto"
 
+    def __post_init__(self) -> None:
+        check_whole("steps", self.steps, 2, MOST_STEPS)
+        check_whole("frames", self.frames, 2, MOST_STEPS)
+        check_whole("size", self.size_px, *SIZES)
+
 
 def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Both faces warped to the shape between, and dissolved. Raises ImageError and FaceError."""
     from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
+    from facemorph.faces.points import beside
 
     o = options
     settings = LandmarkMorphSettings(
         o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks)
     )
-    return landmark_morph(source_of(first), source_of(second), settings)
+    return landmark_morph(source_of(first), source_of(second), settings, files=(beside(first), beside(second)))
 
 
 def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:

@@ -1,6 +1,8 @@
 """Averages against WebMorph's own of the same people (shared fixtures), points in files, transforms."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +110,7 @@ def test_points_survive_their_file(tmp_path: Path, kind: str) -> None:
     [
         ("a.tem", "3\n1 2\n3 x\n5 6\n", r"a\.tem, line 3: 'x' is not a number"),
         ("a.tem", "4\n1 2\n3 4\n5 6\n", "line 1 announces 4 points; 3 follow"),
-        ("a.pts", "version: 1\nn_points: 4\n{\n1 2\n3 4\n5 6\n}\n", "announces 4 points and holds 3"),
+        ("a.pts", "version: 1\nn_points: 4\n{\n1 2\n3 4\n5 6\n}\n", r"a\.pts, line 2 announces 4 points; 3 follow"),
         ("a.csv", "x,y\n1,2\n3\n", "line 3 has 1 cells"),
         ("a.json", "{", "line 1 is not JSON"),
         ("a.txt", "", "not known as a file of points"),
@@ -220,6 +222,34 @@ def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: 
     assert beside(picture) is None
     (tmp_path / "a.json").write_text('{"points": [[1, 2], [3, 4], [5, 6]]}')
     assert beside(picture) == tmp_path / "a.json"
-    write_points(tmp_path / "a.jpg.tem", FacePoints(np.zeros((3, 2))))
+    write_points(tmp_path / "a.jpg.tem", FacePoints(np.eye(3)[:, :2]))
     assert beside(picture) == tmp_path / "a.jpg.tem" and beside(tmp_path / "a.png") == tmp_path / "a.json"
     assert beside(tmp_path / ("n" * 251 + ".jpg")) is None
+
+
+def test_a_long_chain_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    """Two faces of 512 px with what they need are 40 MB; 36 more at once would be 600 MB."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(150, 450, (30, 2))
+    for number in range(40):
+        write_image(tmp_path / f"f{number:02d}.jpg", np.full((600, 600, 3), 4 * number, np.uint8))
+        write_points(tmp_path / f"f{number:02d}.tem", FacePoints(points + rng.normal(0, 2, points.shape)))
+    code = """
+import resource, sys
+from pathlib import Path
+from facemorph.animation import film_fractions, write_mp4
+from facemorph.faces.chain import LandmarkChain
+from facemorph.faces.morph import LandmarkMorphSettings
+pictures = sorted(Path(sys.argv[1]).glob("f*.jpg"))[: int(sys.argv[2])]
+chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=512))
+write_mp4(Path(sys.argv[1], "film.mp4"), chain.frames([at for at, _ in film_fractions(chain.legs, 3)]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+    def peak_mib(count: int) -> float:
+        words = [sys.executable, "-c", code, str(tmp_path), str(count)]
+        (tmp_path / "film.mp4").unlink(missing_ok=True)
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) / 1024
+
+    few, many = peak_mib(4), peak_mib(40)
+    assert many < few + 150, (few, many)

@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import facemorph as fm
 from facemorph.batches import read_pairs
 from facemorph.cli import main
 from facemorph.errors import InputError
 from facemorph.faces.points import FacePoints, write_points
-from facemorph.files import read_jsonl
+from facemorph.files import read_jsonl, sha256
 from facemorph.images import read_image, write_image
 
 LIST = "first,second,amount,name\na.png,b.png,,half\na.png,gone.png,,lost\nb.png,c.png,0.25,\na.png,c.png,x,odd\n"
@@ -187,3 +191,64 @@ def test_names_of_any_bytes_and_length_and_two_of_one_stem(folder: Path) -> None
     times = {path: path.stat().st_mtime_ns for path in (folder / "out").glob("*-b*.png")}
     run(folder, "morph", "--size", "64", code=1)
     assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_a_batch_that_was_killed_makes_the_same_pictures(folder: Path) -> None:
+    rng = np.random.default_rng(3)
+    for name in "abc":
+        noise = rng.integers(0, 255, (120, 120, 3), np.uint8)
+        write_image(folder / f"{name}.png", noise)
+    amounts = np.linspace(0.05, 0.95, 12).round(2)
+    (folder / "pairs.csv").write_text("first,second,amount\n" + "".join(f"a.png,b.png,{one}\n" for one in amounts))
+
+    def pictures(name: str) -> dict[str, str]:
+        return {path.name: sha256(path) for path in (folder / name).glob("*.png")}
+
+    words = [sys.executable, "-m", "facemorph", "morph", "--pairs", str(folder / "pairs.csv"), "-q"]
+    words += ["--method", "landmarks", "--size", "512", "--jobs", "2", "-o"]
+    killed, manifest = subprocess.Popen([*words, str(folder / "killed")]), folder / "killed" / "manifest.jsonl"
+    while killed.poll() is None and not (manifest.exists() and manifest.read_text().count('"made"') >= 2):
+        time.sleep(0.01)
+    killed.kill()  # SIGKILL
+    assert killed.wait() == -9 and 2 <= len(pictures("killed")) < 12
+    said = subprocess.run([*words, str(folder / "killed")], capture_output=True, text=True, check=True).stdout
+    assert "were there already" in said
+    subprocess.run([*words, str(folder / "whole")], capture_output=True, check=True)
+    assert pictures("killed") == pictures("whole") and len(pictures("whole")) == 13
+
+
+def test_a_picture_can_be_made_again_from_its_row(folder: Path) -> None:
+    (folder / "pairs.csv").write_text("first,second,amount\na.png,b.png,0.3\nb.png,c.png,0.6\n")
+    run(folder, "morph", "--size", "64", "--oval", "--background", "#305070")
+    row = read_jsonl(folder / "out" / "manifest.jsonl")[1]
+    recipe, look = row["recipe"], row["recipe"]["look"]
+    words = [recipe["command"], row["first"], row["second"], "--method", recipe["method"], "--at", "0,60", "-q"]
+    words += ["--size", str(recipe["size_px"]), "--oval", "--background", look["background"]]
+    result = CliRunner().invoke(main, [*words, "--frames", "2", "-o", str(folder / "again")])
+    assert result.exit_code == 0, result.output
+    (name,) = row["pictures"]
+    assert (folder / "again" / "percent_060.png").read_bytes() == (folder / "out" / name).read_bytes()
+
+
+def test_transforms_of_a_list_through_a_network(folder: Path) -> None:
+    from facemorph.stylegan.latents import Latent, fingerprint, write_latent
+    from facemorph.stylegan.load import find_face_network, load_generator
+
+    generator = load_generator(find_face_network("faces-128"))
+    latents = dict(zip("abc", fm.Network("faces-128").draw([1, 2, 3]), strict=True))
+    for name, w in latents.items():
+        write_latent(folder / f"{name}.safetensors", Latent(w, "w+", fingerprint(generator)))
+    (folder / "pairs.csv").write_text(
+        "first,second,amount\na.safetensors,b.safetensors,1\nc.safetensors,gone.png,\nb.safetensors,a.safetensors,0\n"
+    )
+    network = ("--network", "faces-128", "--preset", "instant", "--latents", str(folder / "projected"))
+    said = run(folder, "transform", *network, code=1)
+    assert "line 3 (c-gone)" in said and "1 of 3 lines" in said
+    from facemorph.stylegan.editing.resolve import render_latents
+
+    expected = next(render_latents(generator, latents["b"][None])).astype(int)
+    for name in ("a-b-1.png", "b-a-0.png"):  # a moved the whole way to b, b not at all
+        assert np.abs(read_image(folder / "out" / name) - expected).max() <= 1, name
+    rows = read_jsonl(folder / "out" / "manifest.jsonl")
+    assert rows[0]["sources"][0]["parts"] == [1, -1, 1] and rows[0]["recipe"]["network"] == "faces-128"
+    assert run(folder, "transform", *network, "--jobs", "2", code=2)

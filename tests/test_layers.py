@@ -9,7 +9,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "facemorph"
 GROUND = {
     "errors", "progress", "files", "folders", "images", "device", "distributed", "shards", "config", "run_folder",
-    "threads",
+    "threads", "memory",
 }  # fmt: skip
 STYLEGAN = {"stylegan.networks", "stylegan.formats", "stylegan"}
 TRAINED = {"stylegan.training", "stylegan.projection"}
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": {"errors", "files", "folders"},
     "device": {"errors"},
     "threads": set(),
+    "memory": set(),
     "distributed": {"errors", "files"},
     "shards": {"errors", "files"},
     "config": {"errors"},
@@ -45,7 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stylegan.training": GROUND | STYLEGAN | {"stylegan.projection", "faces", "metrics", "weights"},
     "plots": GROUND | {"dcgan", "stylegan.training"},
     "evaluation": GROUND | STYLEGAN | TRAINED | {"animation", "dcgan", "faces", "metrics", "plots", "weights"},
-    "morphs": {"animation", "errors", "faces", "dcgan", "stylegan", "stylegan.editing", "stylegan.projection"},
+    "morphs": {
+        "animation",
+        "config",
+        "errors",
+        "faces",
+        "dcgan",
+        "stylegan",
+        "stylegan.editing",
+        "stylegan.projection",
+    },
     "web": {"api", "errors"},  # the page, on the front door alone
     "__init__": set(),
 }

@@ -48,6 +48,16 @@ def test_sampling_takes_the_pixels_themselves() -> None:
     assert (sample_square(image, (np.array([-9.0, 0.0]), right, down), 4, outside=7)[:, :4] == 7).all()
 
 
+def test_beyond_the_image_a_square_repeats_the_border() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    right, down = 1.3 * np.array([0.8, 0.6]), 1.3 * np.array([-0.6, 0.8])
+    for corner in ([-7.0, -4.5], [20.2, 3.0], [3.0, 14.0]):  # partly outside on each side
+        padded = np.pad(image, ((40, 40), (40, 40), (0, 0)), mode="edge")
+        inside = sample_square(padded, (np.array(corner) + 40, right, down), 16)
+        outside = sample_square(image, (np.array(corner), right, down), 16)
+        np.testing.assert_allclose(outside, inside, atol=0.01)
+
+
 @pytest.mark.parametrize("angle", [0, 45, 90, 135, 180, 225, 270])
 def test_a_face_is_found_at_any_angle(angle: int) -> None:
     from skimage import data

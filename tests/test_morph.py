@@ -396,3 +396,25 @@ def test_bad_images_are_said_in_plain_words(
     assert result.exit_code == 1
     assert message in result.output and name in result.output and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_is_drawn_in_where_a_picture_ends_close_around_the_face() -> None:
+    from facemorph.faces.average import head_quad
+    from facemorph.faces.morph import common_quad
+    from facemorph.faces.smooth_warp import similarity
+
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    points = locate_face(astronaut, "eileen").landmarks
+    large, side = (1312, 1312), 240
+    roomy = points + 400
+    np.testing.assert_allclose(common_quad([roomy, roomy], [large, large]), head_quad(roomy))
+    left, top = (points.min(0) + points.max(0)) / 2 - side / 2
+    tight = points - [left, top]  # of a picture of 240 px, which the face nearly fills
+    both = (([tight, roomy], [(side, side), large]), ([roomy, tight], [large, (side, side)]))
+    for shapes, sizes in both:
+        quad = common_quad(shapes, sizes)
+        turn, shift = similarity(shapes[0], tight)
+        there = quad @ turn.T + shift
+        assert there.min() > -0.15 * side and there.max() < 1.15 * side
+        inside = (there.min(0) <= tight.min(0)) & (there.max(0) >= tight.max(0))
+        assert inside.all()

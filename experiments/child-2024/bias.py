@@ -3,38 +3,35 @@
 import numpy as np
 from groups import NAMES
 from intervals import auc, mean_over
-from likeness import HEAD
+from likeness import HEAD, parents_mean
 from predictions import predict
 from study import Study
 from tables import Row
 
 AGE_BANDS = ((0, 13), (13, 25), (25, 40), (40, 60), (60, 120))
-PREDICTION = "even"
+PREDICTIONS = ("even", "even, alike")
 
 
 def rows(study: Study) -> list[Row]:
-    """How far the rebuilding of a sampled couple's child is from the photograph, and by how many years it looks older;
-    and how well the prediction of any child is told from others of its gender and age."""
-    space, chosen = study.space("dlib"), study.sampled_children
-    people = [study.people[study.children[index]] for index in chosen]
+    """How far the rebuilding of a child is from the photograph, and by how many years it looks older; and how well the
+    prediction is told from others of its gender and age."""
+    space = study.space("dlib")
+    people = [study.people[name] for name in study.children]
     rebuilt = study.rebuilt()
     far = np.linalg.norm(rebuilt.descriptors - np.stack([person.descriptors[0] for person in people]), axis=1)
     features = study.space("imagenet")
     real = np.stack([features.vector(person)[0] for person in people])
     unlike = np.linalg.norm((rebuilt.features - real) / features.scale, axis=1) / np.sqrt(real.shape[1])
     older = rebuilt.ages - np.array([person.ages[0] for person in people])
-    predicted = predict(study, PREDICTION).descriptors
-    parents = np.stack([(space.real[t.father] + space.real[t.mother]) / 2 for t in study.triplets])
+    predicted = {f"AUC, {name}": predict(study, name).descriptors for name in PREDICTIONS}
+    predicted["AUC, parents' mean"] = parents_mean(study, space)
     found: list[Row] = []
     for name, members in _kinds(study).items():
-        of_child, some = study.child_families[chosen], members[chosen]
-        if not some.any():
-            continue
-        line: Row = {"children": f"{name} ({members.sum()})", "rebuilt": int(some.sum())}
+        line: Row = {"children": f"{name} ({members.sum()})"}
         for heading, values in (("rebuilt, dlib", far), ("rebuilt, ImageNet", unlike), ("years older rebuilt", older)):
-            line[heading] = str(mean_over(np.where(some, values, np.nan), of_child, study.drawn))
+            line[heading] = str(mean_over(np.where(members, values, np.nan), study.child_families, study.drawn))
         allowed = study.allowed(HEAD) & members[study.own][:, None]
-        for heading, vectors in (("AUC, even", predicted), ("AUC, parents' mean", parents)):
+        for heading, vectors in predicted.items():
             line[heading] = str(auc(study.trial(space, vectors, allowed), study.drawn))
         found.append(line)
     return found

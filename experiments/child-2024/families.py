@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import tarfile
 from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +82,18 @@ class Pictures:
         self.place, self.tar = place, None
         if place.is_file():
             self.tar = tarfile.open(place)  # noqa: SIM115, as long as this
-            names = [name for name in self.tar.getnames() if name.lower().endswith((".jpg", ".png"))]
+            sizes = {member.name: member.size for member in self.tar}
         else:
-            names = [path.relative_to(place).as_posix() for end in ("jpg", "png") for path in place.rglob(f"*.{end}")]
+            sizes = {path.relative_to(place).as_posix(): path.stat().st_size for path in place.rglob("*.*")}
+        self.sizes = {name: sizes[name] for name in sorted(sizes) if name.lower().endswith((".jpg", ".png"))}
         self.of: dict[str, list[str]] = {}
-        for name in sorted(names):
+        for name in self.sizes:
             self.of.setdefault(name.removeprefix("./").rpartition("/")[0], []).append(name)
+
+    @property
+    def digest(self) -> str:
+        """By which these pictures are known from others: of their names and sizes."""
+        return sha1(json.dumps(self.sizes).encode()).hexdigest()
 
     def read(self, name: str) -> np.ndarray:
         data = (self.place / name).read_bytes() if self.tar is None else self.tar.extractfile(name).read()  # type: ignore[union-attr]
@@ -138,7 +146,7 @@ def measure_person(measuring: Measuring, pictures: Pictures, name: str, faces: i
 
 
 def measure_all(
-    triplets: list[Triplet], place: Path, cache: Path, generator: Generator, faces: int = FACES_EACH
+    triplets: list[Triplet], pictures: Pictures, cache: Path, generator: Generator, faces: int = FACES_EACH
 ) -> dict[str, Person]:
     """Everybody in the triplets, measured or read from `cache` (a file a person); those without a face are left out."""
     names = sorted({name for one in triplets for name in (one.father, one.mother, one.child)})
@@ -146,7 +154,7 @@ def measure_all(
     paths = {name: cache / f"{name.replace('/', '_')}.npz" for name in names}
     missing = [name for name in names if not paths[name].exists()]
     if missing:
-        measuring, pictures = Measuring(generator), Pictures(place)
+        measuring = Measuring(generator)
         with progress_bar(True, total=len(missing), unit=" people", description="measure faces") as bar:
             for name in missing:
                 found = measure_person(measuring, pictures, name, faces)

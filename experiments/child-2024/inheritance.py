@@ -5,14 +5,14 @@ from itertools import combinations
 import numpy as np
 from intervals import mean_over
 from measures import Made, Space
-from predictions import SIBLINGS, encoded
+from predictions import SEEDS, encoded
 from study import Study
 from tables import Row
 
 from facemorph.stylegan.editing.children import ChildrenConfig, make_children
 from facemorph.stylegan.editing.mixing import layer_groups
 
-SEEDS = (0, 1)
+SIBLINGS = 4  # generated of each couple
 BY = ("dlib", "imagenet", "shape", "colour")
 
 
@@ -93,8 +93,7 @@ def sibling_rows(study: Study) -> list[Row]:
     space = study.space("dlib")
     pairs = _real_pairs(study)
     others = _strangers(study, pairs)
-    real, rebuilt = space.people(study.children), np.full((len(study.children), 128), np.nan)
-    rebuilt[study.sampled_children] = study.rebuilt().descriptors
+    real, rebuilt = space.people(study.children), study.rebuilt().descriptors
     found: list[Row] = []
     for who, some in (("siblings", pairs), ("strangers of the same genders", others)):
         of = study.child_families[[a for a, _ in some]]
@@ -113,11 +112,10 @@ def sibling_rows(study: Study) -> list[Row]:
 
 
 def _real_pairs(study: Study) -> list[tuple[int, int]]:
-    """Children of one of the sampled couples, of one gender: indices into `study.children`."""
-    of: dict[tuple[str, str], set[int]] = {couple: set() for couple in study.sampled_couples}
-    for t, own in zip(study.triplets, study.own, strict=True):
-        if (t.father, t.mother) in of:
-            of[t.father, t.mother].add(int(own))
+    """Children of one couple and of one gender: indices into `study.children`."""
+    of: dict[int, set[int]] = {}
+    for couple, own in zip(study.couple_of, study.own, strict=True):
+        of.setdefault(int(couple), set()).add(int(own))
     pairs = [pair for some in of.values() for pair in combinations(sorted(some), 2)]
     return [(a, b) for a, b in pairs if study.child_is_male[a] == study.child_is_male[b]]
 

@@ -8,11 +8,12 @@ import numpy as np
 from families import Person
 from intervals import Result, auc, median_rank, scores
 from measures import Space
-from predictions import AVERAGE, counted, in_sample, landmark_averages, predict
+from predictions import AVERAGE, landmark_averages, predict
 from study import CONTROLS, Study
 from tables import Row
 
 HEAD = "same gender, age"  # the control of the main table
+OF_STRANGERS = ("even", "even, alike")  # predictions that another couple's are held against as well
 
 
 def rows(study: Study) -> list[Row]:
@@ -28,12 +29,16 @@ def rows(study: Study) -> list[Row]:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A vector for each triplet, [T, D]; `own` [T, D] stands for the real child, where that is one picture alone;
-    `counts` [T] says which triplets count."""
+    """A vector for each triplet, [T, D].
+
+    Attributes:
+        candidates: [C, D], where it is not held against the means of all pictures of the children.
+        counts: bool [T], which triplets count; None for all.
+    """
 
     name: str
     vectors: np.ndarray
-    own: np.ndarray | None = None
+    candidates: np.ndarray | None = None
     counts: np.ndarray | None = None
 
 
@@ -55,11 +60,11 @@ def row(study: Study, space: Space, one: Predictor, control: str) -> Row:
     allowed = study.allowed(control)
     if one.counts is not None:
         allowed = allowed & one.counts[:, None]
-    trial = study.trial(space, one.vectors, allowed, one.own)
+    trial = study.trial(space, one.vectors, allowed, one.candidates)
     area, top = scores(trial, study.drawn)
     place, of = median_rank(trial)
     low, high = area.interval
-    gain = area - _of_parents(study, space, allowed, one.own)
+    gain = area - _of_parents(study, space, allowed, one.candidates)
     return {
         "measure": space.measure, "candidates": control, "predictor": one.name, "triplets": int(allowed.any(1).sum()),
         "auc": round(area.value, 4), "low": round(low, 4), "high": round(high, 4),
@@ -69,11 +74,11 @@ def row(study: Study, space: Space, one: Predictor, control: str) -> Row:
     }  # fmt: skip
 
 
-def _of_parents(study: Study, space: Space, allowed: np.ndarray, own: np.ndarray | None) -> Result:
+def _of_parents(study: Study, space: Space, allowed: np.ndarray, candidates: np.ndarray | None) -> Result:
     """The AUC of the mean of the parents for the same triplets and candidates; kept, since many rows ask for it."""
-    key = f"{space.measure} {sha1(allowed.tobytes()).hexdigest()} {own is not None}"
+    key = f"{space.measure} {sha1(allowed.tobytes()).hexdigest()} {candidates is not None}"
     if key not in study.scores:
-        study.scores[key] = auc(study.trial(space, parents_mean(study, space), allowed, own), study.drawn)
+        study.scores[key] = auc(study.trial(space, parents_mean(study, space), allowed, candidates), study.drawn)
     return study.scores[key]
 
 
@@ -91,34 +96,29 @@ def predictors(study: Study, space: Space) -> Iterator[Predictor]:
     average = space.vector(study.made("average-face", mean[None]))
     yield Predictor("average face", np.repeat(average, len(triplets), 0))
     for name in study.kinds:
-        if name == AVERAGE:
-            continue
-        made = space.vector(predict(study, name))
-        yield Predictor(name, made, counts=counted(study, name))
-        if name == "even":
-            yield Predictor("another couple's, even", made[strangers(study)])
-    if AVERAGE in study.kinds:
-        yield Predictor(AVERAGE, space.vector(landmark_averages(study)))
+        made = space.vector(landmark_averages(study) if name == AVERAGE else predict(study, name))
+        yield Predictor(name, made)
+        if name in OF_STRANGERS:
+            yield Predictor(f"another couple's, {name}", made[strangers(study)])
     yield from rebuilt(study, space)
 
 
 def strangers(study: Study, seed: int = 0) -> np.ndarray:
-    """For each triplet, another of another family whose child has the same gender: [T]."""
+    """For each triplet, another of another family, whose child has the same gender where there is one: [T]."""
     random = np.random.default_rng(seed)
-    male, families = study.child_is_male[study.own], study.query_families
+    others = study.query_families[:, None] != study.query_families
+    alike = others & study.allowed("same gender")[:, study.own]
     return np.array(
-        [random.choice(np.flatnonzero((male == male[i]) & (families != families[i]))) for i in range(len(male))]
+        [random.choice(np.flatnonzero(one if one.any() else any_)) for one, any_ in zip(alike, others, strict=True)]
     )
 
 
 def rebuilt(study: Study, space: Space) -> Iterator[Predictor]:
-    """What the encoder alone loses: the sampled couples' children, of whom there are two pictures, the first rebuilt
-    and as it is, against the second."""
-    people = [study.people[one.child] for one in study.triplets]
-    chosen = in_sample(study) & np.array([len(person.ages) > 1 for person in people])
-    made = space.vector(study.made("rebuilt", np.stack([person.latents[0] for person in people])[chosen]))
-    every = np.zeros((len(people), made.shape[1]))
-    every[chosen] = made
-    real = np.stack([space.vector(person)[[0, -1]] for person in people])  # [T, 2, D]
-    yield Predictor("the child rebuilt", every, real[:, 1], chosen)
-    yield Predictor("the child in another picture", real[:, 0], real[:, 1], chosen)
+    """What the encoder alone loses: the first picture of a child, rebuilt, against the first ones of all children; then
+    against the second ones, of which it knows nothing, as it is and rebuilt."""
+    pictures = np.stack([space.vector(study.people[name])[[0, -1]] for name in study.children])  # [C, 2, D]
+    two = np.array([len(study.people[one.child].ages) > 1 for one in study.triplets])
+    made = space.vector(study.rebuilt())[study.own]
+    yield Predictor("the child rebuilt, same picture", made, pictures[:, 0])
+    yield Predictor("the child rebuilt, other picture", made, pictures[:, 1], two)
+    yield Predictor("the child in another picture", pictures[study.own, 0], pictures[:, 1], two)

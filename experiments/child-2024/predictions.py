@@ -1,6 +1,6 @@
 """Children predicted for every triplet, one kind a name; all through the library's own mixes, ages and genders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha1
 
 import numpy as np
@@ -19,34 +19,29 @@ from facemorph.stylegan.editing.resemblance import BATCH, further_out, resemble
 from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
 
 GENDER = 0.5  # asked for a son or a daughter: half of the direction's reach
-SIBLINGS = 4
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)  # of the siblings; the other mixes draw nothing
+AVERAGE = "average by landmarks"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A mix of the library's; `alike`, moved to the mean of the parents' descriptors; then with `told` to the child's
+    """A mix of the library's; `alike`, moved to the mean of the parents' descriptors; `told`, then moved to the child's
     gender, and to its age as the labeller sees it."""
 
     mix: str = "even"
-    told: bool = False
     seed: int = 0
     alike: bool = False
+    told: bool = False
 
 
-KINDS = {
+MIXED = {
     "even": Kind(),
-    "even, told": Kind(told=True),
     "layers": Kind("layers"),
     "mirrored": Kind("mirrored"),
-    **{f"siblings, seed {seed}": Kind("siblings", seed=seed) for seed in SEEDS},
+    **{f"siblings, seed {seed}": Kind("siblings", seed) for seed in SEEDS},
     "even, alike": Kind(alike=True),
-    "even, alike, told": Kind(told=True, alike=True),
 }
-
-
-EVERYWHERE = ("even",)
-AVERAGE = "average by landmarks"
+KINDS = {**MIXED, **{f"{name}, told": replace(kind, told=True) for name, kind in MIXED.items()}}
 
 
 def encoded(study: Study) -> dict[str, np.ndarray]:
@@ -95,41 +90,16 @@ def told(study: Study, babies: np.ndarray) -> np.ndarray:
 
 
 def predict(study: Study, name: str) -> Made:
-    """The predictions of a kind for every triplet, measured; equal latents are drawn once.
-
-    All but `EVERYWHERE` are made for the sampled couples alone; the others' are without meaning.
-    """
-    if name in study.kept:
-        return study.kept[name]
-    kind = KINDS[name]
-    w, rows = mixes_of(study, kind), np.arange(len(study.triplets))
-    chosen = counted(study, name)
-    if kind.alike:
-        w[chosen] = made_alike(study, name, w[chosen], targets(study)[chosen])
-    if kind.told:
-        w = told(study, w)
-    rows[chosen] = np.arange(chosen.sum())
-    study.kept[name] = measured(study, file_name(name), w[chosen]).of(np.where(chosen, rows, 0))
+    """The prediction of a kind for every triplet, measured."""
+    if name not in study.kept:
+        kind = KINDS[name]
+        w = mixes_of(study, kind)
+        if kind.alike:
+            w = made_alike(study, name.removesuffix(", told"), w, targets(study))
+        if kind.told:
+            w = told(study, w)
+        study.kept[name] = study.made(name, w)
     return study.kept[name]
-
-
-def file_name(name: str) -> str:
-    return name.replace(", ", "-").replace(" ", "")
-
-
-def counted(study: Study, name: str) -> np.ndarray:
-    """The triplets for which a kind is predicted: bool [T]."""
-    return np.ones(len(study.triplets), bool) if name in EVERYWHERE else in_sample(study)
-
-
-def in_sample(study: Study) -> np.ndarray:
-    """Which triplets' parents are among the sampled couples, bool [T]."""
-    return np.array([(one.father, one.mother) in set(study.sampled_couples) for one in study.triplets])
-
-
-def measured(study: Study, cache: str, w: np.ndarray) -> Made:
-    unique, inverse = np.unique(w.reshape(len(w), -1), axis=0, return_inverse=True)
-    return study.made(cache, unique.reshape(-1, *w.shape[1:])).of(inverse.ravel())
 
 
 def made_alike(study: Study, name: str, w: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -1,20 +1,21 @@
 """Table 1: how near the network comes to a face, by the encoder alone, by searches with several losses, by tuning."""
 
+import re
 from pathlib import Path
 
 import numpy as np
-from families import Pictures
-from study import Study
+from study import SAMPLE_SEED, Study
 from tables import Row
 
 from facemorph.faces.descriptors import SAME_PERSON
-from facemorph.images import write_image
+from facemorph.images import read_image, write_image
+from facemorph.metrics.imagenet_features import EfficientNetLite0, load_efficientnet
 from facemorph.metrics.lpips import is_here
 from facemorph.stylegan.projection.config import load_projection_config
 from facemorph.stylegan.projection.project_images import project_files
 from facemorph.stylegan.projection.report import read_report
 
-PARENTS = 12  # of the families, one a family
+PARENTS = 24  # of the families, one a family
 REPEATS = 1000
 WITHOUT = ["terms.identity=0"]
 RECIPES: dict[str, tuple[str, list[str]]] = {  # preset, and what is changed in it
@@ -25,55 +26,75 @@ RECIPES: dict[str, tuple[str, list[str]]] = {  # preset, and what is changed in 
     "+ tuning": ("balanced", ["tuning.steps=60", "tuning.learning_rate=0.001"]),
 }
 VGG16 = {"+ VGG16 (LPIPS)": ("balanced", ["search.loss=vgg16", *WITHOUT])}
+AGAINST = {  # whose distances each is held against, face by face: what it buys
+    "+ pixels": "encoder alone", "+ ImageNet features": "+ pixels", "+ identity": "+ ImageNet features",
+    "+ tuning": "+ identity", "+ VGG16 (LPIPS)": "+ ImageNet features",
+}  # fmt: skip
+PSNR, PHOTOGRAPH = "PSNR, dB", "dlib, photograph"
 FIGURES = {
-    "psnr_db": "PSNR, dB", "ms_ssim": "MS-SSIM", "descriptor_distance": "dlib, aligned",
-    "descriptor_distance_to_photograph": "dlib, photograph",
+    "psnr_db": PSNR, "ms_ssim": "MS-SSIM", "descriptor_distance": "dlib, aligned",
+    "descriptor_distance_to_photograph": PHOTOGRAPH, "seconds": "seconds",
 }  # fmt: skip
 
 
-def portraits(study: Study) -> dict[str, list[Path]]:
-    """Files by where they are from: neutral portraits, and some parents' first pictures, which are copied out."""
+def files_of(study: Study) -> dict[str, list[Path]]:
+    """Files by where they are from, of each at most as many as the study samples: neutral portraits, in an order drawn
+    once, and the first pictures of some parents, which are copied out."""
     found: dict[str, list[Path]] = {}
     if study.portraits is not None:
-        found["portraits"] = sorted(study.portraits.glob("*neutral.jpg"))
-    folder = study.out / "parents"
-    folder.mkdir(parents=True, exist_ok=True)
-    tar = study.families / "faces.tar"
-    pictures = Pictures(tar if tar.exists() else study.families)
-    parents = []
+        every = sorted(study.portraits.glob("*neutral.jpg"))
+        order = np.random.default_rng(SAMPLE_SEED).permutation(len(every))
+        found["portraits"] = [every[index] for index in order][: study.sample]
+    found["parents"] = []
     for number, couple in enumerate(study.sampled_couples[:PARENTS]):
         name = couple[number % 2]  # a father, a mother, a father, ...
-        path = folder / f"{name.replace('/', '_')}.png"
+        path = study.out / "parents" / f"{name.replace('/', '_')}.png"
         if not path.exists():
-            write_image(path, pictures.read(pictures.of[name][0]))
-        parents.append(path)
-    found["parents"] = parents
+            path.parent.mkdir(exist_ok=True)
+            write_image(path, study.pictures.read(study.pictures.of[name][0]))
+        found["parents"].append(path)
     return found
 
 
 def rows(study: Study) -> list[Row]:
     found: list[Row] = []
-    for source, files in portraits(study).items():
+    imagenet = load_efficientnet()
+    for source, files in files_of(study).items():
+        before: dict[str, dict[str, np.ndarray]] = {}
         for name, (preset, changes) in {**RECIPES, **(VGG16 if is_here() else {})}.items():
+            if study.recipes and name not in study.recipes:
+                continue
             config = load_projection_config(preset, changes, study.network)
-            folder = study.out / "projected" / f"{source}-{list(RECIPES | VGG16).index(name)}"
+            folder = study.out / "projected" / re.sub("[^a-z0-9]+", "-", f"{source} {name}".lower())
             done = project_files(files, folder, study.network, config, progress=True)
-            reports = [report for path in done if (report := read_report(path.parent)) is not None]
-            line: Row = {"of": f"{source} ({len(reports)})", "recipe": name}
-            for key, heading in FIGURES.items():
-                line[heading] = interval([report[key] for report in reports])
-            far = np.array([report["descriptor_distance_to_photograph"] for report in reports], np.float64)
-            line["below 0.6"] = f"{(far < SAME_PERSON).mean():.2f}"
+            figures = _figures([path.parent for path in done], imagenet)
+            line: Row = {"of": f"{source} ({len(done)})", "recipe": name}
+            line |= {heading: interval(values) for heading, values in figures.items() if heading != "seconds"}
+            line["below 0.6"] = f"{(figures[PHOTOGRAPH] < SAME_PERSON).mean():.2f}"
+            line["seconds"] = f"{np.median(figures['seconds']):.1f}"
+            if AGAINST.get(name) in before:
+                against = before[AGAINST[name]]
+                line["buys, dlib"] = interval(against[PHOTOGRAPH] - figures[PHOTOGRAPH])
+                line["buys, PSNR"] = interval(figures[PSNR] - against[PSNR])
+            before[name] = figures
             found.append(line)
     return found
 
 
-def interval(values: list[float | None]) -> str:
+def _figures(folders: list[Path], imagenet: EfficientNetLite0) -> dict[str, np.ndarray]:
+    """By heading, a number of each projected face."""
+    reports = [report for folder in folders if (report := read_report(folder)) is not None]
+    found = {heading: np.array([report[key] for report in reports], np.float64) for key, heading in FIGURES.items()}
+    aligned, rebuilt = (
+        imagenet.describe(np.stack([read_image(folder / f"{name}.png") for folder in folders]))
+        for name in ("aligned", "reconstruction")
+    )
+    return found | {"ImageNet": np.linalg.norm(aligned - rebuilt, axis=1)}
+
+
+def interval(values: np.ndarray) -> str:
     """The mean, with a bootstrap interval over people."""
-    known = np.array([value for value in values if value is not None])
-    if not len(known):
-        return ""
     random = np.random.default_rng(0)
-    means = random.choice(known, (REPEATS, len(known))).mean(1)
+    means = random.choice(values, (REPEATS, len(values))).mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
-    return f"{known.mean():.2f} ({low:.2f} to {high:.2f})"
+    return f"{values.mean():.2f} ({low:.2f} to {high:.2f})"

@@ -1,72 +1,128 @@
 """The front door to averages, transforms and files of points."""
 
+import dataclasses
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from facemorph.api.faces import Image, Path_, read
+from facemorph.api.faces import Image, Path_, as_images, read
+from facemorph.errors import InputError
 from facemorph.faces import points as files
-from facemorph.faces.average import AverageFace, average_faces
+from facemorph.faces.average import AverageFace, average_faces, check_weights
 from facemorph.faces.locate import locate_face
-from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
-from facemorph.faces.transform import mirrored, transform_face
+from facemorph.faces.mask import cut_free, ground_colour
+from facemorph.faces.point_checks import as_points, check_inside, check_template
+from facemorph.faces.points import FacePoints, beside, points_of, seen_points
+from facemorph.faces.transform import mirrored, remark_on, transform_face, within
+
+
+def known_face(image: object, name: str) -> AverageFace | None:
+    """A face whose points came with it, checked; None for an image, whose points are not known yet."""
+    if not isinstance(image, AverageFace):
+        return None
+    array, _ = read(image.image)
+    points = as_points(image.points, name)
+    check_inside(points, name, array.shape[1], array.shape[0])
+    return AverageFace(array, points, image.lines)
 
 
 def _located(
-    image: Image, points: np.ndarray | None, detector: str, landmarks: str, as_68: bool
-) -> tuple[np.ndarray, FacePoints, str]:
-    array, name = read(image)
-    if points is not None:
-        return array, FacePoints(np.asarray(points, np.float64)), name
-    if isinstance(image, str | PathLike):
-        return array, points_of(array, Path(image), detector=detector, landmarks=landmarks, as_68=as_68), name
-    face = locate_face(array, name, detector=detector, points=landmarks)
-    return array, seen_points(face, landmarks, as_68), name
+    images: Sequence[Image | AverageFace], names: Sequence[str], detector: str, landmarks: str
+) -> list[AverageFace]:
+    """Every face with its points: those that came with it, those in the file beside it, or detected ones."""
+    known = [known_face(*one) for one in zip(images, names, strict=True)]
+    as_68 = any(_has_68(*one) for one in zip(images, known, strict=True))
+    found: list[AverageFace] = []
+    for image, face, name in zip(images, known, names, strict=True):
+        if face is not None:
+            found.append(face)
+            continue
+        assert not isinstance(image, AverageFace)
+        array, _ = read(image)
+        if isinstance(image, str | PathLike):
+            points = points_of(array, Path(image), detector=detector, landmarks=landmarks, as_68=as_68)
+        else:
+            points = seen_points(locate_face(array, name, detector=detector, points=landmarks), landmarks, as_68)
+        found.append(AverageFace(array, points.points, points.lines))
+    origins = [_origin(image, face) for image, face in zip(images, known, strict=True)]
+    check_template([FacePoints(face.points, source=source) for face, source in zip(found, origins, strict=True)], names)
+    return found
 
 
-def _has_68(image: Image | AverageFace, points: np.ndarray | None = None) -> bool:
+def _has_68(image: Image | AverageFace, known: AverageFace | None) -> bool:
     """Whether an image's points are known, and are dlib's 68: then those of others are detected as such."""
-    if isinstance(image, AverageFace):
-        return len(image.points) == 68
-    if points is None and isinstance(image, str | PathLike) and (path := beside(Path(image))):
-        points = files.read_points(path).points
-    return points is not None and len(points) == 68
+    if known is None and isinstance(image, str | PathLike) and (path := beside(Path(image))):
+        return len(files.read_points(path).points) == 68
+    return known is not None and len(known.points) == 68
+
+
+def _origin(image: Image | AverageFace, known: AverageFace | None) -> str:
+    """Where the points of a face came from, for messages."""
+    if known is not None:
+        return "given"
+    path = beside(Path(image)) if isinstance(image, str | PathLike) else None
+    return str(path) if path else "detected"
+
+
+def name_of(image: Image | AverageFace, number: int) -> str:
+    """What messages call an image: its path, or its number in the list, from 1."""
+    return str(image) if isinstance(image, str | PathLike) else f"image {number}"
+
+
+def _shown(face: AverageFace, mask: str, background: str) -> AverageFace:
+    return dataclasses.replace(face, image=cut_free(face.image, face.points, mask, background)) if mask else face
 
 
 def average(
-    images: Sequence[Image],
+    images: Sequence[Image | AverageFace] | Path_,
     *,
-    points: Sequence[np.ndarray] | None = None,
+    points: Sequence[np.ndarray | None] | None = None,
     weights: Sequence[float] | None = None,
     texture: bool = True,
     size: int | None = None,
+    mask: str = "",
+    background: str = "#FFFFFF",
     detector: str = "auto",
     landmarks: str = "auto",
 ) -> AverageFace:
     """The average of faces: `.image`, uint8 RGB [H, W, 3], and its `.points` [N, 2].
 
     Args:
+        images: a list, or the path of a folder. An `AverageFace` brings its points.
         points: of each image, [N, 2]; None takes those in a file beside it, or detects them.
         weights: of each, 0 and above.
         texture: keep the amount of detail that the faces have.
         size: side of a square around the head; None keeps the frame of images of one size.
+        mask, background: show the inner "face" or an "oval" alone, on a colour like #808080 or "transparent" (RGBA).
         detector, landmarks: as `facemorph.detect_faces`.
 
     Raises:
-        ImageError, FaceError, InputError: an image cannot be read or shows no face; templates or weights do not fit.
+        ImageError, FaceError, InputError: an image cannot be read or shows no face; points, templates or weights do
+            not fit.
+        ConfigError: no such size, mask or background.
     """
-    given = points if points is not None else [None] * len(images)
-    pairs = list(zip(images, given, strict=True))
-    as_68 = any(_has_68(*one) for one in pairs)
-    located = [_located(*one, detector, landmarks, as_68) for one in pairs]
-    check_template([face for _, face, _ in located], [name for *_, name in located])
-    arrays = [array for array, _, _ in located]
-    sizes = [(array.shape[1], array.shape[0]) for array in arrays]
-    shapes = [face.points for _, face, _ in located]
-    lines = located[0][1].lines
-    return average_faces(arrays, shapes, sizes, lines=lines, weights=weights, texture=texture, size_px=size)
+    ground_colour(background)
+    many: list[Image | AverageFace] = [*as_images(images)]  # type: ignore[arg-type]
+    if not many:
+        raise InputError("No faces to average.", "A list of one or more is expected.")
+    check_weights(weights, len(many))
+    if points is not None and len(points) != len(many):
+        raise InputError(f"Points of {len(points)} faces for {len(many)} images.", "One array, or None, for each.")
+    names = [name_of(image, number) for number, image in enumerate(many, 1)]
+    for index, given in enumerate(points or ()):
+        if given is not None:
+            one = many[index]
+            array = one.image if isinstance(one, AverageFace) else read(one)[0]
+            many[index] = AverageFace(array, np.asarray(given))
+    faces = _located(many, names, detector, landmarks)
+    sizes = [(face.image.shape[1], face.image.shape[0]) for face in faces]
+    made = average_faces(
+        [face.image for face in faces], [face.points for face in faces], sizes,
+        lines=faces[0].lines, weights=weights, texture=texture, size_px=size,
+    )  # fmt: skip
+    return _shown(made, mask, background)
 
 
 def transform(
@@ -77,30 +133,39 @@ def transform(
     shape: float = 0.5,
     colour: float = 0.5,
     texture: float = 0.0,
+    face_only: bool = False,
+    mask: str = "",
+    background: str = "#FFFFFF",
     detector: str = "auto",
     landmarks: str = "auto",
 ) -> AverageFace:
-    """A face moved along the difference of two others, images or what `average` returned: `.image` and `.points`.
+    """A face moved along the difference of two others: `.image` and `.points`.
 
-    Without `start` and `end` it moves towards its own mirror image, of which 0.5 makes it symmetric.
+    Each is an image, or an `AverageFace`, which brings its points. Without `start` and `end` the face moves towards its
+    own mirror image, of which 0.5 makes it symmetric.
+
+    Args:
+        shape, colour, texture: amounts; 1 is the whole difference, negative is back.
+        face_only: change the inner face alone, within the picture.
+        mask, background: as `average`.
 
     Raises:
-        ImageError, FaceError, InputError: as `average`.
+        ImageError, FaceError, InputError: as `average`; or one of `start` and `end` is missing.
+        ConfigError: an amount is no finite number; no such mask or background.
     """
-
-    as_68 = any(_has_68(one) for one in (face, start, end) if one is not None)
-
-    def known(one: Image | AverageFace) -> AverageFace:
-        if isinstance(one, AverageFace):
-            return one
-        array, found, _ = _located(one, None, detector, landmarks, as_68)
-        return AverageFace(array, found.points, found.lines)
-
-    faces = [known(one) for one in (face, start, end) if one is not None]
-    check_template([FacePoints(one.points) for one in faces], ["the face", "start", "end"][: len(faces)])
-    if len(faces) != 3:
-        faces = [faces[0], faces[0], mirrored(faces[0])]
-    return transform_face(*faces, shape=shape, colour=colour, texture=texture)
+    ground_colour(background)
+    if (start is None) != (end is None):
+        raise InputError(
+            f"A difference needs two faces: {'start' if start is None else 'end'} is missing.",
+            "Give both, or neither: without them a face moves towards its mirror image.",
+        )
+    given = [(one, name) for one, name in ((face, "the face"), (start, "start"), (end, "end")) if one is not None]
+    names = [str(one) if isinstance(one, str | PathLike) else name for one, name in given]
+    faces = _located([one for one, _ in given], names, detector, landmarks)
+    ends = faces[1:] or [faces[0], mirrored(faces[0])]
+    made = transform_face(faces[0], *ends, shape=shape, colour=colour, texture=texture)
+    remark_on(shape=shape, colour=colour, texture=texture)
+    return _shown(within(made, faces[0]) if face_only else made, mask, background)
 
 
 def read_points(path: Path_) -> np.ndarray:
@@ -116,7 +181,7 @@ def write_points(path: Path_, points: np.ndarray, *, overwrite: bool = False) ->
     """Write points [N, 2] as .tem, .pts, .csv or .json, by the suffix.
 
     Raises:
-        InputError: no known kind.
+        InputError: no known kind, or not points [N, 2] of finite numbers.
         OutputError: the file exists, or cannot be written.
     """
-    files.write_points(Path(path), FacePoints(np.asarray(points, np.float64)), overwrite)
+    files.write_points(Path(path), FacePoints(as_points(points, f"the face for {path}")), overwrite)

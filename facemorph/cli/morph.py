@@ -115,6 +115,7 @@ def morph(
         raise click.UsageError("--even is for two faces, without --at and --pairs.")
     from facemorph.animation import write_morph
     from facemorph.faces.morph import Look
+    from facemorph.faces.transform import remark_on
     from facemorph.files import check_free, fit_name
     from facemorph.folders import name_of_folder
     from facemorph.morphs import CHAINS, METHODS, MorphOptions
@@ -128,7 +129,8 @@ def morph(
         steps, frames, size_px, face_only, detector, network or "", search.settings(network),
         interpolation=interpolation, layers=layers, run=run, seed=seed, **where,
     )  # fmt: skip
-    look = Look(shape, colour, mask, background or "#FFFFFF")
+    look = Look(shape, colour, mask, background)
+    remark_on(shape=shape, colour=colour)
     if pairs:
         if jobs > 1 and method != "landmarks":
             raise click.UsageError("--jobs is for --method landmarks.")

@@ -68,6 +68,22 @@ def computing(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def threads_option(command: Command) -> Command:
+    """Adds --threads to commands that are done soon, or have work of their own for every CPU; below @verbosity."""
+
+    @click.option("--threads", type=click.IntRange(1), metavar="N",
+                  help="CPU threads to compute with. Default: one for each CPU.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        if threads:
+            from facemorph.threads import choose
+
+            choose(threads)
+        return command(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
 def device_option(command: Command) -> Command:
     """Adds --device, for `pick_device`."""
     text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
@@ -259,9 +275,13 @@ def masking(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
         if background:
+            from facemorph.errors import ConfigError
             from facemorph.faces.mask import ground_colour
 
-            ground_colour(background)
+            try:
+                ground_colour(background)
+            except ConfigError as error:
+                raise click.BadParameter(f"{error.problem} Try {error.hint}", param_hint="'--background'") from None
         mask = "oval" if oval else "face" if background else ""
         return command(*args, mask=mask, background=background or "#FFFFFF", **kwargs)
 

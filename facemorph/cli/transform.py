@@ -46,6 +46,7 @@ def transform(
     facemorph transform ann.jpg --from young.png --to old.png --network faces-128 --preset instant
     facemorph transform --pairs pairs.csv --from young.png --to old.png -o older
     facemorph transform --pairs pairs.csv --shape 0.3 --colour 0
+    facemorph transform --pairs pairs.csv --from young.png --to old.png --network faces-128 -o older
 
     Of a list, `first` is the face; it moves from --from to --to, from itself to `second` without --from, and to
     `second` without --to. An amount is that of shape and colour.
@@ -59,16 +60,19 @@ def transform(
     if output and not pairs:
         IMAGE_FILE.convert(output, None, None)
     from facemorph.faces.points import FacePoints, write_points
-    from facemorph.faces.transform import Amounts, transform_files
+    from facemorph.faces.transform import Amounts, remark_on, transform_files
     from facemorph.files import check_free, fit_name
     from facemorph.images import write_image
 
-    if network and (pairs or symmetric or mask or face_only or texture):
-        raise click.UsageError("--network is for one face, --from, --to and --shape.")
+    if network and (symmetric or mask or face_only or texture):
+        raise click.UsageError("--network moves a face by --from, --to and --shape alone.")
+    if network and jobs > 1:
+        raise click.UsageError("--jobs is for lists without --network.")
     amounts = Amounts(shape, colour, texture)
+    remark_on(shape=shape, colour=colour, texture=texture)
     if pairs:
         transform_pairs(pairs, output or Path("transforms", pairs.stem), symmetric, start, end, amounts, face_only,
-                        mask, background, detector, search.where["landmarks"], overwrite, jobs, progress)  # fmt: skip
+                        mask, background, detector, network, search, overwrite, jobs, progress)  # fmt: skip
         return
     assert face is not None
     output = output or Path(fit_name(face.stem, "-transformed.png"))
@@ -96,7 +100,8 @@ def shown(made: Any, mask: str, background: str) -> Any:
 
 def transform_pairs(
     table: Path, folder: Path, symmetric: bool, start: Path | None, end: Path | None, amounts: Any, face_only: bool,
-    mask: str, background: str, detector: str, landmarks: str, overwrite: bool, jobs: int, progress: bool,
+    mask: str, background: str, detector: str, network: str | None, search: Any, overwrite: bool, jobs: int,
+    progress: bool,
 ) -> None:  # fmt: skip
     """The pictures of every row in a list."""
     from dataclasses import asdict, replace
@@ -104,10 +109,19 @@ def transform_pairs(
     from facemorph.batches import Made, Pair, read_pairs
     from facemorph.faces.transform import transform_files
 
+    landmarks = search.where["landmarks"]
+    projection = search.settings(network) if network else None
+
     def make(pair: Pair) -> Made:
         last = end or pair.second
         ends = None if symmetric or last is None else (start or pair.first, last)
         how = amounts if pair.amount is None else replace(amounts, shape=pair.amount, colour=pair.amount)
+        if network and projection and ends:
+            from facemorph.stylegan.editing.arithmetic import combine
+
+            files = [pair.first, *ends]
+            image, latent = combine(files, [1, -how.shape, how.shape], network, projection, **search.where)
+            return Made({f"{pair.name}.png": image}, [{"network_id": latent.network, **latent.about}])
         made = transform_files(pair.first, ends, how, face_only=face_only, detector=detector, landmarks=landmarks)
         source = {"source": str(pair.first), "points": made.points.round(2).tolist()}
         return Made({f"{pair.name}.png": shown(made, mask, background)}, [source])
@@ -117,6 +131,8 @@ def transform_pairs(
         **asdict(amounts), "face_only": face_only, "mask": mask, "background": background, "detector": detector,
         "landmarks": landmarks,
     }  # fmt: skip
+    if projection is not None:
+        recipe |= {"network": network, "projection": asdict(projection), "aligned": search.where["aligned"]}
     others = [path for path in (start, end) if path is not None]
     listed = read_pairs(table, needs_second=not symmetric and end is None)
     run_pairs(listed, folder, make, recipe, others=others, overwrite=overwrite, jobs=jobs, progress=progress)

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, linear, pad, pixel_shuffle
 
 FEW_CHANNELS = 4  # up to which the transposed convolution goes in four phases
-SMALL_PX = 4  # side of the narrow image up to which the gradient of the weights is a matrix product
+SMALL_PX = 8  # side of the narrow image up to which the gradient of the weights is a matrix product
 
 
 class FromPixel(nn.ConvTranspose2d):

@@ -122,7 +122,7 @@ class Training:
     precision: str = setting(
         "auto",
         "of the computation; auto tries each on a CPU when a run begins, and keeps the fastest",
-        choices=("auto", "float32", "float32-winograd", "bfloat16"),
+        choices=("auto", "float32", "float32-winograd", "bfloat16", "bfloat16-winograd"),
     )
     sync_batch_norm: bool = setting(
         False, "under torchrun: batch statistics over the images of all processes, not of each"
@@ -135,7 +135,7 @@ class Training:
             raise ConfigError(
                 "training.adaptive needs something to adapt.", "For example training.augment=[color,shift]"
             )
-        if self.r1 and self.precision == "float32-winograd":
+        if self.r1 and self.precision.endswith("winograd"):
             raise ConfigError(
                 "training.r1 needs gradients of gradients, which Winograd's convolutions do not have.",
                 "Set training.precision to auto, float32 or bfloat16.",
@@ -164,9 +164,9 @@ class Config:
     output: Output = field(default_factory=Output)
 
     def __post_init__(self) -> None:
-        if self.network.kernel_px != 4 and self.training.precision == "float32-winograd":
+        if self.network.kernel_px != 4 and self.training.precision.endswith("winograd"):
             raise ConfigError(
-                "training.precision=float32-winograd is for kernels of 4 px.", "Leave network.kernel_px at 4."
+                f"training.precision={self.training.precision} is for kernels of 4 px.", "Leave network.kernel_px at 4."
             )
 
 

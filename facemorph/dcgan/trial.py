@@ -18,7 +18,8 @@ from facemorph.dcgan.step import train_on_batch
 log = logging.getLogger("facemorph")
 
 SECONDS = 2.0  # in all
-ROUNDS = 4  # of all candidates in turn; the first warms up
+NEAR = 1.5  # times the quickest's time with few images: slower ones of another dtype are not tried with more
+ROUNDS = 3  # with more images, of the near ones in turn; the first warms up
 WORTH = 0.95  # bfloat16 has to take less than this part of float32's time: it rounds more
 
 
@@ -28,10 +29,11 @@ def candidates(config: Config, device: torch.device) -> list[str]:
         return ["bfloat16" if torch.cuda.is_bf16_supported() else "float32"]
     # R1 needs gradients of gradients, which Winograd's convolutions do not have.
     winograd = config.network.kernel_px == 4 and not config.training.r1
-    names = ["float32-winograd", "float32"] if winograd else ["float32"]
+    full = ["float32-winograd", "float32"] if winograd else ["float32"]
+    low = ["bfloat16-winograd", "bfloat16"] if winograd else ["bfloat16"]
     has_units = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     likely = any(has_units.get(name) for name in ("amx_bf16", "avx512_bf16", "sve_bf16"))
-    return ["bfloat16", *names] if likely else [*names, "bfloat16"]
+    return [*low, *full] if likely else [*full, *low]
 
 
 def fastest_precision(config: Config, device: torch.device, persons: int) -> str:
@@ -41,38 +43,50 @@ def fastest_precision(config: Config, device: torch.device, persons: int) -> str
         return names[0]
     times = try_precisions(config, device, persons, names)
     best = min(times, key=lambda name: times[name] * (1 if dtype_of(name) == torch.float32 else 1 / WORTH))
-    told = "; ".join(f"{PRECISIONS[name]} {1000 * seconds:.0f} ms" for name, seconds in times.items())
-    log.info("Fastest here of those tried for a step: %s (%s).", PRECISIONS[best], told)
+    told = "; ".join(f"{PRECISIONS[name]} {1000 * seconds:.1f} ms" for name, seconds in times.items())
+    log.info("Fastest here of those tried: %s (%s an image and step).", PRECISIONS[best], told)
     return best
 
 
 def try_precisions(
     config: Config, device: torch.device, persons: int, names: list[str], seconds: float = SECONDS
 ) -> dict[str, float]:
-    """Seconds of a step with few images, by precision; those for which there was no time are left out."""
-    count = _images(config)
-    times: dict[str, list[float]] = {}
+    """Seconds an image of a step, by precision; those for which there was no time are left out.
+
+    Each once with few images; then the quickest, its fellows of the same dtype, and those that are near it, with twice
+    as many: transforming the weights costs the same for few images as for a batch.
+    """
+    few = _images(config)
+    many = min(2 * few, config.training.batch_size)
     with own_randomness():
         state = State(with_precision(config, "float32"), device, persons)
         size = config.network.size_px
         random = torch.Generator(device).manual_seed(0)
-        real = 2 * torch.rand(count, 3, size, size, generator=random, device=device) - 1
-        labels = torch.arange(count, device=device) % max(persons, 1)
+        real = 2 * torch.rand(many, 3, size, size, generator=random, device=device) - 1
+        labels = torch.arange(many, device=device) % max(persons, 1)
+
+        def tried(name: str, count: int) -> float:
+            prepare(config.training, name, state.g, state.d)
+            state.step = 1  # without a penalty that comes every few steps
+            start = time.perf_counter()
+            train_on_batch(state, real[:count], labels[:count], config, dtype_of(name), random)
+            return (time.perf_counter() - start) / count
+
         # What a process pays once (torch's optimisers load a compiler) the run would pay as well.
-        train_on_batch(state, real[:2], labels[:2], config, torch.float32, random)
-        deadline, longest = time.perf_counter() + seconds, 0.0
-        for _ in range(ROUNDS):
-            for name in names:
-                if times and time.perf_counter() + longest > deadline:
-                    continue
-                prepare(config.training, name, state.g, state.d)
-                state.step = 1  # without a penalty that comes every few steps
-                start = time.perf_counter()
-                train_on_batch(state, real, labels, config, dtype_of(name), random)
-                times.setdefault(name, []).append(time.perf_counter() - start)
-                longest = max(longest, times[name][-1]) if len(times[name]) == 1 else longest
-    rounds = min(map(len, times.values()))
-    return {name: min(taken[1:] if rounds > 1 else taken) for name, taken in times.items()}
+        tried("float32", 2)
+        deadline, times = time.perf_counter() + seconds, {}
+        for name in names:
+            if not times or time.perf_counter() + few * max(times.values()) < deadline:
+                times[name] = tried(name, few)
+        best = min(times, key=lambda name: times[name])
+        near = [n for n in times if dtype_of(n) == dtype_of(best) or times[n] < NEAR * times[best]]
+        rounds: list[dict[str, float]] = []
+        while len(near) > 1 and len(rounds) < ROUNDS:
+            if time.perf_counter() + many * sum(times[name] for name in near) > deadline:
+                break
+            rounds.append({name: tried(name, many) for name in near})
+    measured = rounds[1:] or rounds
+    return times | {name: min(taken[name] for taken in measured) for name in near if measured}
 
 
 def _images(config: Config) -> int:

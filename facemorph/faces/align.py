@@ -25,8 +25,10 @@ from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
 from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
+from facemorph.memory import keep_freed
 from facemorph.progress import progress_bar
 from facemorph.shards import Shard, hidden_main, known_rows, parts
+from facemorph.threads import cpus
 
 log = logging.getLogger("facemorph")
 
@@ -268,14 +270,14 @@ def _aligned_chunks(
 ) -> Iterator[list[dict[str, Any]]]:
     size = 4 * CHUNK if settings.follow else CHUNK  # each chunk begins with a search of the whole frame
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    cpus = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    jobs = min(jobs or max(cpus, 1), len(chunks))
+    shared = cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    jobs = min(jobs or max(shared, 1), len(chunks))
     if jobs == 1:
         for chunk in chunks:
             yield _align_chunk(chunk, outputs, settings, reference, device)
         return
     # spawn: a fork of a process with threads (tqdm, torch) may hang
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker) as pool:
         with hidden_main():
             futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
         try:
@@ -291,10 +293,11 @@ def _aligned_chunks(
             raise
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed()
 
 
 def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output: Path) -> AlignSettings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facemorph.config import check_whole
 from facemorph.errors import InputError
 from facemorph.faces.crop import ffhq_quad
 from facemorph.faces.mesh import NUM_POINTS, seen_as_68
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("facemorph")
 
 ROUNDS, ENOUGH = 20, 1e-6  # of Procrustes: at most, and when the shape moves less than this part of its size
+SIZES = 16, 4096  # of the side of a picture that is made
 FRAME = 1.2  # side of a frame that is not a picture's own, in that of FFHQ's crop
 AROUND = 1.7  # the same in the extent of the points, where they are not dlib's
 
@@ -42,9 +44,13 @@ def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     Raises:
         InputError: another number of them, a negative one, or all are 0.
     """
-    found = np.ones(count) if weights is None else np.asarray(weights, np.float64)
-    if len(found) != count:
-        raise InputError(f"{len(found)} weights for {count} pictures.", "One weight for each picture is expected.")
+    try:
+        found = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"The weights {weights} are not numbers.", "Numbers of 0 and above, not all 0.") from None
+    if found.shape != (count,):
+        shown = f"{len(found)} weights" if found.ndim == 1 else f"Weights of shape {found.shape}"
+        raise InputError(f"{shown} for {count} pictures.", "One weight for each picture is expected.")
     if not np.isfinite(found).all() or (found < 0).any() or found.sum() <= 0:
         raise InputError(
             f"The weights {', '.join(f'{one:g}' for one in found)} cannot be used.",
@@ -142,8 +148,11 @@ def average_faces(
         size_px: side of a square around the head; None keeps the pictures' own frame where they are of one size.
 
     Raises:
-        InputError: the weights do not fit.
+        InputError, ConfigError: no faces; the weights do not fit; no such size.
     """
+    if not len(shapes):
+        raise InputError("No faces to average.", "One or more are expected.")
+    check_whole("size", size_px, *SIZES)
     parts = check_weights(weights, len(shapes))
     target, width, height = frame_of(shapes, sizes, parts, size_px)
     total: torch.Tensor | None = None

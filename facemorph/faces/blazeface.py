@@ -57,7 +57,7 @@ def _blocks(channels: int, widths: tuple[int | str, ...]) -> tuple[nn.Sequential
         if isinstance(width, str):
             down = True
             continue
-        layers.append(Block(channels, width, nn.ReLU(), down=down))
+        layers.append(Block(channels, width, nn.ReLU(inplace=True), down=down))
         channels, down = width, False
     return nn.Sequential(*layers), channels
 

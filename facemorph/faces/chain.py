@@ -1,5 +1,6 @@
 """A morph through many faces by landmarks: leg by leg, with two pictures in memory at a time."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from facemorph.faces.morph import (
     LandmarkMorph,
     LandmarkMorphSettings,
     Look,
+    common_quad,
     computed_ahead,
     cut_like,
     match_colours,
@@ -44,18 +46,22 @@ class LandmarkChain:
         if len(pictures) < 2:
             raise InputError("A morph needs two faces or more.", "Name more pictures, or a folder of them.")
         self.pictures, self.settings, self.look = list(pictures), settings, look or Look()
-        self.points, _ = locate_points(pictures, settings.detector, settings.landmarks, progress)
+        self.points, sizes = locate_points(pictures, settings.detector, settings.landmarks, progress)
+        self.frame = common_quad([face.points for face in self.points], sizes)
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
         self._faces: dict[int, Face] = {}
+        self._one_at_a_time = threading.Lock()
 
     def at(self, fraction: float) -> np.ndarray:
         """The image at a fraction of the whole way, as `LandmarkMorph.at`."""
         place = min(max(fraction, 0.0), 1.0) * self.legs
         leg = min(int(place + 1e-9), self.legs - 1)
-        if self._leg is None or self._leg[0] != leg:
-            self._leg = leg, self._make(leg)
-        return self._leg[1](min(max(place - leg, 0.0), 1.0))
+        with self._one_at_a_time:
+            if self._leg is None or self._leg[0] != leg:
+                self._leg = leg, self._make(leg)
+            image_at = self._leg[1]
+        return image_at(min(max(place - leg, 0.0), 1.0))
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
         """The images at `fractions`, each computed while the caller uses the one before."""
@@ -64,7 +70,7 @@ class LandmarkChain:
     def _face(self, index: int) -> Face:
         if index not in self._faces:
             located = read_image(self.pictures[index]), self.points[index].points
-            self._faces[index] = cut_like(located, self.points[0].points, self.settings.size_px)
+            self._faces[index] = cut_like(located, self.points[0].points, self.frame, self.settings.size_px)
         return self._faces[index]
 
     def _make(self, leg: int) -> Callable[[float], np.ndarray]:

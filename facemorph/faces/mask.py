@@ -67,7 +67,13 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"face": inner_face, "ov
 
 
 def mask_of(points: np.ndarray, width: int, height: int, shape: str) -> np.ndarray:
-    """1 inside a shape of `SHAPES`, fading to 0 at its outline: float32 [height, width]."""
+    """1 inside a shape of `SHAPES`, fading to 0 at its outline: float32 [height, width].
+
+    Raises:
+        ConfigError: no such shape.
+    """
+    if shape not in SHAPES:
+        raise ConfigError(f"The mask {shape!r} is not known.", f"One of {', '.join(SHAPES)}.")
     outline = SHAPES[shape](points)
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in outline], fill=255)
@@ -86,7 +92,7 @@ def ground_colour(ground: str) -> tuple[int, int, int] | None:
     if ground == "transparent":
         return None
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", ground):
-        raise ConfigError(f"The background {ground!r} is not known.", "transparent, or a colour like #808080.")
+        raise ConfigError(f"The background {ground!r} is not known.", '"transparent", or a colour like "#808080".')
     return tuple(bytes.fromhex(ground[1:]))  # type: ignore[return-value]
 
 

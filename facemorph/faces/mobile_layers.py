@@ -46,9 +46,8 @@ class Block(nn.Module):
         y = self.pointwise(self.depthwise(same_padding(x, 3) if self.down else x))
         if self.down:
             x = F.max_pool2d(x, 2)
-        if self.new_channels:
-            x = F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
-        return self.activation(x + y)  # [N, out_channels, S or S/2, ...]
+        y[:, : x.shape[1]] += x
+        return self.activation(y)  # [N, out_channels, S or S/2, ...]
 
 
 _ONE_AT_A_TIME = threading.Lock()

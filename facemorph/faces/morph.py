@@ -3,9 +3,11 @@
 This is the feature-based method with which the 2018 paper compares its GAN. It needs two images and no training.
 """
 
+import functools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
 FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
+MUCH, LITTLE = 0.1, 0.05  # of a frame, beyond a picture: more draws the frame in, until it is little
+FACE_ROOM = 1.05  # of the extent of the points: the least frame
+AHEAD = 2  # images that are computed at a time
 MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
 BROWS = [17, 19, 21, 22, 24, 26]
 
@@ -81,13 +86,32 @@ class Face:
     def size_px(self) -> int:
         return len(self.image) // DETAIL
 
+    @functools.cached_property  # a face of a chain is in two legs
+    def planes(self) -> "torch.Tensor":
+        """The image as float32 [1, 3, H, W] in -1..1."""
+        return to_tensor(self.image[None])
+
+    @functools.cached_property
+    def seen(self) -> np.ndarray:
+        """The points of dlib's template and of the mesh as dlib's 68."""
+        return seen_as_68(self.points) if len(self.points) == NUM_POINTS else self.points
+
+    @functools.cached_property
+    def outline(self) -> np.ndarray:
+        """The head's outline [RAYS, 2] in the frame, as `head_outline`."""
+        return (head_outline(self.image, (self.seen + 0.5) * DETAIL - 0.5) + 0.5) / DETAIL - 0.5
+
 
 def landmark_morph(
-    first: Source, second: Source, settings: LandmarkMorphSettings, look: "Look | None" = None
+    first: Source,
+    second: Source,
+    settings: LandmarkMorphSettings,
+    look: "Look | None" = None,
+    files: Sequence[Path | None] = (None, None),
 ) -> "LandmarkMorph":
     """The morph of two images in memory, uint8 RGB [H, W, 3], each with its manifest row (see `source_of`).
 
-    A row that has "points", those in a file beside the picture, needs no detection.
+    A row that has "points", those in a file beside the picture, needs no detection; messages name the `files`.
 
     Raises:
         FaceError: no face is detected in an image.
@@ -104,7 +128,10 @@ def landmark_morph(
         located.append((image, points))
         place = {"box": np.round(face.box, 1).tolist(), "landmarks": points.round(2).tolist()}
         rows.append({**row, **place})
-    check_template([FacePoints(points) for _, points in located], [str(row["source"]) for row in rows])
+    found = [
+        FacePoints(points, source=str(file or "detected")) for (_, points), file in zip(located, files, strict=True)
+    ]
+    check_template(found, [str(row["source"]) for row in rows])
     faces = common_frame(located[0], located[1], settings.size_px)
     head = {"method": "landmarks", "settings": asdict(settings), **({"look": asdict(look)} if look else {})}
     return LandmarkMorph(*faces, face_only=settings.face_only, rows=[head, *rows], look=look)
@@ -127,13 +154,46 @@ def common_frame(
     The first face is aligned as in FFHQ. The second is aligned to the first by the similarity that is the least-squares
     fit of its landmarks (Umeyama 1991). Beyond its borders an image is mirrored and blurred.
     """
-    return cut_like(first, first[1], size_px), cut_like(second, first[1], size_px)
+    sizes = [(image.shape[1], image.shape[0]) for image, _ in (first, second)]
+    frame = common_quad([first[1], second[1]], sizes)
+    return cut_like(first, first[1], frame, size_px), cut_like(second, first[1], frame, size_px)
 
 
-def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, size_px: int) -> Face:
-    """An image with its points, in the frame of a face whose points are `first`."""
+def common_quad(shapes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The frame of a morph, a square [4, 2] around the first head, by the points and the sizes of all pictures.
+
+    Where a picture ends far inside it, as one that is cut tightly around a face does, it is drawn in towards the face.
+    """
+    quad = head_quad(shapes[0])
+    side, centre = float(np.hypot(*(quad[1] - quad[0]))), quad.mean(0)
+    axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]]) / side
+    fits = [similarity(shapes[0], points) for points in shapes]
+
+    def beyond(centre: np.ndarray, scale: float) -> float:
+        """How far the frame reaches beyond a picture, in its own sides."""
+        worst = 0.0
+        for (turn, shift), size in zip(fits, sizes, strict=True):
+            there = (centre + scale * (quad - quad.mean(0))) @ turn.T + shift + 0.5
+            one = scale * side * float(np.hypot(turn[0, 0], turn[1, 0]))
+            worst = max(worst, float(-there.min()) / one, float((there - np.array(size)).max()) / one)
+        return worst
+
+    if beyond(centre, 1) <= MUCH:
+        return quad
+    aligned = np.concatenate(
+        [(points - shift) @ np.linalg.inv(turn).T for points, (turn, shift) in zip(shapes, fits, strict=True)]
+    )
+    low, high = (aligned @ axes.T).min(0), (aligned @ axes.T).max(0)
+    centre = (low + high) / 2 @ axes
+    least = min(1.0, FACE_ROOM * float((high - low).max()) / side)
+    scale = next((one for one in np.linspace(1, least, 50) if beyond(centre, float(one)) <= LITTLE), least)
+    return centre + scale * (quad - quad.mean(0))
+
+
+def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, frame: np.ndarray, size_px: int) -> Face:
+    """An image with its points, in the `frame` around a face whose points are `first`."""
     turn, shift = similarity(first, located[1])
-    return _cut_out(*located, head_quad(first) @ turn.T + shift, size_px)
+    return _cut_out(*located, frame @ turn.T + shift, size_px)
 
 
 def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:
@@ -163,7 +223,7 @@ class LandmarkMorph:
         border = border_points(self.size_px, self.size_px, per_side=4)
         self.sources = [np.concatenate([head, border]) for head in _heads(first, second)]
         self.shapes = [self.sources[0], self.sources[1].copy()]  # mesh points at the start and at the end
-        images = [to_tensor(face.image[None]) for face in (first, second)]
+        images = [first.planes, second.planes]
         if face_only:
             import torch
 
@@ -208,14 +268,22 @@ class LandmarkMorph:
 
 
 def computed_ahead(at: Callable[[float], np.ndarray], fractions: Sequence[float]) -> Iterator[np.ndarray]:
-    """The images `at` each of `fractions`, computed while the caller uses the one before."""
-    with ThreadPoolExecutor(1) as ahead:
-        following = ahead.submit(at, float(fractions[0]))
-        for fraction in fractions[1:]:
-            image = following.result()
-            following = ahead.submit(at, float(fraction))
-            yield image
-        yield following.result()
+    """The images `at` each of `fractions`, the next ones computed while the caller uses the one before.
+
+    `at` is called in threads: most of a warp is one thread's work.
+    """
+    with ThreadPoolExecutor(AHEAD) as pool:
+        following: deque[Future[np.ndarray]] = deque()
+        try:
+            for fraction in fractions:
+                following.append(pool.submit(at, float(fraction)))
+                if len(following) > AHEAD:
+                    yield following.popleft().result()
+            while following:
+                yield following.popleft().result()
+        finally:
+            for future in following:
+                future.cancel()
 
 
 def _heads(first: Face, second: Face) -> list[np.ndarray]:
@@ -227,11 +295,7 @@ def _heads(first: Face, second: Face) -> list[np.ndarray]:
     is_mesh = len(first.points) == NUM_POINTS
     if len(first.points) != 68 and not is_mesh:
         return [face.points.copy() for face in faces]
-    seen = [seen_as_68(face.points) if is_mesh else face.points for face in faces]
-    outlines = [
-        head_outline(face.image, (points + 0.5) * DETAIL - 0.5) for face, points in zip(faces, seen, strict=True)
-    ]
-    outlines = [(outline + 0.5) / DETAIL - 0.5 for outline in outlines]
+    seen, outlines = [face.seen for face in faces], [face.outline for face in faces]
     clear = ~np.isnan(outlines).any((0, 2))
     heads = []
     for face, points, outline in zip(faces, seen, outlines, strict=True):

@@ -17,12 +17,10 @@ from facemorph.faces.contour import lines_of
 from facemorph.faces.landmarks import chosen_landmarks
 from facemorph.faces.locate import Face, locate_face
 from facemorph.faces.mesh import NUM_POINTS
+from facemorph.faces.point_checks import as_points, check_inside, check_template, line_of
 from facemorph.files import NAME_BYTES, check_free, write_text
 from facemorph.images import read_image
 from facemorph.progress import progress_bar
-
-MIN_POINTS = 3
-OUTSIDE = 0.05  # of the side of a picture: points further outside it are not those of this picture
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,9 @@ def _read_pts(lines: list[str], path: Path) -> FacePoints:
         elif inside and text:
             points.append(_pair(text, path, number))
     if announced is not None and announced != len(points):
-        raise InputError(f"{path} announces {announced} points and holds {len(points)}.", "Is the file whole?")
+        raise InputError(
+            f"{path}{line_of(path)} announces {announced} points; {len(points)} follow.", "Is the file whole?"
+        )
     return FacePoints(np.array(points) - 1)  # counted from 1, as MATLAB does
 
 
@@ -199,20 +199,21 @@ def read_points(path: Path) -> FacePoints:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InputError(f"{path} cannot be read: {reason}.", "A file of points is expected.") from None
-    face = kind.read(lines or [""], path)
-    if len(face.points) < MIN_POINTS:
-        raise InputError(f"{path} holds {len(face.points)} points.", f"At least {MIN_POINTS} are expected.")
-    return FacePoints(face.points, face.lines, str(path))
+    if not any(map(str.strip, lines)):
+        raise InputError(f"{path}, line 1: the file is empty.", "A file of points is expected.")
+    face = kind.read(lines, path)
+    return FacePoints(as_points(face.points, str(path)), face.lines, str(path))
 
 
 def write_points(path: Path, face: FacePoints, overwrite: bool = False) -> None:
     """Write points to a file of the kind that its suffix names, whole or not at all.
 
     Raises:
-        InputError: no known kind.
+        InputError: no known kind, or no points.
         OutputError: it exists and `overwrite` is not set, or it cannot be written.
     """
     kind = _format_of(path)
+    as_points(face.points, f"the face for {path}")
     check_free(path, overwrite)
     write_text(path, kind.write(face))
 
@@ -267,40 +268,8 @@ def points_of(
         face = locate_face(image, str(picture), detector=detector, points=landmarks)
         return seen_points(face, landmarks, as_68)
     found = read_points(path)
-    height, width = image.shape[:2]
-    size = np.array([width, height])
-    outside = np.flatnonzero(((found.points < -OUTSIDE * size) | (found.points > (1 + OUTSIDE) * size)).any(1))
-    center = found.points.mean(0)
-    if len(outside) or (center < 0).any() or (center > size).any():
-        worst = int(outside[0]) if len(outside) else int(np.abs(found.points - size / 2).sum(1).argmax())
-        line = _line_of(path, worst)
-        x, y = found.points[worst]
-        raise InputError(
-            f"{path}{line}: point {worst} at ({x:.0f}, {y:.0f}) lies outside the picture {picture} of "
-            f"{width} x {height} pixels.",
-            "Do the points belong to this picture, at this size?",
-        )
+    check_inside(found.points, str(picture), image.shape[1], image.shape[0], path)
     return found
-
-
-def _line_of(path: Path, index: int) -> str:
-    """Where a point is written in a file, for messages."""
-    first = {".tem": 2, ".csv": 2}.get(path.suffix.lower())
-    if path.suffix.lower() == ".pts":
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        first = next((number + 1 for number, text in enumerate(lines, 1) if text.strip() == "{"), None)
-    return f", line {first + index}" if first else ""
-
-
-def check_template(faces: Sequence[FacePoints], names: Sequence[str]) -> None:
-    """Raises InputError unless all faces have the same number of points."""
-    for face, name in zip(faces, names, strict=True):
-        if len(face.points) != len(faces[0].points):
-            raise InputError(
-                f"{name} has {len(face.points)} points ({face.source}), {names[0]} has {len(faces[0].points)} "
-                f"({faces[0].source}).",
-                "All pictures need points of the same template. Without files beside them, all are detected.",
-            )
 
 
 def drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:

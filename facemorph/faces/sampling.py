@@ -22,8 +22,12 @@ def sample_square(image: np.ndarray, frame: Frame, size_px: int, *, outside: int
     height, width = image.shape[:2]
     ends = corner + np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ np.stack([right, down]) * (size_px - 1)  # [4, 2]
     low, high = np.floor(ends.min(0)).astype(int), np.floor(ends.max(0)).astype(int) + 2
-    if (low >= 0).all() and (high <= [width, height]).all() and (high - low).prod() < MOST_PER_PIXEL * size_px**2:
-        return _inside(image[low[1] : high[1], low[0] : high[0]], (corner - low, right, down), size_px)
+    part_low, part_high = np.maximum(low, 0), np.minimum(high, [width, height])  # of the image
+    if outside is None or ((part_low == low) & (part_high == high)).all():
+        part = part_high - part_low
+        if (part > 0).all() and part.prod() < MOST_PER_PIXEL * size_px**2:
+            shown = image[part_low[1] : part_high[1], part_low[0] : part_high[0]]
+            return _of_part(shown, (corner - part_low, right, down), size_px)
     if right[1] == 0 == down[0] and outside == 0:
         return _level(image, (corner, right, down), size_px)
     steps = np.arange(size_px)
@@ -68,8 +72,8 @@ def _level(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:
     return upper * weight_y[0] + lower * weight_y[1]
 
 
-def _inside(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:
-    """The same of a square inside an image, four times as fast."""
+def _of_part(image: np.ndarray, frame: Frame, size_px: int) -> np.ndarray:
+    """The same where the border is repeated, if need be, four times as fast."""
     import torch
 
     corner, right, down = frame

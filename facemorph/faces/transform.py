@@ -4,6 +4,7 @@ After Rowland and Perrett 1995 and Tiddeman, Burt and Perrett 2001: what sets tw
 younger one, say) is added to a face, or taken from it.
 """
 
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ from facemorph.images import read_image
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger("facemorph")
+
 MOST_ASYMMETRY = 0.05  # of the extent: a template whose mirror image fits worse has no pairs
+MOST_AMOUNT = 5.0  # of the whole difference, above which a remark is made
 MOST_TEXTURE = 4.0  # by which the detail of a band may grow or shrink
 
 # The points of dlib's template in a mirror.
@@ -62,7 +66,12 @@ def transform_face(
         face, start, end: pictures with points of one template; their sizes may differ.
         shape, colour, texture: amounts. Colour is what is left when the shapes are the same; texture is the strength of
             detail, as `Texture` measures it.
+
+    Raises:
+        ConfigError: an amount is no finite number.
     """
+    for name, amount in (("shape", shape), ("colour", colour), ("texture", texture)):
+        check_number(name, amount)
     height, width = face.image.shape[:2]
     moved = []
     for other in (start, end):
@@ -154,8 +163,16 @@ class Amounts:
     texture: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("shape", "colour", "texture"):
-            check_number(name, getattr(self, name))
+        for name, value in asdict(self).items():
+            check_number(name, value)
+
+
+def remark_on(**amounts: float | None) -> None:
+    """Say in the log which amounts are so large that their writer may have meant per cents."""
+    for name, value in amounts.items():
+        if value is not None and abs(value) > MOST_AMOUNT:
+            log.warning("%s %g is %g times the whole difference. For %g %% of it give %g.",
+                        name, value, abs(value), value, value / 100)  # fmt: skip
 
 
 def transform_files(
