@@ -94,6 +94,8 @@ def median_rank(trial: Trial) -> tuple[float, int]:
     """The median place of the real child among itself and its candidates, and the median number of these."""
     counts = trial.allowed.sum(1)
     some = counts > 0
+    if not some.any():
+        return float("nan"), 0
     places = 1 + ((1 - trial.wins) * trial.allowed).sum(1)
     return float(np.median(places[some])), int(np.median(counts[some] + 1))
 

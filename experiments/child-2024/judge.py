@@ -94,6 +94,8 @@ def rows(study: Study) -> list[Row]:
         allowed = study.allowed(control)
         for name, distances in predicted.items():
             some = allowed & np.isfinite(distances)
+            if not some.any():
+                continue
 
             def trial(of: np.ndarray, some: np.ndarray = some) -> Trial:
                 return Trial(of, study.own, some, study.query_families, study.child_families)

@@ -24,7 +24,8 @@ def rows(study: Study) -> list[Row]:
         for one in predictors(study, space):
             found += [row(study, space, one, control) for control in (CONTROLS if measure == "dlib" else (HEAD,))]
     space = WithoutColours(study.people)
-    return found + [row(study, space, one, HEAD) for one in predictors(study, space)]
+    found += [row(study, space, one, HEAD) for one in predictors(study, space)]
+    return [line for line in found if line["triplets"]]
 
 
 @dataclass(frozen=True)
