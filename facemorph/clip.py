@@ -16,7 +16,7 @@ from facemorph.files import printable
 from facemorph.folders import head_of, looks_like_image, what_it_is
 from facemorph.frame_image import is_hdr
 from facemorph.images import MAX_PIXELS
-from facemorph.threads import cpus
+from facemorph.threads import usable
 
 log = logging.getLogger("facemorph")
 
@@ -154,7 +154,8 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
         stream = _moving(container)[0]
         # Of two CPUs the second is better used for encoding, unless frames are large.
         small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
-        stream.thread_type = "NONE" if small and cpus() <= 2 else "AUTO"
+        stream.thread_type = "NONE" if usable() == 1 or (small and usable() == 2) else "AUTO"
+        stream.codec_context.thread_count = min(usable(), 16)  # as FFmpeg by itself
         rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
         clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
         transparent = stream.metadata.get("alpha_mode") == "1"

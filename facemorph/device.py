@@ -1,4 +1,4 @@
-"""The device to compute on, the CPU or a CUDA device, and the precision."""
+"""The device to compute on, the CPU or a CUDA device, and what is asked of it."""
 
 import ctypes
 import os
@@ -62,16 +62,3 @@ def pick_device(name: str | None = None) -> torch.device:
     if device.type == "cuda":
         settle_cuda()
     return device
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; auto takes bfloat16 where the device has units for it.
-
-    On CPUs these are Intel's AMX tiles: AVX-512's bfloat16 instructions were no faster here than float32.
-    """
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        return torch.bfloat16 if has_tiles() else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32

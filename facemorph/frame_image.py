@@ -13,7 +13,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from facemorph.files import replacing
-from facemorph.threads import cpus
+from facemorph.threads import usable
 
 WAITING = 16  # images that may wait for them, which bounds the memory
 JPEG_QUALITY = 95
@@ -113,7 +113,7 @@ class Encoders:
 
     def __init__(self) -> None:
         # Beside the decoder's own threads: with two CPUs a second one makes it slower.
-        self._pool = ThreadPoolExecutor(max(1, min(4, cpus() // 2)), "encode")
+        self._pool = ThreadPoolExecutor(max(1, min(4, usable() // 2)), "encode")
         self._local = threading.local()
         self._waiting: list[Future[None]] = []
 

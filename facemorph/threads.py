@@ -19,18 +19,23 @@ SAMPLE_SECONDS = 0.1
 REMARK_SECONDS = 20  # shorter commands get no remark
 REMARK_TAKEN = 0.25  # of the CPUs' time, by other processes
 
-_chosen = False
+_chosen = 0  # by --threads
 
 
 def chosen_by_user() -> bool:
     """Whether the number of threads is the user's, by `--threads` or a variable."""
-    return _chosen or any(name in os.environ for name in VARIABLES)
+    return bool(_chosen) or any(name in os.environ for name in VARIABLES)
 
 
 def cpus() -> int:
     """The CPUs that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def usable() -> int:
+    """As many threads as --threads says, otherwise one for each of the CPUs: for what is not torch's."""
+    return _chosen or cpus()
 
 
 def choose(threads: int | None, seconds: float = SAMPLE_SECONDS) -> None:
@@ -41,7 +46,7 @@ def choose(threads: int | None, seconds: float = SAMPLE_SECONDS) -> None:
     """
     global _chosen
     if threads is not None:
-        _chosen = True
+        _chosen = threads
         for name in VARIABLES:
             os.environ[name] = str(threads)
         _tell_torch(threads)

@@ -171,7 +171,8 @@ def test_all_tables_on_generated_families(
     monkeypatch.setitem(scripts["reconstruction"].RECIPES, "+ tuning", ("balanced", ["schedule.steps=2"]))
     for name in ("+ pixels", "+ ImageNet features", "+ identity"):
         monkeypatch.delitem(scripts["reconstruction"].RECIPES, name)
-    command = ["--families", str(tmp_path / "families"), "--out", str(tmp_path / "out"), "--sample", "3"]
+    command = ["--families", str(tmp_path / "families"), "--out", str(tmp_path / "out"), "--sample", "2"]
+    command += ["--kind", "even", "--kind", "even, alike, told", "--kind", "average by landmarks"]
     result = CliRunner().invoke(
         scripts["run"].main, [*command, "--judge", str(tmp_path / "judge")], catch_exceptions=False
     )

@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "network": {"conditional": True, "d_norm": "spectral"},
     },
     "bfloat16": {"training": {"precision": "bfloat16", "augment": ["color"]}},
+    "nine products": {"training": {"precision": "bfloat16-winograd"}, "network": {"channels": 32}},
 }
 
 

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT
+from tiny_runs import make_faces, tiny
 
+import facemorph as fm
 from facemorph.cli import main
 from facemorph.web.guard import Guard, Rules
 from facemorph.web.sessions import Session, Sessions, new_token
@@ -308,11 +310,12 @@ def test_without_gradio_it_says_how_to_get_it() -> None:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The page in a process of its own: its address, and the folder for temporary files."""
     pytest.importorskip("gradio")
-    scratch = tmp_path_factory.mktemp("web")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "facemorph", "web", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    scratch, made = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("made")
+    faces = make_faces(made / "faces")
+    fm.train(faces, made / "tiny-run", config=tiny(faces))
+    command = [sys.executable, "-m", "facemorph", "web", "--port", "0", "--run", str(made / "tiny-run")]
+    variables = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=variables)
     assert server.stdout is not None
     found = re.search(r"http://\S+:\d+", server.stdout.readline())
     assert found
@@ -427,6 +430,11 @@ def test_both_flows_from_upload_to_download(
     }
     tab.get_by_role("tab").nth(4).click()
     tab.wait_for_function("document.querySelectorAll('#morph img').length == 102", timeout=60_000)
+    for _ in range(2):  # what was made is there again when its tab is
+        tab.get_by_role("tab").nth(3).click()
+        tab.get_by_role("tab").nth(4).click()
+        tab.wait_for_timeout(700)
+        assert tab.locator("#morph img").count() == 102
     tab.locator("#at input[type=range]").fill("90")
     tab.wait_for_function("document.querySelector('#morph img:not([hidden])').alt.startsWith('90')")
     assert tab.locator("#morph img:not([hidden])").count() == 2
@@ -463,3 +471,29 @@ def test_hostile_uploads_are_refused_in_words(page: tuple[str, Path], browser: A
     assert not [path for path in scratch.rglob("*") if path.is_file() and path.read_bytes() in sent]
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{address}/en/gradio_api/file=/etc/passwd")
+
+
+@pytest.mark.browser
+def test_a_run_is_shown_and_what_it_cannot_do_is_told(page: tuple[str, Path], browser: Any) -> None:
+    address, _ = page
+    tab = browser.new_page(locale="en-US")
+    tab.set_default_timeout(60_000)
+    tab.goto(address + "/en/")
+    tab.wait_for_selector("#found-second .fm-note")
+    for _ in range(2):
+        tab.get_by_role("tab", name="Runs").click()
+        tab.wait_for_selector("#losses img")
+        tab.wait_for_selector("#samples img")
+        tab.wait_for_timeout(700)
+        assert "Not evaluated yet." in tab.inner_text("#evaluation")
+        tab.get_by_role("tab", name="Explore").click()
+    tab.get_by_role("tab", name="Runs").click()
+    tab.click("#walk")  # two colours are no faces to walk between
+    tab.wait_for_function("document.querySelector('#working-on-run').innerText.includes('No face is detected')")
+    assert "Not evaluated yet." in tab.inner_text("#evaluation") and not tab.locator("#stop-run").is_visible()
+    tab.click("#evaluate")
+    tab.wait_for_function("!document.querySelector('#working-on-run').innerText.includes('No face is detected')")
+    tab.wait_for_selector("#working-on-run .fm-error")
+    content = tab.content()
+    at = content.find(str(page[1].parent))
+    assert at < 0, content[at - 200 : at + 200]  # where it lies on this machine

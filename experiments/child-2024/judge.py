@@ -122,11 +122,17 @@ def predictors(study: Study) -> dict[str, np.ndarray]:
         vectors[name] = _predicted(study, judge, name)
     vectors["another couple's, even, alike"] = vectors["even, alike"][strangers(study)]
     children = np.stack([mean[name] for name in study.children])
-    found = {name: np.linalg.norm(some[:, None] - children, axis=2) for name, some in vectors.items()}
+    found = {name: _distances(some, children) for name, some in vectors.items()}
     first, second = (np.stack([real[name][place] for name in study.children]) for place in (0, -1))
-    other = np.linalg.norm(first[study.own][:, None] - second, axis=2)
+    other = _distances(first[study.own], second)
     other[[len(real[one.child]) == 1 for one in triplets]] = np.nan
     return found | {"the child in another picture": other}
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[N, D] and [M, D] -> [N, M]."""
+    squared = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
+    return np.sqrt(np.maximum(squared, 0))
 
 
 def _predicted(study: Study, judge: FaceRes, name: str) -> np.ndarray:

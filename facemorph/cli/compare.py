@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, detector_option, landmarks_option, verbosity
+from facemorph.cli.options import PATH, detector_option, landmarks_option, threads_option, verbosity
 
 DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 
@@ -24,6 +24,7 @@ DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of text.")
 @click.pass_context
 @verbosity
+@threads_option
 def compare(
     ctx: click.Context, first: Path, second: Path, threshold: float, detector: str, landmarks: str, as_json: bool,
     progress: bool,

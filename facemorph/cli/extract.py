@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, output_option, quoted, seed_option, verbosity
+from facemorph.cli.options import PATH, output_option, quoted, seed_option, threads_option, verbosity
 
 
 @click.command(short_help="Clips to frames: 4 random ones per second, no two consecutive.")
@@ -17,6 +17,7 @@ from facemorph.cli.options import PATH, output_option, quoted, seed_option, verb
 @click.option("--person", metavar="NAME", help="All clips show this one person. By default each clip is a person.")
 @seed_option("Chooses the frames.")
 @verbosity
+@threads_option
 def extract(
     clips: tuple[Path, ...],
     output: Path,

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, TableChoice, detector_option, landmarks_option, output_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    TableChoice,
+    computing,
+    detector_option,
+    landmarks_option,
+    output_option,
+    verbosity,
+)
 
 
 @click.command(short_help="The points of faces, as .tem, .pts, CSV or JSON.")
@@ -18,6 +26,7 @@ from facemorph.cli.options import PATH, TableChoice, detector_option, landmarks_
               "write nothing.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
 @verbosity
+@computing
 def landmarks(
     pictures: tuple[Path, ...], kind: str, detector: str, landmarks: str, ibug: bool, output: Path, as_json: bool,
     overwrite: bool, progress: bool,

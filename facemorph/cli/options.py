@@ -68,6 +68,22 @@ def computing(command: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
+def threads_option(command: Command) -> Command:
+    """Adds --threads to commands that are done soon, or have work of their own for every CPU; below @verbosity."""
+
+    @click.option("--threads", type=click.IntRange(1), metavar="N",
+                  help="CPU threads to compute with. Default: one for each CPU.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(*args: Any, threads: int | None, **kwargs: Any) -> Any:
+        if threads:
+            from facemorph.threads import choose
+
+            choose(threads)
+        return command(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
 def device_option(command: Command) -> Command:
     """Adds --device, for `pick_device`."""
     text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, network_option, verbosity
+from facemorph.cli.options import PATH, network_option, threads_option, verbosity
 
 
 def name_and_password(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, str] | None:
@@ -38,6 +38,7 @@ def has_gradio() -> bool:
               help="Minutes after their last use that pictures are deleted.")  # fmt: skip
 @network_option
 @verbosity
+@threads_option
 def web(
     host: str, port: int, auth: tuple[str, str] | None, no_auth: bool, hosts: tuple[str, ...], runs: tuple[Path, ...],
     keep: int, network: str | None, progress: bool,

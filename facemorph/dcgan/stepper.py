@@ -46,7 +46,7 @@ class Stepper:
         self.config, self.dtype, self.group = config, dtype, group
         device = images.device
         if capture is None:
-            capture = group.world == 1 and not config.training.precision.endswith("winograd")
+            capture = group.world == 1 and config.training.precision != "float32-winograd"
         self.capture = capture and device.type == "cuda"
         self.random = torch.Generator(device)
         self.noise = torch.zeros((), device=device)  # std of this step's instance noise

@@ -18,7 +18,7 @@ from facemorph.dcgan.step import train_on_batch
 log = logging.getLogger("facemorph")
 
 SECONDS = 2.0  # in all
-NEAR = 1.5  # times the quickest's time with few images: slower ones are not tried with more
+NEAR = 1.5  # times the quickest's time with few images: slower ones of another dtype are not tried with more
 ROUNDS = 3  # with more images, of the near ones in turn; the first warms up
 WORTH = 0.95  # bfloat16 has to take less than this part of float32's time: it rounds more
 
@@ -53,8 +53,8 @@ def try_precisions(
 ) -> dict[str, float]:
     """Seconds an image of a step, by precision; those for which there was no time are left out.
 
-    Each once with few images, and those that are near the quickest with twice as many: transforming the weights costs
-    the same for few images as for a batch.
+    Each once with few images; then the quickest, its fellows of the same dtype, and those that are near it, with twice
+    as many: transforming the weights costs the same for few images as for a batch.
     """
     few = _images(config)
     many = min(2 * few, config.training.batch_size)
@@ -78,7 +78,8 @@ def try_precisions(
         for name in names:
             if not times or time.perf_counter() + few * max(times.values()) < deadline:
                 times[name] = tried(name, few)
-        near = [name for name, taken in times.items() if taken < NEAR * min(times.values())]
+        best = min(times, key=lambda name: times[name])
+        near = [n for n in times if dtype_of(n) == dtype_of(best) or times[n] < NEAR * times[best]]
         rounds: list[dict[str, float]] = []
         while len(near) > 1 and len(rounds) < ROUNDS:
             if time.perf_counter() + many * sum(times[name] for name in near) > deadline:

@@ -28,6 +28,7 @@ from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.memory import keep_freed
 from facemorph.progress import progress_bar
 from facemorph.shards import Shard, hidden_main, known_rows, parts
+from facemorph.threads import cpus
 
 log = logging.getLogger("facemorph")
 
@@ -269,8 +270,8 @@ def _aligned_chunks(
 ) -> Iterator[list[dict[str, Any]]]:
     size = 4 * CHUNK if settings.follow else CHUNK  # each chunk begins with a search of the whole frame
     chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    cpus = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    jobs = min(jobs or max(cpus, 1), len(chunks))
+    shared = cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    jobs = min(jobs or max(shared, 1), len(chunks))
     if jobs == 1:
         for chunk in chunks:
             yield _align_chunk(chunk, outputs, settings, reference, device)

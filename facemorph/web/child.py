@@ -1,6 +1,7 @@
 """Children of the two portraits: the sheet, its sliders, the film, the downloads and the equal command."""
 
 import shlex
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -64,6 +65,7 @@ class Part:
         self, count: float, age: float, gender: float, share: float, seed: float, request: gr.Request
     ) -> tuple[str, str]:
         session = portraits.session_of(self.shop, request)
+        session.moved = time.monotonic()
         network = self.shop.network
         low, high = network.ages or (0.0, 0.0)
         session.family = fm.Family(

@@ -1,5 +1,5 @@
 """Gradio without its memory: it keeps the last of all that each open page was shown, pictures too, for links that
-restore a page. There are none here, and what a visitor made must be gone when it is deleted.
+restore a page. There are none here, and what a visitor made must be gone when it is deleted. And without one mistake.
 """
 
 from typing import Any
@@ -35,6 +35,19 @@ class PageStates(StateHolder):
         if session_id not in self.session_data:
             self.session_data[session_id] = PageState(self.blocks)
         return super().__getitem__(session_id)
+
+
+def let_html_be() -> None:
+    """Let `gr.skip()` leave an HTML as it is: Gradio 6.31 takes the mark of an update for a property of it."""
+    import gradio.blocks
+
+    updated = gradio.blocks.postprocess_update_dict
+
+    def without_mark(block: Any, update_dict: dict[str, Any], postprocess: bool = True) -> dict[str, Any]:
+        return updated(block, {key: one for key, one in update_dict.items() if key != "__type__"}, postprocess)
+
+    if updated.__name__ != without_mark.__name__:
+        gradio.blocks.postprocess_update_dict = without_mark
 
 
 def make_forgetful(mounted: Any, blocks: gr.Blocks) -> None:

@@ -5,6 +5,7 @@ slider chooses among them, so that it follows the finger however far the server 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,7 +23,8 @@ from facemorph.web.words import Words
 STEPS, FRAMES = 9, 30
 # Images of the way: at first, then, at last. All are places of the slider, which has as many as there are at last.
 LEVELS = (3, 11, 26, 51)
-AT_ONCE = 5  # images made in one piece: between two pieces others' sliders have their turn
+AT_ONCE = 3  # images made in one piece: between two pieces others' sliders have their turn
+REST_SECONDS = 1.0  # that the children's sliders must have rested before more is made of a way that nobody looks at
 QUALITY = 85  # of JPEG; the way is 1 MB
 
 # In the browser: show of each way the image nearest to the slider.
@@ -77,6 +79,7 @@ class Part:
     async def again(self, request: gr.Request) -> AsyncIterator[Any]:
         """The portraits may be others: make the way, where it is looked at, and ahead where nobody else waits."""
         session = portraits.session_of(self.shop, request)
+        yield gr.skip()
         if session.morph_open or self.shop.turns.idle:
             async for shown in self.way(session):
                 yield shown
@@ -88,8 +91,9 @@ class Part:
         async for shown in self.way(session):
             yield shown
 
-    async def way(self, session: Session) -> AsyncIterator[str]:
+    async def way(self, session: Session) -> AsyncIterator[Any]:
         """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
+        yield gr.skip()  # of a generator that yields nothing Gradio shows nothing
         if session.projections is None or self._has_it(session):
             return
         ticket = session.way = object()
@@ -103,6 +107,8 @@ class Part:
                     shown = made.setdefault(key, {})
                     new = [at for at in places if at not in shown]
                     for start in range(0, len(new), AT_ONCE):
+                        while not session.morph_open and time.monotonic() - session.moved < REST_SECONDS:
+                            await asyncio.sleep(REST_SECONDS / 4)
                         part = self.shop.quick.submit(self._draw, key, morph, new[start : start + AT_ONCE])
                         shown |= await asyncio.wrap_future(part)
                         if session.way is not ticket or session.projections is None:

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from PIL import Image
 from facemorph.web.sessions import Portrait, Session
 from facemorph.web.turns import Job, Turns
 from facemorph.web.words import Words
+
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/,;:'\"]+/)*")  # before the name of a file
+IN_PARTS = {"evaluate"}  # long work whose time left is that of its part
 
 
 def escape(text: object) -> str:
@@ -94,6 +98,8 @@ def progress(words: Words, turns: Turns, job: Job | None) -> str:
         text = words("almost")
     else:
         text = words("left", seconds=round(job.seconds_left))
+    if job.what in IN_PARTS and job.part:
+        text = f"{words('part', part=job.part)}, {text}"
     return (
         f'<div class="fm-progress" role="status"><span>{escape(what)} · {escape(text)}</span>'
         f'<progress max="100" value="{percent}" aria-label="{escape(what)}"></progress></div>'
@@ -101,15 +107,15 @@ def progress(words: Words, turns: Turns, job: Job | None) -> str:
 
 
 def why(words: Words, error: BaseException | None) -> str:
-    """An error in words for a visitor: ours as it is, where the page is in another language its kind; a bug without
-    what it says.
+    """An error in words for a visitor: ours without folders of this server, where the page is in another language its
+    kind; a bug without what it says.
     """
     from facemorph.errors import FacemorphError
 
     if not isinstance(error, FacemorphError):
         return words("bug")
     kind = f"error_{type(error).__name__}"
-    return words(kind) if words.language != "en" and words.has(kind) else error.problem
+    return words(kind) if words.language != "en" and words.has(kind) else FOLDERS.sub("", error.problem)
 
 
 def film(words: Words, session: Session, name: str, title: str) -> str:

@@ -137,6 +137,7 @@ def build(shop: Shop, words: Words, tab: gr.Tab, quiet: dict[str, Any]) -> None:
     async def again(name: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """After a refresh: work on a run that still goes on."""
         session = portraits.session_of(shop, request)
+        yield (gr.skip(),) * len(following)  # of a generator that yields nothing Gradio shows nothing
         if session.at_work("walk") or session.at_work("evaluate"):
             async for now in follow(known(name), session):
                 yield now

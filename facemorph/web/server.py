@@ -36,7 +36,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, RedirectResponse, Response
 
-    from facemorph.web.forgetful import make_forgetful
+    from facemorph.web.forgetful import let_html_be, make_forgetful
     from facemorph.web.page import build, look
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -60,6 +60,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
         return FileResponse(path, filename=name)
 
     add_routes(app, shop.sessions)
+    let_html_be()
     for language in LANGUAGES:
         words = Words(language)
         blocks = build(shop, words)

@@ -61,6 +61,7 @@ class Session:
     family: fm.Family = field(default_factory=lambda: fm.Family(age=10))
     layers: tuple[str, ...] | None = None  # of the morph; None: all of them
     morph_open: bool = False  # its tab is looked at
+    moved: float = 0.0  # when a slider of the children was
     way: object = None  # who makes the morph's images now
     way_shown: tuple[Any, ...] = ()  # what those in the browser were made of
     landmarks: Morph | None = None

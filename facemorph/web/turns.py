@@ -23,6 +23,7 @@ class Job:
         self.work, self.what = work, what
         self.state = "waiting"
         self.done, self.total = 0.0, 0.0
+        self.part = 0  # of work that tells its progress part by part
         self.error: BaseException | None = None
         self.finished = threading.Event()
         self._stop = False
@@ -33,6 +34,7 @@ class Job:
         if self._stop:
             raise Cancelled
         if not self._began or done < self.done:
+            self.part += 1
             self._began, self._base = time.monotonic(), done
         self.done, self.total = done, total or 0.0
 

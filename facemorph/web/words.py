@@ -69,6 +69,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "waiting": ("In the line: {place} before you", "대기 중: 앞에 {place}건"),
     "starting": ("Starting", "시작하는 중"),
     "left": ("about {seconds} s left", "약 {seconds}초 남음"),
+    "part": ("part {part}", "{part}부"),
     "almost": ("almost done", "거의 끝났습니다"),
     "cancel": ("Stop", "중지"),
     "cancelled": ("Stopped.", "중지했습니다."),
