@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from facemorph.api.network import Family, Network
     from facemorph.api.portraits import (
         children,
+        combine,
         generate,
         landmark_morph,
         load_generator,
@@ -48,6 +49,7 @@ __all__ = [
     "align_folder",
     "average",
     "children",
+    "combine",
     "compare",
     "detect_faces",
     "extract",
@@ -84,7 +86,16 @@ _HOMES = {
         "read_picture",
     ),
     "api.network": ("Family", "Network"),
-    "api.portraits": ("children", "generate", "landmark_morph", "load_generator", "morph", "project", "write_morph"),
+    "api.portraits": (
+        "children",
+        "combine",
+        "generate",
+        "landmark_morph",
+        "load_generator",
+        "morph",
+        "project",
+        "write_morph",
+    ),
     "api.runs": ("Run", "list_settings", "train"),
     "errors": ("FacemorphError",),
 }

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 from skimage import data
 
 import facemorph as fm
+from facemorph.cli import main
 
 PAGE = ROOT / "docs" / "python.md"
 
@@ -78,3 +80,21 @@ def test_wrong_values_are_refused_in_words(home: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     with pytest.raises(fm.FacemorphError, match="does not exist"):
         fm.Run(tmp_path / "run")
+
+
+def test_latents_are_summed_as_the_command_sums_them(home: Path, tmp_path: Path) -> None:
+    first, second = fm.project([home / "a.jpg", home / "b.jpg"], preset="instant")
+    moved = fm.combine([first, first, second], [1, -0.25, 0.25])
+    np.testing.assert_allclose(moved.latent.w, 0.75 * first.latent.w + 0.25 * second.latent.w, atol=1e-5)
+    mean = fm.combine([first, second])
+    first.write_latent(tmp_path / "a.safetensors")
+    second.write_latent(tmp_path / "b.safetensors")
+    files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
+    done = CliRunner().invoke(main, ["average", *files, "--network", "faces-128", "-o", str(tmp_path / "mean.png")])
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(fm.read_picture(tmp_path / "mean.png"), mean.image)
+    for parts in ([1], [1, float("nan")], [1, "a"]):
+        with pytest.raises(fm.FacemorphError, match="parts"):
+            fm.combine([first, second], parts)  # type: ignore[arg-type]
+    with pytest.raises(fm.FacemorphError, match="No images"):
+        fm.combine([])

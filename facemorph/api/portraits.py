@@ -59,6 +59,14 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """A sum of latents: `latent.w` is float32 [num_layers, w_size]; what the network makes of it, uint8 [R, R, 3]."""
+
+    latent: Latent
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
 class ChildImage:
     """A child: its number, age in years (None: as it came out), latent float32 [L, w_size], uint8 RGB [R, R, 3]."""
 
@@ -196,6 +204,49 @@ def children(
     made = grown_up(babies, config, directions)
     rendered = render_latents(generator, np.stack([child.w for child in made]))
     return [ChildImage(child.number, child.age, child.w, image) for child, image in zip(made, rendered, strict=True)]
+
+
+def combine(
+    images: Sequence[Image | Projection],
+    parts: Sequence[float] | None = None,
+    network: Path_ | None = None,
+    *,
+    preset: str = "balanced",
+    device: str | None = None,
+    progress: bool = False,
+) -> Combination:
+    """Averages and transforms through a generator: the sum of `parts` times the latents of `images`.
+
+    Args:
+        images: images, or what `project` made of them with the same network.
+        parts: of each; None: equal ones, which sum to 1: the average. A face moved from another to a third by t has
+            1, -t and t.
+        network: a name or a file; by default the best on this machine.
+
+    Raises:
+        As `project`; InputError: no images; not as many parts as images, or one is no finite number.
+    """
+    from facemorph.stylegan.editing.arithmetic import combine_latents
+    from facemorph.stylegan.latents import check_network
+
+    many = list(images)
+    if not many:
+        raise InputError("No images to combine.", "A list of one or more is expected.")
+    shares = [1 / len(many)] * len(many) if parts is None else list(parts)
+    if len(shares) != len(many):
+        raise InputError(f"{len(shares)} parts for {len(many)} images.", "One for each is expected.")
+    for number, part in enumerate(shares):
+        check_number(f"parts[{number}]", np.nan if part is None else part)
+    name = network or default_network()
+    generator = load_generator(name, device=device or "cpu")
+    new = [one for one in many if not isinstance(one, Projection)]
+    projected = iter(project(new, name, preset=preset, device=device, progress=progress) if new else [])
+    latents = [(one if isinstance(one, Projection) else next(projected)).latent for one in many]
+    names = [str(one) if isinstance(one, str | PathLike) else f"image {n}" for n, one in enumerate(many, 1)]
+    for latent, who in zip(latents, names, strict=True):
+        check_network(latent, generator, who)
+    image, latent = combine_latents(generator, latents, shares, names)
+    return Combination(latent, image)
 
 
 def morph(

@@ -8,6 +8,7 @@ import numpy as np
 
 from facemorph.stylegan.editing.resolve import render_latents, resolve_latents
 from facemorph.stylegan.latents import Latent, fingerprint
+from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
 
 
@@ -26,6 +27,13 @@ def combine(
         As `resolve_latents`.
     """
     generator, found = resolve_latents(files, network, projection, **where)
-    w = np.einsum("n,nlw->lw", np.asarray(parts, np.float64), np.stack([one.w for one in found])).astype(np.float32)
-    about = {"what": "sum of latents", "parts": [float(part) for part in parts], "of": [path.name for path in files]}
+    return combine_latents(generator, found, parts, [path.name for path in files])
+
+
+def combine_latents(
+    generator: Generator, latents: Sequence[Latent], parts: Sequence[float], names: Sequence[str]
+) -> tuple[np.ndarray, Latent]:
+    """`combine` of latents that are there; `names` are noted in the latent."""
+    w = np.einsum("n,nlw->lw", np.asarray(parts, np.float64), np.stack([one.w for one in latents])).astype(np.float32)
+    about = {"what": "sum of latents", "parts": [float(part) for part in parts], "of": list(names)}
     return next(render_latents(generator, w[None])), Latent(w, "w+", fingerprint(generator), about)
