@@ -194,7 +194,7 @@ def test_where_no_face_is_detected_the_plot_says_so(trained: Path, evaluated: tu
 def test_a_walk_between_persons_names_the_real_cause_where_it_cannot_be(trained: Path) -> None:
     result = CliRunner().invoke(main, ["walk", str(trained), "-q"])
     assert result.exit_code == 1
-    assert "samples show no face yet: none is detected in 256 random ones" in result.output
+    assert "samples show no face yet: one is detected in" in result.output
 
 
 def test_faces_that_changed_are_not_taken_for_the_training_faces(trained: Path, tmp_path: Path) -> None:
