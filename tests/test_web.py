@@ -497,3 +497,19 @@ def test_a_run_is_shown_and_what_it_cannot_do_is_told(page: tuple[str, Path], br
     content = tab.content()
     at = content.find(str(page[1].parent))
     assert at < 0, content[at - 200 : at + 200]  # where it lies on this machine
+
+
+@pytest.mark.browser
+def test_sliders_of_random_faces_show_others_by_keyboard(page: tuple[str, Path], browser: Any) -> None:
+    tab = browser.new_page(locale="en-US")
+    tab.set_default_timeout(60_000)
+    tab.goto(page[0] + "/en/")
+    tab.wait_for_selector("#found-second .fm-note")
+    tab.get_by_role("tab", name="Explore").click()
+    tab.wait_for_selector("#one-face img")
+    for slider, shown in (("#first-seed", "#faces"), ("#truncation", "#faces"), ("#age-of", "#one-face")):
+        before = tab.get_attribute(f"{shown} img >> nth=0", "src")
+        tab.locator(f"{slider} input[type=range]").press("ArrowRight")
+        change = "([where, before]) => document.querySelector(`${where} img`)?.src !== before"
+        tab.wait_for_function(change, arg=[shown, before])
+    assert tab.get_by_label("Change its age").is_checked()

@@ -71,8 +71,11 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
                 gr.Slider(-3, 3, 0, step=0.1, label=words("unnamed", number=number + 1)) for number in range(UNNAMED)
             ]
     moved = [seed, by_age, age, gender, *unnamed]
-    for control in moved:
+    for control in (seed, by_age, gender, *unnamed):
         control.input(quickly(change), moved, one, **live)
+    # whoever moves the age wants it
+    age.input(quickly(lambda seed, _, *others: change(seed, True, *others)), moved, one, **live)
+    age.input(None, None, by_age, js="() => true", **live)
 
     gr.HTML(f"<h2>{panels.escape(words('style_mix'))}</h2>")
     mixed = gr.HTML(mix(0, 1, ["coarse"]), elem_id="mixed")
