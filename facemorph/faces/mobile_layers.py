@@ -37,7 +37,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, out_channels: int, activation: nn.Module, *, down: bool = False) -> None:
         super().__init__()
-        self.down, self.new_channels = down, out_channels - channels
+        self.down = down
         self.depthwise = nn.Conv2d(channels, channels, 3, 2 if down else 1, 0 if down else 1, groups=channels)
         self.pointwise = nn.Conv2d(channels, out_channels, 1)
         self.activation = activation
