@@ -5,7 +5,7 @@ import logging
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,10 +62,15 @@ class Foreseen(NamedTuple):
 
 @dataclass(frozen=True)
 class Foresight:
-    """Every frame of a clip before any is decoded: their times as the file has them, and seconds since the first."""
+    """A clip before it is decoded.
 
-    times: array
-    seconds: array
+    `aspect` is width over height of its pixels, `times` those of all its frames as the file has them, and `seconds` the
+    same since the first one; both are empty where only decoding tells.
+    """
+
+    aspect: float
+    times: array = field(default_factory=lambda: array("q"))
+    seconds: array = field(default_factory=lambda: array("d"))
 
     def frames(self) -> Iterator[Foreseen]:
         return itertools.starmap(Foreseen, zip(itertools.count(), self.seconds, self.times, strict=False))
@@ -154,12 +159,6 @@ def _moving(container: Any) -> list[Any]:
     return [s for s in container.streams.video if "ATTACHED_PIC" not in str(s.disposition).upper()]
 
 
-def pixel_aspect(path: Path) -> float:
-    """Width over height of the clip's pixels."""
-    with open_clip(path) as container:
-        return float(_moving(container)[0].sample_aspect_ratio or 1)
-
-
 def expected_frames(path: Path) -> int:
     """The number of frames in the clip's header, for the progress bar; 0 if it cannot be read."""
     try:
@@ -170,20 +169,21 @@ def expected_frames(path: Path) -> int:
         return 0
 
 
-def foresee(path: Path) -> Foresight | None:
-    """The frames that a clip will give, from its packets; None if only decoding tells.
+def foresee(path: Path) -> Foresight:
+    """What a clip will give, from its packets.
 
     Raises:
         VideoError: as `open_clip`.
     """
     with open_clip(path) as container:
         stream = _moving(container)[0]
+        aspect = float(stream.sample_aspect_ratio or 1)
         times = presentation_times(container, stream)
         if times is None:
-            return None
+            return Foresight(aspect)
         clock, base = Clock(_rate(stream)), stream.time_base
         seconds = array("d", (clock.at(float(time) * base.numerator / base.denominator) for time in times))
-        return Foresight(times, seconds) if clock.stretches == 1 else None
+        return Foresight(aspect, times, seconds) if clock.stretches == 1 else Foresight(aspect)
 
 
 def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
@@ -248,7 +248,8 @@ def _share_cpus(stream: Any) -> None:
     # Of two CPUs the second is better used for encoding, unless frames are large.
     small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
     stream.thread_type = "NONE" if usable() == 1 or (small and usable() == 2) else "AUTO"
-    stream.codec_context.thread_count = min(usable(), 16)  # as FFmpeg by itself
+    # More than CPUs: a thread waits for what others decode, and for its CPU while a frame is encoded there.
+    stream.codec_context.thread_count = min(2 * usable(), 16)
 
 
 def _rate(stream: Any) -> float:

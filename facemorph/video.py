@@ -19,7 +19,6 @@ from facemorph.clip import (
     decode_chosen,
     expected_frames,
     foresee,
-    pixel_aspect,
 )
 from facemorph.errors import InputError, VideoError
 from facemorph.files import (
@@ -109,18 +108,18 @@ def sample_frames(
     In each second of presentation time, counted from the first frame, `per_second` frames are taken with no two
     consecutive, also across the boundary between seconds. Every allowed choice within a second is equally likely, given
     whether the last frame before it was taken. A second with too few frames gives as many as possible.
-    The choice depends only on the seed, `key` (the clip's hash) and the second. With `foresight`, what `foresee` found,
-    it is made before decoding, and frames that neither it nor others need are not decoded.
+    The choice depends only on the seed, `key` (the clip's hash) and the second. Where `foresight` (by `foresee`) knows
+    the frames, it is made before decoding, and frames that neither it nor others need are not decoded.
 
     Raises:
         VideoError: not a clip, no video stream, or nothing in it can be decoded.
         Unforeseen: the clip must be sampled without foresight.
     """
-    if foresight is None:
-        yield from _choose(decode(path, report), settings, report, key)
-    else:
+    if foresight and foresight.times:
         chosen = list(_choose(foresight.frames(), settings, report, key))
         yield from decode_chosen(path, foresight, chosen, report)
+    else:
+        yield from _choose(decode(path, report), settings, report, key)
 
 
 def _choose(frames: Iterator[Frame], settings: ExtractSettings, report: ClipReport, key: str) -> Iterator[Frame]:
@@ -224,7 +223,7 @@ def extract(
         frames = _Frames.read(output / person.name, settings)
         remove_torn(frames.folder)
         _forget_gone(person, frames)
-        total = sum(expected_frames(clip) for clip in person.clips) or None
+        total = (sum(expected_frames(clip) for clip in person.clips) or None) if progress else None
         with progress_bar(progress, total=total, unit=" frames", description=f"extract {person.name}") as bar:
             for clip in person.clips:
                 try:
@@ -299,12 +298,15 @@ def _skip(bar: Any, frames: int) -> None:
 
 
 def _extract_clip(
-    clip: Path, digest: str, person: Person, frames: _Frames, advance: Callable[[int], object], whole: bool = False
+    clip: Path,
+    digest: str,
+    person: Person,
+    frames: _Frames,
+    advance: Callable[[int], object],
+    foresight: Foresight | None = None,
 ) -> ClipReport:
-    """Write the chosen frames of a clip; with `whole` all its frames are decoded."""
     report, settings, folder = ClipReport(), frames.settings, frames.folder
-    foresight = None if whole else foresee(clip)
-    aspect = pixel_aspect(clip)
+    foresight = foresight or foresee(clip)
     known = {name: frames.stem(name) for name in frames.heads}
     stem = output_stems({*known, *(one.name for one in person.clips)}, FRAME_END, known)[clip.name]
     source = {"clip": clip.name, "clip_sha256": digest}
@@ -325,7 +327,7 @@ def _extract_clip(
                     {"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed}
                 )
                 if not ours or not (folder / name).exists():
-                    encoders.submit(folder / name, sample.frame, aspect)
+                    encoders.submit(folder / name, sample.frame, foresight.aspect)
                 advance(report.frames_decoded - shown)
                 shown = report.frames_decoded
     except Unforeseen:
@@ -333,7 +335,7 @@ def _extract_clip(
         advance(-shown)
         if rows:  # chosen among other frames
             frames.forget(clip.name)
-        return _extract_clip(clip, digest, person, frames, advance, whole=True)
+        return _extract_clip(clip, digest, person, frames, advance, Foresight(foresight.aspect))
     advance(report.frames_decoded - shown)
     frames.heads[clip.name] = {**head, "state": "done", "report": asdict(report)}
     frames.rows[clip.name] = rows
