@@ -48,13 +48,13 @@ def make_clip(
     aspect: Fraction | None = None,
     codec: str = "libx264",
     pixels: str = "yuv420p",
-    **options: str,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A clip with a frame at each of these presentation times in seconds."""
     clock = Fraction(1, 24 if path.suffix == ".avi" else 1200)
-    options = {"crf": "5", "g": "12", **options} if codec == "libx264" else options
+    options = {**({"crf": "5", "g": "12"} if codec == "libx264" else {}), **(options or {})}
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=24, options=options)
+        stream: Any = out.add_stream(codec, rate=24, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.time_base = BITS * CELL, 64, pixels, clock
         stream.codec_context.time_base = clock
         if aspect:
@@ -70,16 +70,16 @@ def make_clip(
 
 
 UNEVEN = [t + (0.01 if i % 3 else 0) for i, t in enumerate(i / 24 for i in range(72))]
-# Of each kind of film: its name, what makes it, and whether some frames can be passed over.
+# Name, encoder with its pixels and options, and whether some frames can be passed over.
 FILMS = [
-    ("pyramid.mp4", {"bf": "8", "x264-params": "b-adapt=0"}, True),
-    ("flat.mkv", {"bf": "3", "x264-params": "b-pyramid=none:b-adapt=0"}, True),
-    ("open.ts", {"x264-params": "open-gop=1:b-adapt=0"}, True),
-    ("refresh.mp4", {"x264-params": "intra-refresh=1:b-adapt=0"}, True),
-    ("plain.mp4", {"bf": "0"}, False),
-    ("h265.mp4", {"codec": "libx265", "x265-params": "log-level=error:keyint=24:b-adapt=0"}, True),
-    ("photographs.avi", {"codec": "mjpeg", "pixels": "yuvj420p"}, True),
-    ("prores.mov", {"codec": "prores_ks", "pixels": "yuv422p10le"}, True),
+    ("pyramid.mp4", "libx264", "yuv420p", {"bf": "8", "x264-params": "b-adapt=0"}, True),
+    ("flat.mkv", "libx264", "yuv420p", {"bf": "3", "x264-params": "b-pyramid=none:b-adapt=0"}, True),
+    ("open.ts", "libx264", "yuv420p", {"x264-params": "open-gop=1:b-adapt=0"}, True),
+    ("refresh.mp4", "libx264", "yuv420p", {"x264-params": "intra-refresh=1:b-adapt=0"}, True),
+    ("plain.mp4", "libx264", "yuv420p", {"bf": "0"}, False),
+    ("h265.mp4", "libx265", "yuv420p", {"x265-params": "log-level=error:keyint=24:b-adapt=0"}, True),
+    ("photographs.avi", "mjpeg", "yuvj420p", {}, True),
+    ("prores.mov", "prores_ks", "yuv422p10le", {}, True),
 ]
 
 
@@ -181,16 +181,17 @@ def sampled(clip: Path, foresight: Foresight | None, key: str = "") -> tuple[lis
 
 
 @pytest.mark.parametrize("large", [False, True])  # of which many threads decode
-@pytest.mark.parametrize(("name", "options", "passed"), FILMS, ids=[name for name, *_ in FILMS])
+@pytest.mark.parametrize("film", FILMS, ids=[name for name, *_ in FILMS])
 def test_passing_over_frames_changes_no_chosen_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, str], passed: bool, large: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: tuple[str, str, str, dict[str, str], bool], large: bool
 ) -> None:
-    if options.get("codec", "libx264") not in av.codecs_available:
+    name, codec, pixels, options, passed = film
+    if codec not in av.codecs_available:
         pytest.skip("this FFmpeg cannot write it")
     if large:
         monkeypatch.setattr(module, "SMALL_PIXELS", 0)
     times = even(3, 24) if name.endswith(".avi") else UNEVEN
-    clip = make_clip(tmp_path / name, times, **options)
+    clip = make_clip(tmp_path / name, times, codec=codec, pixels=pixels, options=options)
     foresight = foresee(clip)
     assert len(foresight.times) == len(times)
     decoded, given = 0, module._frames
@@ -219,7 +220,7 @@ def test_frames_are_not_foreseen_where_packets_do_not_tell(tmp_path: Path) -> No
     names = ["joined.ts", "late.ts", "bare.h264"]
     if "libx265" in av.codecs_available:
         options = {"x265-params": "log-level=error:temporal-layers=3:bframes=7:b-adapt=0"}
-        make_clip(tmp_path / "layers.mp4", even(2, 24), codec="libx265", **options)
+        make_clip(tmp_path / "layers.mp4", even(2, 24), codec="libx265", options=options)
         names.append("layers.mp4")
     for name in names:
         foresight = foresee(tmp_path / name)
@@ -231,12 +232,12 @@ def test_a_frame_that_was_foreseen_and_is_damaged_is_left_out_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "_chosen", 1)  # what libav makes of damage depends on its threads
-    clip = make_clip(tmp_path / "a.mp4", even(4, 24), **{"x264-params": "b-adapt=0"})
+    clip = make_clip(tmp_path / "a.mp4", even(4, 24), options={"x264-params": "b-adapt=0"})
     with av.open(str(clip)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
-        third = next(packet for packet in packets if packet.is_keyframe and packet.pts * packet.time_base >= 2.5)
-        assert third.pos
-        start, size = third.pos, third.size
+        keys = [packet for packet in container.demux(video=0) if packet.is_keyframe]
+        sixth = keys[5]  # at 2.5 s
+        assert sixth.pos
+        start, size = sixth.pos, sixth.size
     data = bytearray(clip.read_bytes())
     data[start + size // 3 : start + size] = bytes(size - size // 3)
     clip.write_bytes(data)
