@@ -42,8 +42,8 @@ generator = load_generator(Path(sys.argv[1]))
 took, waited, loaded = time.process_time() - start, time.perf_counter() - clock, mib()
 with torch.inference_mode():
     generator(generator.z_from_seeds([0]))
-print(f"loaded in {took:.2f} CPU s ({waited:.2f} s wall time); peak memory {imported} MiB after the imports, "
-      f"{loaded} after loading, {mib()} after one image")
+print(f"loaded in {1000 * took:.0f} CPU ms ({1000 * waited:.0f} ms wall time); peak memory {imported} MiB after the "
+      f"imports, {loaded} after loading, {mib()} after one image")
 """
 
 

@@ -33,6 +33,7 @@ import numpy as np
 from machine import describe_machine
 from PIL import Image, ImageDraw
 
+from facemorph.__main__ import end_at_once
 from facemorph.animation import FPS, film_fractions, write_morph, write_mp4
 from facemorph.faces.chain import LandmarkChain
 from facemorph.faces.dlib_models import LANDMARKS, model_path
@@ -124,7 +125,9 @@ def make_film(folder: Path, output: Path, size_px: int, frames: int) -> None:
 
     write_mp4(output, images(), FPS)
     whole = time.perf_counter() - found
-    print(f"points {found - start:.1f} s, waiting for frames {waited[0]:.1f} s, encoding {whole - waited[0]:.1f} s")
+    parts = {"points": found - start, "waiting for frames": waited[0], "encoding": whole - waited[0]}
+    print(", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items()))
+    end_at_once(0)  # as the command does
 
 
 def compare_films(options: argparse.Namespace) -> None:

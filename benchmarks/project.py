@@ -152,13 +152,13 @@ def race(options: argparse.Namespace, scratch: Path) -> None:
             every = max(1, len(marks) // 8)
             curve = " ".join(f"{distance:.4f}" for _, distance in marks[::every])
             least = min(distance for _, distance in marks)
-            print(f"{name:22} LPIPS: {curve}, minimum {least:.4f}; {setup:.1f} s before the first step")
+            print(f"{name:22} LPIPS: {curve}, minimum {least:.4f}; {1000 * setup:.0f} ms before the first step")
         for fraction in (0.5, 0.25, 0.1):
             goal = fraction * curves["reference"][0][0][1]
             times = []
             for name, (marks, setup) in curves.items():
                 when = next((setup + mark[0] for mark in marks if mark[1] <= goal), None)
-                times.append(f"{name} {'never' if when is None else f'{when:.0f} s'}")
+                times.append(f"{name} {'never' if when is None else f'{1000 * when:.0f} ms'}")
             print(f"to LPIPS {goal:.4f}: {', '.join(times)}")
 
 

@@ -249,7 +249,7 @@ def main() -> None:
         spread = np.percentile(ratios, [10, 90])
         print(f"{name:>16}: {middle:7.1f} ms ({low:.1f} to {high:.1f}), {1000 * options.batch / middle:.1f} images/s, "
               f"x {np.median(ratios):.2f} ({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; "
-              f"first step {first[name]:.1f} s")  # fmt: skip
+              f"first step {1000 * first[name]:.0f} ms")  # fmt: skip
     for name, found in speeds.items():
         print(f"matrices in {name}: {np.median(found) / 1e9:.0f} GFLOP/s (best {max(found) / 1e9:.0f})")
     floors = {"plain": (by_hand["plain"], "float32"), "ours": (work[precision], precision)}

@@ -88,36 +88,56 @@ def write_morph(
         replacing_files(folder, "step_*.jpg", "step_*.png", "percent_*.png") as temporary,
         progress_bar(progress, total=total, unit=" images", description="morph") as bar,
     ):
-        stills, fractions = [], stills_at or np.linspace(0, 1, legs * (steps - 1) + 1).tolist()
+        fractions = stills_at or np.linspace(0, 1, legs * (steps - 1) + 1).tolist()
+        stills = Kept(len(fractions), STRIP_PX)
         names = still_names(fractions, named=stills_at is not None)
         for index, image in enumerate(morph.frames(fractions)):
             if image.shape[2] == 4:
                 names[index] = str(Path(names[index]).with_suffix(".png"))
             write_image(temporary / names[index], image)
             image = on_white(image)
-            stills.append(resize(image, min(STRIP_PX, len(image))))
+            stills.add(image)
             bar.update()
         write_image(
-            temporary / STRIP, grid(stills, columns=min(len(stills), len(stills) if legs == 1 else STRIP_FACES))
+            temporary / STRIP, grid(stills.images, columns=len(names) if legs == 1 else min(len(names), STRIP_FACES))
         )
-        small: list[np.ndarray] = []
         way = film_fractions(legs, frames)
         every = -(-len(way) // GIF_FRAMES) if legs > 1 else 1  # a GIF is held in memory whole
+        small = Kept(-(-len(way) // every), GIF_PX)
 
         def film() -> Iterator[np.ndarray]:
             for index, image in enumerate(morph.frames([fraction for fraction, _ in way])):
                 image = on_white(image)
                 if index % every == 0:
-                    small.append(resize(image, min(GIF_PX, len(image))))
+                    small.add(image)
                 large = enlarged(image, -(-FILM_PX // len(image)))
                 yield from [large] * (HOLD_FRAMES if way[index][1] else 1)
                 bar.update()
 
         write_mp4(temporary / FILM, film(), FPS)
-        write_gif(temporary / GIF, small, back=legs == 1)
+        write_gif(temporary / GIF, small.images, back=legs == 1)
         write_jsonl(temporary / MANIFEST, morph.manifest())
         morph.write_extras(temporary, fractions)
     return [folder / name for name in (STRIP, FILM, GIF, *names)]
+
+
+class Kept:
+    """Small copies of `count` equal-sized images, in one piece of memory.
+
+    Each in a piece of its own, between the large ones that come and go, they kept those pieces from being used again:
+    a film of a hundred faces at 1,024 px needed 0.6 GB more.
+    """
+
+    def __init__(self, count: int, most_px: int) -> None:
+        self.images = np.empty((count, 0, 0, 3), np.uint8)
+        self._most_px, self._filled = most_px, 0
+
+    def add(self, image: np.ndarray) -> None:
+        copy = resize(image, min(self._most_px, len(image)))
+        if not self._filled:
+            self.images = np.empty((len(self.images), *copy.shape), np.uint8)
+        self.images[self._filled] = copy
+        self._filled += 1
 
 
 def still_names(fractions: Sequence[float], named: bool) -> list[str]:
@@ -174,7 +194,11 @@ def enlarged(image: np.ndarray, times: int) -> np.ndarray:
 
 
 def write_gif(
-    path: str | PathLike[str], frames: Sequence[np.ndarray], seconds_per_frame: float = 0.08, *, back: bool = True
+    path: str | PathLike[str],
+    frames: Sequence[np.ndarray] | np.ndarray,
+    seconds_per_frame: float = 0.08,
+    *,
+    back: bool = True,
 ) -> None:
     """An endless GIF of equal-sized frames, there and back again (without `back`: only there), 256 colours a frame."""
     images = [Image.fromarray(frame) for frame in frames]

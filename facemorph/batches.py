@@ -248,7 +248,7 @@ def run_batch(
 
 def _why(error: Exception) -> str:
     if isinstance(error, FacemorphError):
-        return error.problem
+        return " ".join(str(error).split("\n"))
     return f"{getattr(error, 'filename', '') or 'a file'} cannot be read: {getattr(error, 'strerror', '') or error}."
 
 

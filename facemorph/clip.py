@@ -1,9 +1,11 @@
 """A clip: opened as a file and nothing else, decoded, deinterlaced, its clock made to run forwards."""
 
+import itertools
 import logging
 import os
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from facemorph.files import printable
 from facemorph.folders import head_of, looks_like_image, what_it_is
 from facemorph.frame_image import is_hdr
 from facemorph.images import MAX_PIXELS
+from facemorph.packets import place, presentation_times, without_unneeded
 from facemorph.threads import usable
 
 log = logging.getLogger("facemorph")
@@ -47,6 +50,34 @@ class Sampled(NamedTuple):
     number: int
     time: float
     frame: av.VideoFrame
+
+
+class Foreseen(NamedTuple):
+    """A frame before it is decoded: its `number` and `time` as Sampled has them, and its time as the file has it."""
+
+    number: int
+    time: float
+    pts: int
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """A clip before it is decoded.
+
+    `aspect` is width over height of its pixels, `times` those of all its frames as the file has them, and `seconds` the
+    same since the first one; both are empty where only decoding tells.
+    """
+
+    aspect: float
+    times: array = field(default_factory=lambda: array("q"))
+    seconds: array = field(default_factory=lambda: array("d"))
+
+    def frames(self) -> Iterator[Foreseen]:
+        return itertools.starmap(Foreseen, zip(itertools.count(), self.seconds, self.times, strict=False))
+
+
+class Unforeseen(Exception):
+    """A clip's frames are not those that its packets told of: it must be decoded as a whole."""
 
 
 class Clock:
@@ -128,12 +159,6 @@ def _moving(container: Any) -> list[Any]:
     return [s for s in container.streams.video if "ATTACHED_PIC" not in str(s.disposition).upper()]
 
 
-def pixel_aspect(path: Path) -> float:
-    """Width over height of the clip's pixels."""
-    with open_clip(path) as container:
-        return float(_moving(container)[0].sample_aspect_ratio or 1)
-
-
 def expected_frames(path: Path) -> int:
     """The number of frames in the clip's header, for the progress bar; 0 if it cannot be read."""
     try:
@@ -144,6 +169,23 @@ def expected_frames(path: Path) -> int:
         return 0
 
 
+def foresee(path: Path) -> Foresight:
+    """What a clip will give, from its packets.
+
+    Raises:
+        VideoError: as `open_clip`.
+    """
+    with open_clip(path) as container:
+        stream = _moving(container)[0]
+        aspect = float(stream.sample_aspect_ratio or 1)
+        times = presentation_times(container, stream)
+        if times is None:
+            return Foresight(aspect)
+        clock, base = Clock(_rate(stream)), stream.time_base
+        seconds = array("d", (clock.at(float(time) * base.numerator / base.denominator) for time in times))
+        return Foresight(aspect, times, seconds) if clock.stretches == 1 else Foresight(aspect)
+
+
 def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
     """Every frame of a clip that decodes; `report` is filled meanwhile, and remarks go into the log.
 
@@ -152,35 +194,96 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
     """
     with open_clip(path) as container:
         stream = _moving(container)[0]
-        # Of two CPUs the second is better used for encoding, unless frames are large.
-        small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
-        stream.thread_type = "NONE" if usable() == 1 or (small and usable() == 2) else "AUTO"
-        stream.codec_context.thread_count = min(usable(), 16)  # as FFmpeg by itself
-        rate = next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
-        clock, hdr, deinterlacer = Clock(rate), False, Deinterlacer()
-        transparent = stream.metadata.get("alpha_mode") == "1"
-        for frame in deinterlacer.frames(_frames(container, stream, report)):
+        _share_cpus(stream)
+        rate = _rate(stream)
+        clock, remarks, deinterlacer = Clock(rate), _Remarks(path, stream), Deinterlacer()
+        for frame in deinterlacer.frames(_frames(container.demux(stream), report)):
             now = clock.at(frame.time)
-            hdr = hdr or is_hdr(frame)
-            if not report.frames_decoded:
-                transparent = transparent or _is_transparent(frame)
+            remarks.look(frame)
             report.seconds = now + 1 / rate
             yield Sampled(report.frames_decoded, now, frame)
             report.frames_decoded += 1
         if not report.frames_decoded:
             raise VideoError(f"No frame of {path} can be decoded.", "Is the clip damaged? Try to play it.")
-        expected = _promised_seconds(container, stream)
-        lost = expected - report.seconds
-        report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / rate) or report.damaged_packets else 0.0
-    name = printable(str(path))
-    if clock.stretches > 1:
-        log.info("%s: its clock begins anew (%d x); it was read as one recording.", name, clock.stretches - 1)
-    if hdr:
-        log.info("%s is HDR; its frames were tone-mapped to SDR.", name)
-    if deinterlacer.used:
-        log.info("%s is interlaced; its frames were deinterlaced.", name)
-    if transparent:
-        log.info("%s has transparent parts; its frames show the colours that lie there.", name)
+        _count_lost(container, stream, report)
+    remarks.say(clock.stretches, deinterlacer.used)
+
+
+def decode_chosen(path: Path, foresight: Foresight, chosen: list[Foreseen], report: ClipReport) -> Iterator[Sampled]:
+    """These frames of a clip alone, as `decode` gives them; those that no other refers to are passed over.
+
+    Raises:
+        Unforeseen: the clip is damaged or interlaced, or gives other frames than was foreseen.
+        VideoError: as `open_clip`.
+    """
+    times, seconds = foresight.times, foresight.seconds
+    wanted = {times[0], *(one.pts for one in chosen)}  # the first one is looked at for remarks
+    waiting, last = iter(chosen), -1
+    due = next(waiting, None)
+    with open_clip(path) as container:
+        stream = _moving(container)[0]
+        _share_cpus(stream)
+        remarks = _Remarks(path, stream)
+        for frame in _frames(without_unneeded(container.demux(stream), stream.codec_context, wanted), report):
+            number = place(times, frame.pts)
+            if report.damaged_packets or frame.interlaced_frame or number is None or number <= last:
+                raise Unforeseen
+            last = number
+            remarks.look(frame)
+            report.frames_decoded = number + 1
+            if due and number >= due.number:
+                if number > due.number:
+                    raise Unforeseen
+                due = next(waiting, None)
+                yield Sampled(number, seconds[number], frame)
+        if report.damaged_packets or due:
+            raise Unforeseen
+        report.frames_decoded = len(times)
+        report.seconds = seconds[-1] + 1 / _rate(stream)
+        _count_lost(container, stream, report)
+    remarks.say()
+
+
+def _share_cpus(stream: Any) -> None:
+    # Of two CPUs the second is better used for encoding, unless frames are large.
+    small = stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS
+    stream.thread_type = "NONE" if usable() == 1 or (small and usable() == 2) else "AUTO"
+    # More than CPUs: a thread waits for what others decode, and for its CPU while a frame is encoded there.
+    stream.codec_context.thread_count = min(2 * usable(), 16)
+
+
+def _rate(stream: Any) -> float:
+    return next((float(r) for r in (stream.average_rate, stream.guessed_rate) if r and 0.001 < r <= 1000), 25.0)
+
+
+def _count_lost(container: Any, stream: Any, report: ClipReport) -> None:
+    lost = _promised_seconds(container, stream) - report.seconds
+    report.seconds_lost = max(0.0, lost) if lost > max(0.25, 2.5 / _rate(stream)) or report.damaged_packets else 0.0
+
+
+class _Remarks:
+    """What is said of a clip in the log, from its frames."""
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self._name = printable(str(path))
+        self._hdr, self._begun = False, False
+        self._transparent = stream.metadata.get("alpha_mode") == "1"
+
+    def look(self, frame: av.VideoFrame) -> None:
+        self._hdr = self._hdr or is_hdr(frame)
+        if not self._begun:
+            self._transparent = self._transparent or _is_transparent(frame)
+        self._begun = True
+
+    def say(self, stretches: int = 1, deinterlaced: bool = False) -> None:
+        if stretches > 1:
+            log.info("%s: its clock begins anew (%d x); it was read as one recording.", self._name, stretches - 1)
+        if self._hdr:
+            log.info("%s is HDR; its frames were tone-mapped to SDR.", self._name)
+        if deinterlaced:
+            log.info("%s is interlaced; its frames were deinterlaced.", self._name)
+        if self._transparent:
+            log.info("%s has transparent parts; its frames show the colours that lie there.", self._name)
 
 
 def _is_transparent(frame: av.VideoFrame) -> bool:
@@ -204,9 +307,8 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
-def _frames(container: Any, stream: Any, report: ClipReport) -> Iterator[av.VideoFrame]:
+def _frames(packets: Iterator[Any], report: ClipReport) -> Iterator[av.VideoFrame]:
     """Every frame that decodes; damaged packets are counted, not raised."""
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)

@@ -7,9 +7,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from facemorph.clip import ClipReport, Sampled, decode, expected_frames, pixel_aspect
+from facemorph.clip import (
+    ClipReport,
+    Foreseen,
+    Foresight,
+    Sampled,
+    Unforeseen,
+    decode,
+    decode_chosen,
+    expected_frames,
+    foresee,
+)
 from facemorph.errors import InputError, VideoError
 from facemorph.files import (
     MANIFEST,
@@ -28,6 +38,8 @@ from facemorph.frame_sampling import NonAdjacentReservoir
 from facemorph.progress import progress_bar
 
 log = logging.getLogger("facemorph")
+
+Frame = TypeVar("Frame", Sampled, Foreseen)
 
 FRAME_END = "-0000000.jpg"  # room for it is kept in a frame's name
 
@@ -88,37 +100,50 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
     return found
 
 
-def sample_frames(path: Path, settings: ExtractSettings, report: ClipReport, key: str = "") -> Iterator[Sampled]:
+def sample_frames(
+    path: Path, settings: ExtractSettings, report: ClipReport, key: str = "", foresight: Foresight | None = None
+) -> Iterator[Sampled]:
     """Decode a clip once and yield the chosen frames in order; `report` is filled meanwhile.
 
     In each second of presentation time, counted from the first frame, `per_second` frames are taken with no two
     consecutive, also across the boundary between seconds. Every allowed choice within a second is equally likely, given
     whether the last frame before it was taken. A second with too few frames gives as many as possible.
-    The choice depends only on the seed, `key` (the clip's hash) and the second.
+    The choice depends only on the seed, `key` (the clip's hash) and the second. Where `foresight` (by `foresee`) knows
+    the frames, it is made before decoding, and frames that neither it nor others need are not decoded.
 
     Raises:
         VideoError: not a clip, no video stream, or nothing in it can be decoded.
+        Unforeseen: the clip must be sampled without foresight.
     """
+    if foresight and foresight.times:
+        chosen = list(_choose(foresight.frames(), settings, report, key))
+        yield from decode_chosen(path, foresight, chosen, report)
+    else:
+        yield from _choose(decode(path, report), settings, report, key)
+
+
+def _choose(frames: Iterator[Frame], settings: ExtractSettings, report: ClipReport, key: str) -> Iterator[Frame]:
+    """The chosen ones of all frames; `report` counts them."""
     second = 0
-    reservoir: NonAdjacentReservoir[Sampled] | None = None
+    reservoir: NonAdjacentReservoir[Frame] | None = None
     last_taken = -2
 
-    def close() -> list[Sampled]:
+    def close() -> list[Frame]:
         chosen = reservoir.chosen() if reservoir else []
         report.frames_taken += len(chosen)
         return chosen
 
-    for sample in decode(path, report):
-        if reservoir is None or int(sample.time) != second:
+    for frame in frames:
+        if reservoir is None or int(frame.time) != second:
             chosen = close()
             if reservoir and len(chosen) < settings.per_second:
                 report.sparse_seconds += 1
             last_taken = chosen[-1].number if chosen else last_taken
             yield from chosen
-            second = int(sample.time)
+            second = int(frame.time)
             reservoir = NonAdjacentReservoir(settings.per_second, random.Random(f"{settings.seed}/{key}/{second}"))
-        if sample.number != last_taken + 1:
-            reservoir.add(sample)
+        if frame.number != last_taken + 1:
+            reservoir.add(frame)
     yield from close()
 
 
@@ -198,7 +223,7 @@ def extract(
         frames = _Frames.read(output / person.name, settings)
         remove_torn(frames.folder)
         _forget_gone(person, frames)
-        total = sum(expected_frames(clip) for clip in person.clips) or None
+        total = (sum(expected_frames(clip) for clip in person.clips) or None) if progress else None
         with progress_bar(progress, total=total, unit=" frames", description=f"extract {person.name}") as bar:
             for clip in person.clips:
                 try:
@@ -273,10 +298,15 @@ def _skip(bar: Any, frames: int) -> None:
 
 
 def _extract_clip(
-    clip: Path, digest: str, person: Person, frames: _Frames, advance: Callable[[int], object]
+    clip: Path,
+    digest: str,
+    person: Person,
+    frames: _Frames,
+    advance: Callable[[int], object],
+    foresight: Foresight | None = None,
 ) -> ClipReport:
     report, settings, folder = ClipReport(), frames.settings, frames.folder
-    aspect = pixel_aspect(clip)
+    foresight = foresight or foresee(clip)
     known = {name: frames.stem(name) for name in frames.heads}
     stem = output_stems({*known, *(one.name for one in person.clips)}, FRAME_END, known)[clip.name]
     source = {"clip": clip.name, "clip_sha256": digest}
@@ -286,17 +316,26 @@ def _extract_clip(
     ours = clip.name in frames.heads  # what is there was written from this clip
     rows = []
     shown = 0
-    with Encoders() as encoders:
-        for sample in sample_frames(clip, settings, report, digest):
-            if not rows:
-                frames.heads[clip.name], frames.rows[clip.name] = head, []
-                frames.write()  # so that a rerun with other settings is refused
-            name = f"{stem}-{sample.number:06d}.{settings.format}"
-            rows.append({"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed})
-            if not ours or not (folder / name).exists():
-                encoders.submit(folder / name, sample.frame, aspect)
-            advance(report.frames_decoded - shown)
-            shown = report.frames_decoded
+    try:
+        with Encoders() as encoders:
+            for sample in sample_frames(clip, settings, report, digest, foresight):
+                if not rows:
+                    frames.heads[clip.name], frames.rows[clip.name] = head, []
+                    frames.write()  # so that a rerun with other settings is refused
+                name = f"{stem}-{sample.number:06d}.{settings.format}"
+                rows.append(
+                    {"file": name, **source, "index": sample.number, "time": sample.time, "seed": settings.seed}
+                )
+                if not ours or not (folder / name).exists():
+                    encoders.submit(folder / name, sample.frame, foresight.aspect)
+                advance(report.frames_decoded - shown)
+                shown = report.frames_decoded
+    except Unforeseen:
+        log.debug("%s gives other frames than its packets tell of; it is decoded anew, as a whole.", clip)
+        advance(-shown)
+        if rows:  # chosen among other frames
+            frames.forget(clip.name)
+        return _extract_clip(clip, digest, person, frames, advance, Foresight(foresight.aspect))
     advance(report.frames_decoded - shown)
     frames.heads[clip.name] = {**head, "state": "done", "report": asdict(report)}
     frames.rows[clip.name] = rows

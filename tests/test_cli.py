@@ -32,6 +32,28 @@ def test_version_by_all_ways_in() -> None:
         assert result.stdout.strip() == f"facemorph, version {__version__}"
 
 
+def test_the_program_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    """What libraries do at the end is done; what Python would take down piece by piece is not."""
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from facemorph import __main__\n"
+        "class Piece:\n    def __del__(self): open('torn', 'w')\n"
+        "sys.piece = Piece()\n"
+        "def help_(*_, **__):\n"
+        "    atexit.register(lambda: open('library', 'w').write('done'))\n"
+        "    threading.Thread(target=lambda: (time.sleep(0.3), print('thread'))).start()\n"
+        "    print('printed'); sys.exit(int(sys.argv[1]))\n"
+        "__main__.main = help_\n__main__.program()"
+    )
+    for wanted in (0, 3):
+        done = subprocess.run([sys.executable, "-c", code, str(wanted)], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (wanted, "printed\nthread\n"), done.stderr
+    assert (tmp_path / "library").read_text() == "done" and not (tmp_path / "torn").exists()
+    broken = code.replace("sys.exit(", "raise ValueError(")
+    done = subprocess.run([sys.executable, "-c", broken, "0"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "ValueError: 0" in done.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--help"])

@@ -1,22 +1,21 @@
 """The landmark morph: on the two public-domain portraits that come inside matplotlib and scikit-image."""
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from located_faces import Located, eileen_collins, grace_hopper, unit
 from PIL import Image
 
 from facemorph import animation
 from facemorph.cli import main
-from facemorph.errors import FaceError, OutputError
+from facemorph.errors import OutputError
 from facemorph.faces import morph as library
-from facemorph.faces.landmarks import landmarks, steady_landmarks
+from facemorph.faces.landmarks import steady_landmarks
 from facemorph.faces.locate import locate_face
-from facemorph.faces.mask import hull
 from facemorph.faces.morph import (
     DETAIL,
     Face,
@@ -28,25 +27,19 @@ from facemorph.faces.morph import (
     similarity,
     source_of,
 )
-from facemorph.faces.outline import ANGLES, RAYS, head_outline
 from facemorph.images import read_image, write_image
 
 SIZE = 128
-Located = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
 def grace() -> Located:
-    from matplotlib.cbook import get_sample_data
-
-    image = read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
-    return image, locate_face(image, "grace").landmarks
+    return grace_hopper()
 
 
 @pytest.fixture(scope="module")
 def eileen() -> Located:
-    image = pytest.importorskip("skimage.data").astronaut()
-    return image, locate_face(image, "eileen").landmarks
+    return eileen_collins()
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +59,6 @@ def files(grace: Located, eileen: Located, tmp_path_factory: pytest.TempPathFact
 def halved(face: Face) -> np.ndarray:
     side = face.size_px
     return face.image.reshape(side, DETAIL, side, DETAIL, 3).mean((1, 3))
-
-
-def unit(points: np.ndarray) -> float:
-    """Distance between the eyes, the usual measure of landmark errors."""
-    return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
 
 
 def test_similarity_recovers_turn_scale_and_shift() -> None:
@@ -168,121 +156,6 @@ def test_colours_are_matched_in_mean_and_gently_in_contrast() -> None:
     torch.testing.assert_close(matched[inside].mean((2, 3)), like[inside].mean((2, 3)), atol=1e-5, rtol=0)
     spread = matched[inside][:, 0].std() / image[inside][:, 0].std()
     assert spread == pytest.approx(1.3, abs=1e-3)  # the limit: ten times would be needed
-
-
-def test_the_hull_is_that_of_scipy() -> None:
-    from scipy.spatial import ConvexHull
-
-    points = np.random.default_rng(5).integers(0, 40, (60, 2)).astype(float)
-    ours, reference = hull(points), points[ConvexHull(points).vertices]
-    assert {tuple(point) for point in ours} == {tuple(point) for point in reference}
-
-
-def head_before(ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A dark ellipse of half-axes 60 and 80 px around (128, 130) on a ground [256, 256, 3], and landmarks for it."""
-    y, x = np.mgrid[:256, :256]
-    image = ground.copy()
-    image[((x - 128) / 60) ** 2 + ((y - 130) / 80) ** 2 < 1] = [90, 60, 50]
-    points = np.full((68, 2), 128.0)
-    points[:, 1] = 140
-    points[27], points[8] = (128, 130), (128, 190)
-    return image, points
-
-
-def test_the_outline_of_a_head_is_found_before_a_ground_that_darkens() -> None:
-    y, x = np.mgrid[:256, :256]
-    ground = (200 - 0.2 * x - 0.0006 * (y - 100.0) ** 2)[..., None] + np.random.default_rng(0).normal(
-        0, 2, (256, 256, 3)
-    )
-    image, points = head_before(np.clip(ground, 0, 255).astype(np.uint8))
-    outline = head_outline(image, points)[: len(ANGLES)]
-    assert np.isfinite(outline).all()
-    radius = np.hypot((outline[:, 0] - 128) / 60, (outline[:, 1] - 130) / 80)
-    assert np.abs(radius - 1).max() < 0.06
-
-
-@pytest.mark.parametrize("ground", ["noise", "like the head"])
-def test_without_a_plain_ground_no_outline_is_claimed(ground: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-    image, points = head_before(noise if ground == "noise" else np.full((256, 256, 3), [92, 63, 51], np.uint8))
-    assert np.isnan(head_outline(image, points)).all()
-
-
-def test_what_reaches_the_edge_is_not_taken_for_an_outline() -> None:
-    image, points = head_before(np.full((256, 256, 3), 220, np.uint8))
-    image[205:] = [30, 30, 90]  # shoulders, from edge to edge
-    outline = head_outline(image, points)
-    assert outline.shape == (RAYS, 2)
-    assert np.isfinite(outline[len(ANGLES) // 2]).all()
-    below = outline[np.isfinite(outline[:, 0]) & (outline[:, 1] > 215)]
-    assert len(below) == 0
-
-
-def test_landmarks_that_hardly_depend_on_the_box(grace: Located) -> None:
-    image, _ = grace
-    face = locate_face(image, "grace", detector="cnn", points="dlib")
-    (left, top, right, bottom), points = face.box, face.landmarks
-    side = right - left
-    boxes = [(left + x * side, top + y * side, right + x * side, bottom + y * side) for x, y in ((0.08, 0), (0, -0.08))]
-    boxes.append((left - 0.06 * side, top - 0.06 * side, right + 0.06 * side, bottom + 0.06 * side))
-    for box in boxes:
-        steady = np.linalg.norm(steady_landmarks(image, box) - points, axis=1).mean() / unit(points)
-        plain = np.linalg.norm(landmarks(image, box) - points, axis=1).mean() / unit(points)
-        assert steady < 0.015
-        assert steady < plain
-
-
-def test_landmarks_of_dark_and_light_portraits_alike(shared: Path) -> None:
-    """The CNN's box made dlib's predictor fail on this man; dlib's own HOG box did not."""
-    from facemorph.faces.detect import make_detector
-
-    image = read_image(shared / "data" / "portraits" / "london" / "man_082_neutral.jpg")
-    box = make_detector("cnn")([image])[0][0].box
-    half = np.asarray(Image.fromarray(image).resize((675, 675)))
-    reference = (landmarks(half, make_detector("hog")([half])[0][0].box) + 0.5) * 2 - 0.5
-    error = np.linalg.norm(steady_landmarks(image, box) - reference, axis=1).mean() / unit(reference)
-    assert error < 0.03
-
-
-def test_no_face_is_said_with_the_name_of_the_image() -> None:
-    with pytest.raises(FaceError, match=r"No face was detected in lake\.jpg\.\nA face at least") as caught:
-        locate_face(np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8), "lake.jpg")
-    assert "--detector hog" in caught.value.hint
-
-
-@pytest.mark.parametrize("side", [1, 20])
-def test_an_image_too_small_for_a_face_is_refused(grace: Located, side: int) -> None:
-    tiny = np.asarray(Image.fromarray(grace[0]).resize((side, side)))
-    with pytest.raises(FaceError, match=r"No face was detected in tiny\.png"):
-        locate_face(tiny, "tiny.png")
-
-
-def test_the_largest_of_several_faces_is_taken_and_said(
-    grace: Located, eileen: Located, caplog: pytest.LogCaptureFixture
-) -> None:
-    group = np.full((600, 1024, 3), 128, np.uint8)
-    group[:, :512] = grace[0]
-    group[88:, 512:] = eileen[0]
-    logging.getLogger("facemorph").propagate = True
-    with caplog.at_level(logging.INFO, "facemorph"):
-        face = locate_face(group, "group.png")
-        box, points = face.box, face.landmarks
-    assert box[2] < 512 and points[:, 0].max() < 512  # Grace's face is the larger
-    assert "group.png shows 2 faces; the largest, at" in caplog.text
-
-
-def test_a_small_image_is_searched_again_enlarged(grace: Located) -> None:
-    scale = 0.2
-    small = np.asarray(Image.fromarray(grace[0]).resize((102, 120), Image.Resampling.LANCZOS))
-    points = locate_face(small, "small.png").landmarks
-    assert np.linalg.norm(points - grace[1] * scale, axis=1).mean() < 0.1 * unit(grace[1] * scale)
-
-
-def test_a_4k_image_gives_the_landmarks_of_its_small_copy(grace: Located) -> None:
-    factor = 3840 / 600
-    large = np.asarray(Image.fromarray(grace[0]).resize((round(512 * factor), 3840), Image.Resampling.BICUBIC))
-    points = locate_face(large, "large.png").landmarks
-    assert np.linalg.norm(points / factor - grace[1], axis=1).mean() < 0.03 * unit(grace[1])
 
 
 def write_morph(

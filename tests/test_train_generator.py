@@ -15,7 +15,6 @@ import torch
 from click.testing import CliRunner
 from conftest import ROOT
 from generator_runs import LARGER, log_without_time, same_result, tiny, toy_faces, write_faces
-from PIL import Image
 from published_files import dumps, stylegan1, stylegan2
 from tiny_runs import make_faces
 from tiny_runs import tiny as tiny_dcgan
@@ -25,15 +24,14 @@ from facemorph.config import to_yaml
 from facemorph.dcgan.train import train as train_dcgan
 from facemorph.errors import ConfigError, InputError, OutputError, RunError, TrainingError
 from facemorph.faces.crop import paper_quad
-from facemorph.files import locked, write_jsonl
+from facemorph.files import locked
 from facemorph.images import read_image, write_image
 from facemorph.run_folder import in_use
 from facemorph.stylegan.load import find_network, load_generator
 from facemorph.stylegan.networks.alignment import ALIGNMENTS, from_plain, to_plain
 from facemorph.stylegan.projection.encoder import find_encoder, read_encoder
 from facemorph.stylegan.projection.portrait import aligned_quad
-from facemorph.stylegan.training.config import Data, config_from_dict, load_config
-from facemorph.stylegan.training.faces import load_faces
+from facemorph.stylegan.training.config import config_from_dict, load_config
 from facemorph.stylegan.training.health import judge
 from facemorph.stylegan.training.judges import Backbones, Judges
 from facemorph.stylegan.training.networks import new_architecture
@@ -207,72 +205,6 @@ def test_the_verdict_tells_a_collapse_and_judges_that_have_won() -> None:
     assert judge(losses, {name: values[::-1] for name, values in figures.items()}).verdict == "worse"
     assert judge({**losses, "pixels": np.full(200, np.nan)}, figures).verdict == "failed"
     assert judge(losses, {name: values[:1] for name, values in figures.items()}).verdict == "undecided"
-
-
-# --- faces
-
-
-def aligned_folder(folder: Path, crop: str, count: int, seed: int = 0) -> Path:
-    folder.mkdir(parents=True)
-    rows = [{"settings": {"crop": crop, "size_px": 16}, "from": "x"}]
-    for number, face in enumerate(toy_faces(count, seed=seed)):
-        write_image(folder / f"{number}.png", face)
-        rows.append({"source": f"{number}.jpg", "status": "accepted", "file": f"{number}.png"})
-    write_jsonl(folder / "manifest.jsonl", rows)
-    return folder
-
-
-def test_folders_of_align_bring_their_crop(tmp_path: Path) -> None:
-    aligned_folder(tmp_path / "faces" / "anna", "paper", 6)
-    aligned_folder(tmp_path / "faces" / "ben", "paper", 6, seed=1)
-    found = load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 0)
-    assert found.crop == "paper" and len(found.images) == 9 and len(found.held) == 3
-    again = load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 0)
-    assert found.digest == again.digest
-    assert load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 1).digest != found.digest
-    aligned_folder(tmp_path / "faces" / "carl", "ffhq", 2)
-    with pytest.raises(InputError, match=r"lie differently: paper \(.*ffhq \("):
-        load_faces(Data(faces=(str(tmp_path / "faces"),)), 16, 0)
-
-
-def test_whole_persons_are_held_out_where_there_are_many(tmp_path: Path) -> None:
-    for number in range(20):
-        aligned_folder(tmp_path / f"{number:02d}", "eyes", 2, seed=number)
-    found = load_faces(Data(faces=(str(tmp_path),), hold_out=0.1), 16, 0)
-    assert len(found.held) == 4 and len(found.images) == 36
-    by_hand = load_faces(Data(faces=(str(tmp_path / "00"),), held_out=(str(tmp_path / "01"),)), 16, 0)
-    assert len(by_hand.held) == 2 and len(by_hand.images) == 2
-
-
-def write_pack(path: Path, faces: np.ndarray) -> None:
-    blobs = []
-    for face in faces:
-        file = io.BytesIO()
-        Image.fromarray(face).save(file, "WEBP", lossless=True)
-        blobs.append(file.getvalue())
-    lengths = np.array([len(blob) for blob in blobs], "<u4").tobytes()
-    path.write_bytes(len(blobs).to_bytes(4, "little") + lengths + b"".join(blobs))
-
-
-def test_packs_are_read_and_broken_ones_are_told(tmp_path: Path) -> None:
-    faces = toy_faces(8)
-    write_pack(tmp_path / "faces.pack", faces)
-    data = Data(faces=(str(tmp_path / "faces.pack"),), crop="ffhq", hold_out=0.0)
-    found = load_faces(data, 16, 0)
-    assert np.array_equal(found.images, faces.transpose(0, 3, 1, 2)) and found.crop == "ffhq"
-    assert load_faces(replace(data, limit=3), 8, 0).images.shape == (3, 3, 8, 8)
-    with pytest.raises(InputError, match=r"is not known(.|\n)*--set data\.crop=eyes"):
-        load_faces(replace(data, crop="auto"), 16, 0)
-    raw = (tmp_path / "faces.pack").read_bytes()
-    for broken in (raw[:-1], raw[:3], b"", b"\xff" * 40):
-        (tmp_path / "broken.pack").write_bytes(broken)
-        with pytest.raises(InputError, match="is no pack of faces, or is cut short"):
-            load_faces(replace(data, faces=(str(tmp_path / "broken.pack"),)), 16, 0)
-    np.save(tmp_path / "grey.npy", faces[..., 0])
-    with pytest.raises(InputError, match=r"uint8 \[N, H, H, 3\] was expected"):
-        load_faces(replace(data, faces=(str(tmp_path / "grey.npy"),)), 16, 0)
-    with pytest.raises(InputError, match=r"does not exist \(data\.faces\)"):
-        load_faces(replace(data, faces=("nowhere",)), 16, 0)
 
 
 def test_a_network_of_the_paper_s_crop_takes_portraits_cut_that_way() -> None:

@@ -1,7 +1,8 @@
-"""A morph through many faces by landmarks: leg by leg, with two pictures in memory at a time."""
+"""A morph through many faces by landmarks: leg by leg, with three pictures in memory at a time."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class LandmarkChain:
         self.frame = common_quad([face.points for face in self.points], sizes)
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
-        self._faces: dict[int, Face] = {}
+        self._faces: dict[int, Future[Face]] = {}
+        self._pool = ThreadPoolExecutor(2)
         self._one_at_a_time = threading.Lock()
 
     def at(self, fraction: float) -> np.ndarray:
@@ -67,19 +69,19 @@ class LandmarkChain:
         """The images at `fractions`, each computed while the caller uses the one before."""
         return computed_ahead(self.at, fractions)
 
-    def _face(self, index: int) -> Face:
-        if index not in self._faces:
-            located = read_image(self.pictures[index]), self.points[index].points
-            self._faces[index] = cut_like(located, self.points[0].points, self.frame, self.settings.size_px)
-        return self._faces[index]
+    def _cut(self, index: int) -> Face:
+        located = read_image(self.pictures[index]), self.points[index].points
+        face = cut_like(located, self.points[0].points, self.frame, self.settings.size_px)
+        return face if self.settings.face_only else face.prepared()
 
     def _make(self, leg: int) -> Callable[[float], np.ndarray]:
-        pair = self._face(leg), self._face(leg + 1)
-        if not self.settings.face_only:
-            self._faces = {leg + 1: pair[1]}
-            return LandmarkMorph(*pair, look=self.look).at
-        self._faces = {0: self._face(0), leg + 1: pair[1]}
-        return InnerFaces(self._face(0), *pair, self.look).at
+        """The morph of a leg; meanwhile the face after it is cut out."""
+        wanted = {leg, leg + 1, min(leg + 2, self.legs)} | ({0} if self.settings.face_only else set())
+        self._faces = {index: self._faces.get(index) or self._pool.submit(self._cut, index) for index in sorted(wanted)}
+        first, second = (self._faces[index].result() for index in (leg, leg + 1))
+        if self.settings.face_only:
+            return InnerFaces(self._faces[0].result(), first, second, self.look).at
+        return LandmarkMorph(first, second, look=self.look).at
 
     def manifest(self) -> list[dict[str, Any]]:
         head = {"method": "landmarks", "settings": asdict(self.settings), "look": asdict(self.look)}

@@ -24,7 +24,7 @@ from facemorph.faces.mesh import NUM_POINTS, seen_as_68
 from facemorph.faces.outline import head_outline
 from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
 from facemorph.faces.smooth_warp import similarity
-from facemorph.faces.warp import border_points, sample, sampling_map, triangulate
+from facemorph.faces.warp import border_points, sample_within, sampling_maps, triangulate
 from facemorph.files import sha256
 from facemorph.images import read_image, to_tensor, to_uint8
 
@@ -101,6 +101,16 @@ class Face:
         """The head's outline [RAYS, 2] in the frame, as `head_outline`."""
         return (head_outline(self.image, (self.seen + 0.5) * DETAIL - 0.5) + 0.5) / DETAIL - 0.5
 
+    @property
+    def has_head(self) -> bool:
+        """Whether it is known which points are the chin and the brows, from which a head is found."""
+        return len(self.points) in (68, NUM_POINTS)
+
+    def prepared(self) -> "Face":
+        """Itself, with all that a morph needs: a thread for each face takes half of the time."""
+        _ = self.planes, self.has_head and self.outline
+        return self
+
 
 def landmark_morph(
     first: Source,
@@ -156,7 +166,11 @@ def common_frame(
     """
     sizes = [(image.shape[1], image.shape[0]) for image, _ in (first, second)]
     frame = common_quad([first[1], second[1]], sizes)
-    return cut_like(first, first[1], frame, size_px), cut_like(second, first[1], frame, size_px)
+    with ThreadPoolExecutor(2) as pool:
+        cuts = [
+            pool.submit(lambda one: cut_like(one, first[1], frame, size_px).prepared(), one) for one in (first, second)
+        ]
+        return cuts[0].result(), cuts[1].result()
 
 
 def common_quad(shapes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -244,7 +258,7 @@ class LandmarkMorph:
         of_shape = fraction if self.look.shape is None else self.look.shape
         fraction = fraction if self.look.colour is None else self.look.colour
         shape = (1 - of_shape) * self.shapes[0] + of_shape * self.shapes[1]
-        first, second = (self._warped(index, shape) for index in range(2))
+        first, second = self._warped(shape)
         if first.shape[1] == 4:
             image = to_uint8(first[:, :3].lerp(second, fraction * first[:, 3:]))[0]
         else:
@@ -261,10 +275,14 @@ class LandmarkMorph:
     def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
         """Nothing: the landmarks are in the manifest."""
 
-    def _warped(self, index: int, shape: np.ndarray) -> "torch.Tensor":
-        source = (self.sources[index] + 0.5) * DETAIL - 0.5
-        where = sampling_map(shape, source, self.triangles, self.size_px, self.size_px)
-        return sample(self.images[index], where)
+    def _warped(self, shape: np.ndarray) -> list["torch.Tensor"]:
+        """Both images in a shape of the mesh."""
+        import torch
+
+        side = self.size_px
+        places = [(source + 0.5) * (2 / side) - 1 for source in self.sources]  # what `sample_within` takes
+        maps = sampling_maps(shape, places, self.triangles, side, side)
+        return [sample_within(image, torch.from_numpy(where)) for image, where in zip(self.images, maps, strict=True)]
 
 
 def computed_ahead(at: Callable[[float], np.ndarray], fractions: Sequence[float]) -> Iterator[np.ndarray]:
@@ -293,7 +311,7 @@ def _heads(first: Face, second: Face) -> list[np.ndarray]:
     """
     faces = (first, second)
     is_mesh = len(first.points) == NUM_POINTS
-    if len(first.points) != 68 and not is_mesh:
+    if not first.has_head:
         return [face.points.copy() for face in faces]
     seen, outlines = [face.seen for face in faces], [face.outline for face in faces]
     clear = ~np.isnan(outlines).any((0, 2))

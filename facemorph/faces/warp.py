@@ -5,6 +5,7 @@ triangle of the target shape is divided into rows of pixels ("runs"). The runs o
 so the map takes a few array operations for any number of triangles.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,24 +58,31 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
 
     Args:
         target: mesh points in the target image, [P, 2] in pixels; the triangles must cover the image.
-        source: the same points in the source image, [P, 2] in its pixels.
+        source: the same points in the source image, [P, 2], in its pixels or any other measure.
         triangles: [T, 3] indices, of positive orientation as from `triangulate`. Those that `target` flips are left
             out; with a fixed border other triangles cover their pixels.
 
     Returns:
-        float32 [height, width, 2], x before y, in pixels of the source image.
+        float32 [height, width, 2], x before y, in the measure of `source`.
 
     Raises:
         ValueError: the triangles do not cover the image.
     """
+    return next(sampling_maps(target, [source], triangles, width, height))
+
+
+def sampling_maps(
+    target: np.ndarray, sources: Sequence[np.ndarray], triangles: np.ndarray, width: int, height: int
+) -> Iterator[np.ndarray]:
+    """As `sampling_map`, for several source images, one by one."""
     corners = triangles[signed_areas(target, triangles) > 0]
     corners = np.take_along_axis(corners, np.argsort(target[corners, 1], 1, kind="stable"), 1)
     top, middle, bottom = corners.T
     # A triangle has two parts, above and below its middle corner, both with the long edge on one side. Crossings are
     # computed from the upper end of an edge, so that the triangles on its two sides get identical values.
-    long, upper, lower = (_edge(target, source, *ends) for ends in ((top, bottom), (top, middle), (middle, bottom)))
-    at_middle = long[:, 0] + (target[middle, 1] - long[:, 3]) * long[:, 4]
-    bulge_right = (at_middle < target[middle, 0])[:, None]
+    values = np.concatenate([target[:, 1:], target[:, :1], *sources], 1)
+    long, upper, lower = (_edge(values[a], values[b]) for a, b in ((top, bottom), (top, middle), (middle, bottom)))
+    bulge_right = (_crossings(long, target[middle, 1])[:, 0] < target[middle, 0])[:, None, None]
     lefts = np.concatenate([np.where(bulge_right, long, upper), np.where(bulge_right, long, lower)])
     rights = np.concatenate([np.where(bulge_right, upper, long), np.where(bulge_right, lower, long)])
 
@@ -83,7 +91,7 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
     parts = np.concatenate([first_rows[:, :2], first_rows[:, 1:]])  # [2T, from and to]
     count = parts[:, 1] - parts[:, 0]
     row = np.arange(count.sum()) + np.repeat(parts[:, 0] - np.cumsum(count) + count, count)
-    left, right = (_crossings(np.repeat(edge, count, 0), row) for edge in (lefts, rights))  # [N, 3]
+    left, right = (_crossings(np.repeat(edge, count, 0), row) for edge in (lefts, rights))  # [N, 1 + 2S]
 
     start = np.clip(np.ceil(left[:, 0]), 0, width).astype(np.int64)
     end = np.clip(np.ceil(right[:, 0]), 0, width).astype(np.int64)
@@ -99,27 +107,26 @@ def sampling_map(target: np.ndarray, source: np.ndarray, triangles: np.ndarray, 
 
     slope = (right[:, 1:] - left[:, 1:]) / np.maximum(right[:, :1] - left[:, :1], 1e-12)
     begin = left[:, 1:] + slope * (start - row - left[:, 0])[:, None]
-    # x + iy as a complex number: four times as fast as a last axis of size 2.
-    begin, slope = ((part[:, 0] + 1j * part[:, 1]).astype(np.complex64) for part in (begin, slope))
     first_column = np.repeat((start - row).astype(np.float32), lengths).reshape(height, width)
-    where = np.repeat(slope, lengths).reshape(height, width)
-    where *= np.arange(width, dtype=np.float32) - first_column
-    where += np.repeat(begin, lengths).reshape(height, width)
-    return where.view(np.float32).reshape(height, width, 2)  # [H, W, 2]
+    column = np.arange(width, dtype=np.float32) - first_column
+    for at in range(0, slope.shape[1], 2):
+        # x + iy as a complex number: four times as fast as a last axis of size 2.
+        first, step = ((part[:, at] + 1j * part[:, at + 1]).astype(np.complex64) for part in (begin, slope))
+        where = np.repeat(step, lengths).reshape(height, width)
+        where *= column
+        where += np.repeat(first, lengths).reshape(height, width)
+        yield where.view(np.float32).reshape(height, width, 2)  # [H, W, 2]
 
 
-def _edge(target: np.ndarray, source: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Edges as functions of y: target x, source x and source y at the upper end, its y, and their slopes: [T, 7]."""
-    values = np.concatenate([target[:, :1], source], 1)  # [P, 3]
-    rise = (target[lower, 1] - target[upper, 1])[:, None]
-    return np.concatenate(
-        [values[upper], target[upper, 1:], (values[lower] - values[upper]) / np.where(rise == 0, 1, rise)], 1
-    )
+def _edge(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Edges as functions of y, by the values at both ends, y first: those of the upper end and the slopes [T, 2, V]."""
+    rise = (lower - upper)[:, :1]
+    return np.stack([upper, (lower - upper) / np.where(rise == 0, 1, rise)], 1)
 
 
 def _crossings(edge: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Target x, source x and source y where edges [N, 7] cross rows [N]: [N, 3]."""
-    return edge[:, :3] + (row - edge[:, 3])[:, None] * edge[:, 4:]
+    """Target x, source x and source y and so on, where edges [N, 2, V] cross rows [N]: [N, V - 1]."""
+    return edge[:, 0, 1:] + (row - edge[:, 0, 0])[:, None] * edge[:, 1, 1:]
 
 
 def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
@@ -131,7 +138,13 @@ def sample(planes: "torch.Tensor", where: np.ndarray) -> "torch.Tensor":
 
     height, width = planes.shape[2:]
     scale = torch.tensor([2 / width, 2 / height])
-    positions = torch.addcmul(scale / 2 - 1, torch.from_numpy(where), scale)  # pixel centres to [-1, 1]
+    return sample_within(planes, torch.addcmul(scale / 2 - 1, torch.from_numpy(where), scale))
+
+
+def sample_within(planes: "torch.Tensor", where: "torch.Tensor") -> "torch.Tensor":
+    """As `sample`, at positions from -1 to 1, the borders of the image."""
+    import torch
+
     return torch.nn.functional.grid_sample(
-        planes, positions[None], mode="bilinear", padding_mode="border", align_corners=False
+        planes, where[None], mode="bilinear", padding_mode="border", align_corners=False
     )
