@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from intervals import Trial, auc, median_rank
 from likeness import strangers
-from predictions import predict
+from predictions import AVERAGE, kept_average, predict
 from study import CONTROLS, Study
 from tables import Row
 from torch import nn
@@ -123,6 +123,8 @@ def predictors(study: Study) -> dict[str, np.ndarray]:
     for name in PREDICTIONS:
         vectors[name] = _predicted(study, judge, name)
     vectors["another couple's, even, alike"] = vectors["even, alike"][strangers(study)]
+    averages = [kept_average(study, couple)[None] for couple in study.couples]
+    vectors[AVERAGE] = np.concatenate([_kept(study, one, judge.describe) for one in averages])[study.couple_of]
     children = np.stack([mean[name] for name in study.children])
     found = {name: _distances(some, children) for name, some in vectors.items()}
     first, second = (np.stack([real[name][place] for name in study.children]) for place in (0, -1))
