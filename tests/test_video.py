@@ -211,13 +211,14 @@ def test_passing_over_frames_changes_no_chosen_one(
 
 
 def test_frames_are_not_foreseen_where_packets_do_not_tell(tmp_path: Path) -> None:
-    """A clock that begins anew, a clip cut before a key frame, no clock at all, and temporal layers of H.265."""
+    """A clock that begins anew, a clip cut before a key frame, no clock or one of decoding, temporal layers of H.265."""
     clip = make_clip(tmp_path / "a.ts", even(2, 24))
     assert foresee(clip).times
     (tmp_path / "joined.ts").write_bytes(2 * clip.read_bytes())
     (tmp_path / "late.ts").write_bytes(clip.read_bytes()[188 * 20 :])
     make_clip(tmp_path / "bare.h264", even(2, 24))
-    names = ["joined.ts", "late.ts", "bare.h264"]
+    make_clip(tmp_path / "decoding.avi", even(2, 24), options={"bf": "3", "x264-params": "b-adapt=0"})
+    names = ["joined.ts", "late.ts", "bare.h264", "decoding.avi"]
     if "libx265" in av.codecs_available:
         options = {"x265-params": "log-level=error:temporal-layers=3:bframes=7:b-adapt=0"}
         make_clip(tmp_path / "layers.mp4", even(2, 24), codec="libx265", options=options)
