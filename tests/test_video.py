@@ -211,7 +211,7 @@ def test_passing_over_frames_changes_no_chosen_one(
 
 
 def test_frames_are_not_foreseen_where_packets_do_not_tell(tmp_path: Path) -> None:
-    """A clock that begins anew, a clip cut before a key frame, no clock or one of decoding, temporal layers of H.265."""
+    """A clock that begins anew, a clip cut before a key frame, no clock or that of decoding, layers of H.265."""
     clip = make_clip(tmp_path / "a.ts", even(2, 24))
     assert foresee(clip).times
     (tmp_path / "joined.ts").write_bytes(2 * clip.read_bytes())
