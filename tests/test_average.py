@@ -190,6 +190,13 @@ def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: 
     chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=64))
     levels = [int(image[32, 32, 0]) for image in chain.frames([0, 0.25, 0.5, 0.75, 1])]
     assert levels == [60, 90, 120, 150, 180]
+    chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=64))
+    away = pictures[2].rename(tmp_path / "away")  # after it was looked at
+    assert chain.at(0.4)[32, 32, 0] == 108
+    with pytest.raises(ImageError, match=r"No such image: .*f10\.png"):
+        chain.at(0.8)
+    away.rename(pictures[2])
+    assert chain.at(0.75)[32, 32, 0] == 150
     written = write_morph(tmp_path / "out", chain, steps=2, frames=4)
     assert len(written) == 3 + 3
     with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
