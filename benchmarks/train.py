@@ -14,7 +14,7 @@ torch.utils.flop_counter in every run):
     a step of ours 2.2746; of the plain loop, which also takes D's weight gradients in G's step, 2.4823
 
 "ours" computes in what `training.precision=auto` takes on this machine; every other precision is timed as well.
-By Winograd's convolutions it takes 1.14 GFLOP in float32, 1.3215 in bfloat16 (torch's counter; see nine_products.py).
+By Winograd's convolutions it takes 1.14 GFLOP in float32, 1.3238 in bfloat16 (torch's counter; see nine_products.py).
 
 The floor is this number at the speed of a large matrix product, in the same dtype and the same run.
 

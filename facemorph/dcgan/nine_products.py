@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_ONE_DIMENSION = torch.tensor([[1.0, 0.0, 1.0], [0.0, -1.0, 1.0]])  # each of the two taps, from three products
+TAPS = torch.kron(_ONE_DIMENSION, _ONE_DIMENSION)  # [4, 9]
+
 
 class HalveByNine(torch.autograd.Function):
     """wide [N, C, 4h, 4w], weight [O, C, 4, 4] -> narrow [N, O, 2h, 2w], in autocast's type."""
@@ -70,51 +73,41 @@ def from_wide(wide: Tensor) -> Tensor:
     """[N, C, 4h, 4w] -> [9, T, 4C]; the four are the pixels of a pair of rows and columns."""
     count, channels, height, width = wide.shape
     h, w = height // 4, width // 4
-    image = wide.permute(0, 2, 3, 1).contiguous()
-    between = _with_margins(image, (count, height))  # a row of the image less the next but one, from row -1 on
-    inner = between[:, :, 1:-1]
-    torch.neg(image[:, 1], out=inner[:, 0])
-    torch.sub(image[:, :-2], image[:, 2:], out=inner[:, 1:-1])
-    inner[:, -1] = image[:, -2]
-    between = between.view(count, h, 2, 2, width + 2, channels)
-    middle = _with_margins(image, (count, h, 2))  # of each tile the pair of rows that both outputs share
-    middle[..., 1:-1, :] = _pairs_of_rows(image, 1, h)
+    padded = wide.new_zeros(count, height + 2, width + 2, channels)
+    padded[:, 1:-1, 1:-1] = wide.permute(0, 2, 3, 1)
+    pairs = padded.view(count, 2 * h + 1, 2, 2 * w + 1, 2 * channels).transpose(2, 3)  # [N, 2h + 1, 2w + 1, 2, 2C]
     v = wide.new_empty(3, 3, count, h, w, 2, 2 * channels)
-    for out, rows in zip(v, (between[:, :, 0], between[:, :, 1], middle), strict=True):
-        out, rows = out.transpose(3, 4), rows.unflatten(3, (2 * w + 1, 2)).flatten(4)  # [3, N, h, 2, w, 2C]
-        even, odd, next_even = rows[..., :-1:2, :], rows[..., 1::2, :], rows[..., 2::2, :]
-        torch.sub(even, odd, out=out[0])
-        torch.sub(odd, next_even, out=out[1])
-        out[2] = odd
+    shared, even = v[:, 2], wide.new_empty(3, count, h, w + 1, 2, 2 * channels)
+    for out, columns in ((even, pairs[:, :, ::2]), (shared, pairs[:, :, 1::2])):
+        torch.sub(columns[:, :-1:2], columns[:, 1::2], out=out[0])
+        torch.sub(columns[:, 1::2], columns[:, 2::2], out=out[1])
+        out[2] = columns[:, 1::2]
+    torch.sub(even[:, :, :, :-1], shared, out=v[:, 0])
+    torch.sub(shared, even[:, :, :, 1:], out=v[:, 1])
     return v.view(9, -1, 4 * channels)
 
 
 def to_wide(v: Tensor, shape: torch.Size) -> Tensor:
-    """The adjoint: [9, T, 4C] -> [N, C, 4h, 4w]; where tiles overlap, their sum."""
+    """The adjoint: [9, T, 4C] -> [N, C, 4h, 4w]; where tiles overlap, their sum. What is in `v` is lost."""
     count, channels, height, width = shape
     h, w = height // 4, width // 4
+    v = v.view(3, 3, count, h, w, 2, 2 * channels)
     rows = v.new_empty(3, count, h, 2, width + 2, channels)
-    for out, products in zip(rows, v.view(3, 3, count, h, w, 2, 2 * channels).transpose(4, 5), strict=True):
-        out, (even, odd, shared) = out.view(count, h, 2, 2 * w + 1, 2 * channels), products
-        out[..., 0, :] = even[..., 0, :]
-        torch.sub(even[..., 1:, :], odd[..., :-1, :], out=out[..., 2:-1:2, :])
-        torch.neg(odd[..., -1, :], out=out[..., -1, :])
-        torch.add(odd - even, shared, out=out[..., 1::2, :])
+    out = rows.view(3, count, h, 2, 2 * w + 1, 2 * channels)
+    v[:, 2] += v[:, 1]
+    even, odd, shared = v.transpose(4, 5).unbind(1)  # [3, N, h, 2, w, 2C]
+    torch.sub(shared, even, out=out[..., 1::2, :])
+    out[..., 0, :] = even[..., 0, :]
+    torch.sub(even[..., 1:, :], odd[..., :-1, :], out=out[..., 2:-1:2, :])
+    torch.neg(odd[..., -1, :], out=out[..., -1, :])
+    rows[2] += rows[1]
     even, odd, shared = rows[..., 1:-1, :]  # [N, h, 2, 4w, C]
     image = v.new_empty(count, height, width, channels)
     image[:, 0] = even[:, 0, 1]  # the other row of the first and of the last pair is outside
     torch.sub(even[:, 1:], odd[:, :-1], out=_pairs_of_rows(image, 3, h - 1))
     torch.neg(odd[:, -1, 0], out=image[:, -1])
-    torch.add(odd - even, shared, out=_pairs_of_rows(image, 1, h))
+    torch.sub(shared, even, out=_pairs_of_rows(image, 1, h))
     return image.permute(0, 3, 1, 2)
-
-
-def _with_margins(image: Tensor, leading: tuple[int, ...]) -> Tensor:
-    """Empty rows for an image [N, H, W, C], but for a column of zeros on either side: [*leading, W + 2, C]."""
-    rows = image.new_empty(*leading, image.shape[2] + 2, image.shape[3])
-    rows[..., 0, :].zero_()
-    rows[..., -1, :].zero_()
-    return rows
 
 
 def _pairs_of_rows(image: Tensor, first: int, count: int) -> Tensor:
@@ -164,11 +157,8 @@ def from_weight(weight: Tensor) -> Tensor:
 def to_weight(products: Tensor) -> Tensor:
     """The adjoint: [9, O, 4C] -> float32 (or float64) [O, C, 4, 4]."""
     channels, inner = products.shape[1], products.shape[2] // 4
-    u = (products.float() if products.dtype == torch.bfloat16 else products).view(3, 3, channels, 2, 2, inner)
-    weight = u.new_empty(channels, 2, 2, 2, 2, inner)
-    taps = weight.permute(1, 3, 0, 2, 4, 5)
-    for b, sign in enumerate((1, -1)):
-        w0, w1, both = (torch.add(row[2], row[b], alpha=sign) for row in u)
-        torch.add(both, w0, out=taps[0, b])
-        torch.sub(both, w1, out=taps[1, b])
+    taps = (TAPS.to(products) @ products.flatten(1)).view(2, 2, channels, 2, 2, inner)
+    exact = torch.float32 if products.dtype == torch.bfloat16 else products.dtype
+    weight = taps.new_empty(channels, 2, 2, 2, 2, inner, dtype=exact)
+    weight.permute(1, 3, 0, 2, 4, 5).copy_(taps)
     return weight.view(channels, 4, 4, inner).permute(0, 3, 1, 2)

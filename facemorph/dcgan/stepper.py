@@ -80,7 +80,7 @@ class Stepper:
     def compute(self) -> Tensor:
         """The step's operations, which are captured as they are."""
         cfg, state = self.config.training, self.state
-        batch = self.images[self.chosen].float().div_(127.5).sub_(1)
+        batch = self.images.index_select(0, self.chosen).float().div_(127.5).sub_(1)
         labels = self.labels[self.chosen]
         numbers = train_on_batch(state, batch, labels, self.config, self.dtype, self.random, self.group, self.noise)
         state.update_ema(cfg.ema)
