@@ -1,7 +1,6 @@
 """The `facemorph` command as a program, `python -m facemorph` too."""
 
 import atexit
-import contextlib
 import os
 import sys
 
@@ -21,10 +20,17 @@ def program() -> None:
 
 
 def end_at_once(code: int) -> None:
-    """End the process with an exit code; what is written lies with the system already, or is flushed here."""
+    """End the process with an exit code; what is written lies with the system already, or is flushed here.
+
+    A code of 0 becomes 1 where that fails, as when the disk is full.
+    """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # the reader of a pipe may have gone
+        if stream is None or stream.closed:  # as after `facemorph >&-`
+            continue
+        try:
             stream.flush()
+        except OSError:
+            code = code or 1
     os._exit(code)
 
 

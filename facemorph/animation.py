@@ -234,5 +234,5 @@ def write_mp4(path: str | PathLike[str], frames: Iterable[np.ndarray], fps: floa
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in itertools.chain([first], frames):
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-            out.mux(stream.encode(image))
+            out.mux(stream.encode(image.reformat(format="yuv420p", threads=1)))  # of several, swscale's bytes vary
         out.mux(stream.encode())

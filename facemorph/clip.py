@@ -289,7 +289,7 @@ class _Remarks:
 def _is_transparent(frame: av.VideoFrame) -> bool:
     if not any(part.is_alpha for part in frame.format.components):
         return False
-    return int(frame.to_ndarray(format="rgba")[..., 3].min()) < 255
+    return int(frame.reformat(format="rgba", threads=1).to_ndarray()[..., 3].min()) < 255
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:

@@ -106,7 +106,7 @@ METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
 
 
 def chain_by_landmarks(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
-    """From each face to the next, two in memory at a time. Raises as `facemorph.faces.chain.LandmarkChain`."""
+    """From each face to the next, three in memory at a time. Raises as `facemorph.faces.chain.LandmarkChain`."""
     from facemorph.faces.chain import LandmarkChain
     from facemorph.faces.landmarks import chosen_landmarks
     from facemorph.faces.morph import LandmarkMorphSettings

@@ -24,8 +24,8 @@ def passes_over(context: Any) -> bool:
 def presentation_times(container: Any, stream: Any) -> array | None:
     """When each frame of a clip is shown, in order, in the stream's units; None if its packets do not tell for sure.
 
-    They do where each of them has a time, the clock never begins anew, nothing is damaged, and nothing comes before the
-    first key frame.
+    They do where each of them has a time of its own, the clock never begins anew, nothing is damaged, and nothing comes
+    before the first key frame.
     """
     if not passes_over(stream.codec_context):
         return None
@@ -45,6 +45,8 @@ def presentation_times(container: Any, stream: Any) -> array | None:
                 shown.append(packet.pts)
     except Exception:  # what a demuxer raises on a damaged file
         return None
+    if stream.codec_context.has_b_frames and all(a < b for a, b in itertools.pairwise(shown)):
+        return None  # an AVI has no times but those of decoding; in an MP4 there are no B-frames to pass over
     times = array("q", sorted(shown))
     return times if times and all(a < b for a, b in itertools.pairwise(times)) else None
 

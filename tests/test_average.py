@@ -190,6 +190,13 @@ def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: 
     chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=64))
     levels = [int(image[32, 32, 0]) for image in chain.frames([0, 0.25, 0.5, 0.75, 1])]
     assert levels == [60, 90, 120, 150, 180]
+    chain = LandmarkChain(pictures, LandmarkMorphSettings(size_px=64))
+    away = pictures[2].rename(tmp_path / "away")  # after it was looked at
+    assert chain.at(0.4)[32, 32, 0] == 108
+    with pytest.raises(ImageError, match=r"No such image: .*f10\.png"):
+        chain.at(0.8)
+    away.rename(pictures[2])
+    assert chain.at(0.75)[32, 32, 0] == 150
     written = write_morph(tmp_path / "out", chain, steps=2, frames=4)
     assert len(written) == 3 + 3
     with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
@@ -228,7 +235,7 @@ def test_a_file_beside_a_picture_is_taken_for_points_if_it_holds_some(tmp_path: 
 
 
 def test_a_long_chain_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
-    """Two faces of 512 px with what they need are 40 MB; 36 more at once would be 600 MB."""
+    """Three faces of 512 px with what they need are 60 MB; 36 more at once would be 600 MB."""
     rng = np.random.default_rng(0)
     points = rng.uniform(150, 450, (30, 2))
     for number in range(40):
@@ -252,4 +259,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout) / 1024
 
     few, many = peak_mib(4), peak_mib(40)
-    assert many < few + 150, (few, many)
+    assert many < few + 300, (few, many)  # seen: 113 to 202, by which thread allocates when

@@ -54,6 +54,16 @@ def test_the_program_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1 and "ValueError: 0" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, and a POSIX shell")
+@pytest.mark.parametrize(("stdout", "wanted"), [(">/dev/null", 0), (">&-", 0), (">/dev/full", 1)])
+def test_the_program_ends_by_a_stdout_that_cannot_be_written(stdout: str, wanted: int) -> None:
+    code = "from facemorph import __main__; __main__.main = lambda **_: print('kept back'); __main__.program()"
+    command = ["sh", "-c", f'"$0" -c "$1" {stdout}', sys.executable, code]
+    environ = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ)
+    assert (done.returncode, done.stderr) == (wanted, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--help"])

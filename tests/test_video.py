@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from click.testing import CliRunner
 
 from facemorph import clip as module
@@ -19,6 +20,7 @@ from facemorph.cli import main
 from facemorph.clip import Foresight, Unforeseen, foresee
 from facemorph.errors import FacemorphError, InputError, VideoError
 from facemorph.files import read_jsonl
+from facemorph.frame_image import upright
 from facemorph.images import read_image
 
 BITS, CELL = 8, 16
@@ -211,13 +213,14 @@ def test_passing_over_frames_changes_no_chosen_one(
 
 
 def test_frames_are_not_foreseen_where_packets_do_not_tell(tmp_path: Path) -> None:
-    """A clock that begins anew, a clip cut before a key frame, no clock at all, and temporal layers of H.265."""
+    """A clock that begins anew, a clip cut before a key frame, no clock or that of decoding, layers of H.265."""
     clip = make_clip(tmp_path / "a.ts", even(2, 24))
     assert foresee(clip).times
     (tmp_path / "joined.ts").write_bytes(2 * clip.read_bytes())
     (tmp_path / "late.ts").write_bytes(clip.read_bytes()[188 * 20 :])
     make_clip(tmp_path / "bare.h264", even(2, 24))
-    names = ["joined.ts", "late.ts", "bare.h264"]
+    make_clip(tmp_path / "decoding.avi", even(2, 24), options={"bf": "3", "x264-params": "b-adapt=0"})
+    names = ["joined.ts", "late.ts", "bare.h264", "decoding.avi"]
     if "libx265" in av.codecs_available:
         options = {"x265-params": "log-level=error:temporal-layers=3:bframes=7:b-adapt=0"}
         make_clip(tmp_path / "layers.mp4", even(2, 24), codec="libx265", options=options)
@@ -251,6 +254,15 @@ def test_a_frame_that_was_foreseen_and_is_damaged_is_left_out_as_ever(
     whole, counted = sampled(clip, None, rows[0]["clip_sha256"])
     assert [row["index"] for row in rows] == [number for number, *_ in whole]
     assert report == counted and report.damaged_packets and report.frames_decoded < len(foresight.times)
+
+
+def test_a_frame_becomes_the_same_image_every_time() -> None:
+    """360 px wide: where several threads convert, swscale writes over each other's first pixels in 1 of some 1,000."""
+    noise = np.random.default_rng(0).integers(0, 256, (288, 360, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv420p", threads=1)
+    reformatter = VideoReformatter()
+    images = {upright(frame, 1.0, reformatter).tobytes() for _ in range(4000)}
+    assert len(images) == 1
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])

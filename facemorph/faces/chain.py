@@ -78,10 +78,14 @@ class LandmarkChain:
         """The morph of a leg; meanwhile the face after it is cut out."""
         wanted = {leg, leg + 1, min(leg + 2, self.legs)} | ({0} if self.settings.face_only else set())
         self._faces = {index: self._faces.get(index) or self._pool.submit(self._cut, index) for index in sorted(wanted)}
-        first, second = (self._faces[index].result() for index in (leg, leg + 1))
+        try:
+            faces = {index: self._faces[index].result() for index in sorted(wanted - {leg + 2})}
+        except BaseException:
+            self._faces = {}  # a picture that cannot be read now is tried again at the next call
+            raise
         if self.settings.face_only:
-            return InnerFaces(self._faces[0].result(), first, second, self.look).at
-        return LandmarkMorph(first, second, look=self.look).at
+            return InnerFaces(faces[0], faces[leg], faces[leg + 1], self.look).at
+        return LandmarkMorph(faces[leg], faces[leg + 1], look=self.look).at
 
     def manifest(self) -> list[dict[str, Any]]:
         head = {"method": "landmarks", "settings": asdict(self.settings), "look": asdict(self.look)}
