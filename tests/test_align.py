@@ -1,11 +1,16 @@
 """align on the public-domain portraits that come inside matplotlib and scikit-image, and on what has no face."""
 
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from conftest import ROOT
 from PIL import Image
 
 from facemorph.cli import main
@@ -236,3 +241,28 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
     shutil.copytree(frames, twin)
     assert "would be mixed" in align(frames, twin, "-o", tmp_path / "out").output
     assert align(tmp_path / "twin", "-o", tmp_path / "out").exit_code == 0, "a folder of persons stands for them"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="/proc tells which processes there are")
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    one = hopper()[:400, 50:470]
+    for number in range(300):
+        save(tmp_path / "frames" / "grace" / f"{number:03d}.jpg", one)
+    command = [sys.executable, "-m", "facemorph", "align", "-q", "--jobs", "2", tmp_path / "frames" / "grace"]
+    process = subprocess.Popen([*command, "-o", tmp_path / "out"], stderr=subprocess.DEVNULL, cwd=ROOT)
+    wait_until(lambda: len(children_of(process.pid)) == 3, process)
+    children = children_of(process.pid)  # two workers, and a tracker of theirs
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(Path("/proc", child).is_dir() for child in children))
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end and (process is None or process.poll() is None)
+        time.sleep(0.05)
