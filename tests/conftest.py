@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several test processes at once: one t
 
 import pytest
 from file_host import Host, serving
+from located_faces import Located, eileen_collins, grace_hopper
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -22,6 +23,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the developers' data is not here ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def grace() -> Located:
+    return grace_hopper()
+
+
+@pytest.fixture(scope="session")
+def eileen() -> Located:
+    return eileen_collins()
 
 
 @pytest.fixture(autouse=True)

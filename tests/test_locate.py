@@ -5,23 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from located_faces import Located, eileen_collins, grace_hopper, unit
+from located_faces import Located, unit
 from PIL import Image
 
 from facemorph.errors import FaceError
 from facemorph.faces.landmarks import landmarks, steady_landmarks
 from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
-
-
-@pytest.fixture(scope="module")
-def grace() -> Located:
-    return grace_hopper()
-
-
-@pytest.fixture(scope="module")
-def eileen() -> Located:
-    return eileen_collins()
 
 
 def test_landmarks_that_hardly_depend_on_the_box(grace: Located) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from located_faces import Located, eileen_collins, grace_hopper, unit
+from located_faces import Located, unit
 from PIL import Image
 
 from facemorph import animation
@@ -30,16 +30,6 @@ from facemorph.faces.morph import (
 from facemorph.images import read_image, write_image
 
 SIZE = 128
-
-
-@pytest.fixture(scope="module")
-def grace() -> Located:
-    return grace_hopper()
-
-
-@pytest.fixture(scope="module")
-def eileen() -> Located:
-    return eileen_collins()
 
 
 @pytest.fixture(scope="module")

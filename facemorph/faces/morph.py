@@ -167,10 +167,8 @@ def common_frame(
     sizes = [(image.shape[1], image.shape[0]) for image, _ in (first, second)]
     frame = common_quad([first[1], second[1]], sizes)
     with ThreadPoolExecutor(2) as pool:
-        cuts = [
-            pool.submit(lambda one: cut_like(one, first[1], frame, size_px).prepared(), one) for one in (first, second)
-        ]
-        return cuts[0].result(), cuts[1].result()
+        one, other = pool.map(lambda face: cut_like(face, first[1], frame, size_px).prepared(), (first, second))
+    return one, other
 
 
 def common_quad(shapes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
