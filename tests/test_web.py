@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from test_web_guard import drop
 from tiny_runs import make_faces, tiny
 
 import facemorph as fm
+from facemorph.web.streams import HOLD_SECONDS
 
 EXAMPLES = ROOT / "facemorph" / "web" / "examples"
 
@@ -99,8 +102,8 @@ def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:
         """What is shown where the page says that the first portrait is at `path`."""
         body = {"data": [drop(path)], "fn_index": taking, "session_hash": name}
         assert client.post("gradio_api/queue/join", json=body).status_code == 200
-        shown = client.get("gradio_api/queue/data", params={"session_hash": name}).text
-        return next(line for line in shown.splitlines() if "process_completed" in line)
+        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": name}) as shown:
+            return next(line for line in shown.iter_lines() if "process_completed" in line)
 
     with visitor() as one, visitor() as two:
         config = one.get("config").json()
@@ -127,6 +130,36 @@ def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:
             body = {"data": [drop(path)], "fn_index": taking, "session_hash": "hostile"}
             assert two.post("gradio_api/queue/join", json=body).status_code == 400
         assert files() - before == kept
+
+
+def test_a_page_is_told_what_it_asks_for_while_its_stream_ends(page: tuple[str, Path]) -> None:
+    """Gradio ends the stream where all is answered; what is asked for just then its page would wait for for ever."""
+    httpx = pytest.importorskip("httpx")
+    visitor = httpx.get(f"{page[0]}/en/").cookies
+    with httpx.Client(base_url=f"{page[0]}/en/gradio_api/queue/", timeout=60, cookies=visitor) as client:
+        dependencies = client.get("../../config").json()["dependencies"]
+        loading = next(one["id"] for one in dependencies if one["targets"][0][1] == "load")
+        stream = partial(client.stream, "GET", "data", params={"session_hash": "asking"})
+
+        def ask() -> str:
+            body = {"data": [], "fn_index": loading, "session_hash": "asking"}
+            return client.post("join", json=body).json()["event_id"]
+
+        def told(lines: Iterator[str], event: str) -> bool:
+            return any("process_completed" in line and event in line for line in lines)
+
+        first = ask()
+        with stream() as shown:
+            lines = shown.iter_lines()
+            assert told(lines, first)
+            assert told(lines, ask()), "a stream lives on after the last answer"
+            assert "close_stream" in next(line for line in lines if line)
+            began = time.monotonic()
+            late = ask()
+            assert time.monotonic() - began > HOLD_SECONDS / 2, "the page may not know yet that its stream ended"
+            assert not any(lines)
+        with stream() as shown:
+            assert told(shown.iter_lines(), late)
 
 
 def bomb() -> bytes:

@@ -5,7 +5,6 @@ import binascii
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -13,14 +12,9 @@ from urllib.parse import parse_qs
 
 from facemorph.web.rates import Open, Pages, Rates
 from facemorph.web.sessions import COOKIE, TOKEN, new_token
+from facemorph.web.streams import ASKS, App, Message, Receive, Scope, Send
 from facemorph.web.uploads import UPLOAD
 from facemorph.web.words import LANGUAGES
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_UPLOAD_BYTES = 20 << 20
 MAX_BODY_BYTES = 1 << 20  # of any other request
@@ -119,6 +113,7 @@ class Guard:
         if not self.open.enter(here):
             return await _refuse((429, "Too many requests at once."), answer)
         self.pages.opened(stream)
+        scope = {**scope, ASKS: stream}
         upload = scope["path"].endswith("/upload")
         limit = MAX_UPLOAD_BYTES + (64 << 10) if upload else MAX_BODY_BYTES
         taken = 0
@@ -165,6 +160,7 @@ class Guard:
             return (400, "That is no request of this page."), again
         if page is not None and not self.pages.is_own(page, token):
             return (403, "This page is another visitor's."), again
+        scope[ASKS] = page
         joins = scope["path"].rstrip("/").endswith("/queue/join")
         if joins and (self.rates.too_many(f"join {token}", JOINS) or not self.pages.asked(page or "", MOST_UNREAD)):
             return (429, "Too many requests. Wait a minute."), again

@@ -122,7 +122,7 @@ class PortraitsTab:
         done = go.click(self.go, quality, self.outputs, trigger_mode="once", **QUIET)
         done.then(self.morph.again, None, self.morph.faces, **QUIET)
         morph_tab.select(self.morph.opened, None, self.morph.faces, **QUIET)
-        child_tab.select(self.morph.closed, None, None, **QUIET)
+        child_tab.select(self.morph.closed, None, None, queue=False, **QUIET)
         stop.click(self.stop, None, None, queue=False, **QUIET)
         self.child.wire(self, LIVE, QUIET)
         self.morph.wire(self, QUIET)

@@ -13,6 +13,7 @@ from facemorph.errors import ConfigError
 from facemorph.web.guard import LOCAL_NAMES, MAX_UPLOAD_BYTES, Guard, Rules
 from facemorph.web.sessions import KEEP_SECONDS, Sessions, sweeping
 from facemorph.web.shop import LIVE, Shop, pack
+from facemorph.web.streams import Streams
 from facemorph.web.uploads import add_routes
 from facemorph.web.words import LANGUAGES, Words, preferred
 
@@ -71,7 +72,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
             **look(words),
         )  # fmt: skip
         make_forgetful(getattr(app.routes[-1], "app"), blocks)  # noqa: B009
-    return Guard(_Rewritten(app), rules)
+    return Guard(Streams(_Rewritten(app)), rules)
 
 
 OFFLINE = {
