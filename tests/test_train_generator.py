@@ -392,7 +392,7 @@ def test_a_captured_step_is_as_one_that_is_not(tmp_path: Path, precision: str) -
         state = State(config, new_architecture(config.network, "eyes"), backbones, device, dtype)
         state.alone = False
         step = Step(state, images, config, backbones, dtype)
-        take = CapturedStep(step) if captured else step
+        take = CapturedStep(step, device) if captured else step
         numbers = []
         for count in range(WARM_UP + 3):
             state.set_rates(0.0, config)
