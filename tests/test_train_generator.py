@@ -407,6 +407,26 @@ def test_a_captured_step_is_as_one_that_is_not(tmp_path: Path, precision: str) -
 
 
 @pytest.mark.gpu
+def test_a_capture_that_fails_changes_no_number(caplog: pytest.LogCaptureFixture) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    from facemorph.stylegan.training.capture import WARM_UP, CapturedStep
+
+    def step() -> torch.Tensor:
+        numbers = torch.rand(3, device="cuda")
+        return numbers * 1 if numbers.sum().item() else numbers
+
+    told = []
+    for take in (CapturedStep(step, torch.device("cuda")), step):
+        for count in range(WARM_UP + 3):
+            torch.manual_seed(count)
+            told.append(take().cpu())
+    assert "cannot be captured" in caplog.text
+    assert torch.equal(torch.stack(told[: WARM_UP + 3]), torch.stack(told[WARM_UP + 3 :]))
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+
+
+@pytest.mark.gpu
 def test_it_trains_and_resumes_on_cuda(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs CUDA")
