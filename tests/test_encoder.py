@@ -94,7 +94,7 @@ def test_an_interrupted_lesson_goes_on_to_the_same_numbers(
     whole, _ = train_encoder(network, SHORT, tmp_path / "whole.safetensors")
     learn, output = EncoderTrainer.learn, tmp_path / "parts.safetensors"
 
-    def interrupted(school: EncoderTrainer) -> float:
+    def interrupted(school: EncoderTrainer) -> torch.Tensor:
         if school.step == 4:
             raise KeyboardInterrupt
         return learn(school)
