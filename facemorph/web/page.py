@@ -19,8 +19,8 @@ LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 PRESETS = ("instant", "fast", "balanced")
 
 
-def look(words: Words) -> dict[str, Any]:
-    """Theme, style and title; fonts are those of the visitor's own system."""
+def look() -> dict[str, Any]:
+    """Theme and style; fonts are those of the visitor's own system."""
     system = [gr.themes.Font("system-ui"), gr.themes.Font("Noto Sans KR"), gr.themes.Font("sans-serif")]
     mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
     theme = gr.themes.Base(

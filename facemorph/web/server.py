@@ -69,7 +69,7 @@ def make_app(shop: Shop, rules: Rules) -> Any:
         gr.mount_gradio_app(
             app, blocks, f"/{language}", footer_links=[], run_history=False, show_error=False, ssr_mode=False,
             pwa=False, enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"],
-            **look(words),
+            **look(),
         )  # fmt: skip
         make_forgetful(getattr(app.routes[-1], "app"), blocks)  # noqa: B009
     return Guard(Streams(_Rewritten(app)), rules)

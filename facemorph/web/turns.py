@@ -42,10 +42,6 @@ class Job:
         self._stop = True
 
     @property
-    def stopping(self) -> bool:
-        return self._stop
-
-    @property
     def seconds_left(self) -> float | None:
         """As long as the rest takes at the rate so far; None before there is a rate."""
         moved = self.done - self._base

@@ -127,7 +127,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "film_title": ("The morph as a film", "모핑 영상"),
     # explore
     "random_faces": ("Faces of nobody", "세상에 없는 얼굴들"),
-    "other_faces": ("Other faces", "다른 얼굴"),
     "first_seed": ("First seed", "첫 시드"),
     "truncation": ("Truncation: 0 the average, 1 none", "절단: 0 평균 얼굴, 1 없음"),
     "one_face": ("Change one face", "한 얼굴 바꾸기"),

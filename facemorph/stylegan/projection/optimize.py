@@ -23,7 +23,7 @@ SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 @dataclass(frozen=True)
 class InitialCandidates:
-    """Latents [K, w_size] of seeded z, the mean first, and their images [K, 3, r, r] as an objective reduces them."""
+    """Latents [K, w_size] of seeded z, the mean first, and their reduced images [K, 3, r, r]."""
 
     w: torch.Tensor
     images: torch.Tensor
@@ -101,9 +101,9 @@ def optimize_latents(
         generator: frozen.
         objective: of N targets.
         start: latents [N, num_layers, w_size]; their mean over layers is taken, unless in w+ nothing is joined.
-        settings: `optimize_latents`, `terms` and `schedule` are used.
+        settings: `search`, `terms` and `schedule` are used.
         seed: of the noise maps, where they are optimised.
-        progress: moved on by N at each step.
+        bar: advanced by N at each step.
 
     Raises:
         InputError: the network makes no RGB images, or its images are not finite.
