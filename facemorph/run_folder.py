@@ -41,6 +41,20 @@ def kind_of_run(path: Path) -> str:
     return str(values.get("kind", DCGAN)) if isinstance(values, dict) else DCGAN
 
 
+def kind_of_runs(paths: Sequence[Path]) -> str:
+    """Which command's runs the folders are, all of one.
+
+    Raises:
+        RunError: as `kind_of_run`, or they are of both commands.
+    """
+    kinds = {kind_of_run(path) for path in paths}
+    if len(kinds) > 1:
+        raise RunError(
+            "Some of these are runs of `train`, others of `train-generator`.", "Give only one kind at a time."
+        )
+    return kinds.pop()
+
+
 def read_config(path: Path) -> Any:
     """The plain values of the configuration in the run folder `path`.
 

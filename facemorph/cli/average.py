@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    PATH,
+    computing,
+    detector_option,
+    masking,
+    output_option,
+    overwrite_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -23,7 +32,7 @@ from facemorph.cli.projection_options import projecting, write_combined
 @masking
 @detector_option
 @output_option("average.png", "The picture; its points are written beside it (.tem).", IMAGE_FILE)
-@click.option("--overwrite", is_flag=True, help="Replace what -o names.")
+@overwrite_option()
 @verbosity
 @computing
 def average(

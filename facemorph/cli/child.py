@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    chosen_network,
+    computing,
+    network_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import name_of, projecting
 
 
@@ -51,7 +60,7 @@ class AgesCommand(click.Command):
 )
 @seed_option("Of the siblings.")
 @projecting
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@overwrite_option("Replace what is in the folder.")
 @output_option(None, "Folder for the results; by default children/<mother>-<father>.")
 @verbosity
 @computing

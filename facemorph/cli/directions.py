@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    chosen_network,
+    computing,
+    device_option,
+    network_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 
 
 @click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
@@ -25,14 +35,14 @@ from facemorph.cli.options import PATH, chosen_network, computing, network_optio
 @click.option("--labels", type=PATH, help="A CSV file of lines seed,value.")
 @click.option("--name", default="", help="What the labels are about: age, gender, ...")
 @click.option("--layers", type=click.IntRange(0), default=0, help="Added to the first so many. Default: 8 or all.")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@device_option
 @seed_option("Of the samples.")
 @output_option("directions", "Folder that receives NAME.npy, directions.json and sheet.png.")
-@click.option("--overwrite", is_flag=True, help="Replace directions of the same name in the folder.")
+@overwrite_option("Replace directions of the same name in the folder.")
 @verbosity
 @computing
 def directions(
-    network: str | None, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
+    network: str | None, existing: Path | None, latent: Path | None, device: str, output: Path, overwrite: bool,
     progress: bool, **how: Any,
 ) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.

@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, SEEDS, chosen_network, computing, network_option, output_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    SEEDS,
+    chosen_network,
+    computing,
+    device_option,
+    network_option,
+    output_option,
+    overwrite_option,
+    verbosity,
+)
 
 AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 
@@ -22,10 +32,10 @@ AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 @click.option("--columns", type=click.IntRange(min=1), help="Images in a row. Default: as near a square as can be.")
 @click.option("--size", "size_px", type=click.IntRange(16, 2048), help="Side of each image in px, by Lanczos. Default: "
               "the network's own, but 256 of a smaller one where --network is left out.")  # fmt: skip
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@device_option
 @click.option("--compile", "compiled", is_flag=True, help="Compile first (torch.compile): for many images.")
 @click.option("--half", is_flag=True, help="float16 in the upper layers of a StyleGAN2, for GPUs.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@overwrite_option()
 @output_option("generated.png", "The grid.", IMAGE_FILE)
 @verbosity
 @computing

@@ -11,6 +11,7 @@ from facemorph.cli.options import (
     detector_option,
     landmarks_option,
     output_option,
+    overwrite_option,
     verbosity,
 )
 
@@ -24,7 +25,7 @@ from facemorph.cli.options import (
 @output_option("landmarks", "Folder for the points and the pictures with their points drawn in.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known of the face, a line of JSON a picture; "
               "write nothing.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@overwrite_option("Replace what is in the folder.")
 @verbosity
 @computing
 def landmarks(

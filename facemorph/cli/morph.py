@@ -16,6 +16,7 @@ from facemorph.cli.options import (
     masking,
     network_option,
     output_option,
+    overwrite_option,
     seed_option,
     verbosity,
 )
@@ -60,7 +61,7 @@ from facemorph.cli.projection_options import name_of, projecting
 @projecting
 @click.option("--run", "run", type=PATH, help="dcgan: the folder of a trained run.")
 @seed_option("dcgan: of the starts of the search.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@overwrite_option("Replace what is in the folder.")
 @verbosity
 @computing
 def morph(

@@ -86,7 +86,7 @@ def threads_option(command: Command) -> Command:
 
 def device_option(command: Command) -> Command:
     """Adds --device, for `pick_device`."""
-    text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+    text = "cpu, cuda, cuda:1, ...; auto takes CUDA where there is one."
     return click.option("--device", default="auto", show_default=True, help=text)(command)
 
 
@@ -151,8 +151,24 @@ def output_option(default: str | None, help: str, type: click.ParamType = PATH) 
     return click.option("-o", "--output", type=type, default=default, show_default=default is not None, help=help)
 
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what -o names.")
-"""For commands that write into the run folder and replace their own files there, unless -o names another place."""
+def overwrite_option(help: str = "Replace what -o names.") -> Callable[[Command], Command]:
+    return click.option("--overwrite", is_flag=True, help=help)
+
+
+def run_options(output: str, seed: str, type: click.ParamType = PATH) -> Callable[[Command], Command]:
+    """Adds what every command on a trained run takes: -o, --overwrite, --seed, --device, -q, -v and --threads.
+
+    Without -o such a command writes into the run folder, and replaces its own files there; `output` and `seed` are the
+    help texts of these two.
+    """
+
+    def add(command: Command) -> Command:
+        where = output_option(None, output, type)
+        for option in (computing, verbosity, device_option, seed_option(seed), overwrite_option(), where):
+            command = option(command)
+        return command
+
+    return add
 
 
 def network_option(command: Command) -> Command:

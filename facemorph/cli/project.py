@@ -8,10 +8,12 @@ from facemorph.cli.options import (
     PATH,
     chosen_network,
     computing,
+    device_option,
     landmarks_option,
     list_settings_option,
     network_option,
     output_option,
+    overwrite_option,
     seed_option,
     verbosity,
 )
@@ -31,15 +33,15 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
 @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
 @landmarks_option
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+@device_option
 @seed_option("Of the noise maps, where a config optimises them.")
-@click.option("--overwrite", is_flag=True, help="Do again what is done already.")
+@overwrite_option("Redo what is done already.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
 @computing
 def project(
     images: tuple[Path, ...], network: str | None, preset: str, name: str | None, space: str | None, loss: str | None,
-    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str | None, seed: int,
+    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str, seed: int,
     overwrite: bool, output: Path, progress: bool,
 ) -> None:  # fmt: skip
     """Project each of IMAGES into the latent space of a StyleGAN, so that it can be mixed and changed there.

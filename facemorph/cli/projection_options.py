@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, SettingChoice, landmarks_option
+from facemorph.cli.options import PATH, SettingChoice, device_option, landmarks_option
 from facemorph.folders import name_of_folder
 
 PRESETS = ["instant", "fast", "balanced", "best"]
@@ -47,11 +47,11 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
     @landmarks_option
-    @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+    @device_option
     @functools.wraps(command)
     def wrapped(
         *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
-        aligned: bool, landmarks: str, device: str | None, **kwargs: Any,
+        aligned: bool, landmarks: str, device: str, **kwargs: Any,
     ) -> Any:  # fmt: skip
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
         where = {"folder": latents, "aligned": aligned, "landmarks": landmarks, "device": device}

@@ -7,9 +7,11 @@ import click
 from facemorph.cli.options import (
     chosen_network,
     computing,
+    device_option,
     list_settings_option,
     network_option,
     output_option,
+    overwrite_option,
     verbosity,
 )
 
@@ -20,13 +22,13 @@ from facemorph.cli.options import (
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: lesson.batch_size=8.")
 @list_settings_option("facemorph.stylegan.projection.config:EncoderConfig")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace an encoder that is there.")
+@device_option
+@overwrite_option("Replace an encoder that is there.")
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")
 @verbosity
 @computing
 def train_encoder(
-    network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
+    network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str, overwrite: bool,
     output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
     """Train a network to guess the latents of an image at one look, on the generator's own images.
@@ -43,10 +45,10 @@ def train_encoder(
     settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
     from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = train(
+    path, metrics = train(
         chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress
     )
     click.echo(
-        f"{path}: on held-out images, latents are off by {marks['latent_error']:.0%} of their variance; "
-        f"what the generator makes of its guesses has {marks['psnr_db']} dB."
+        f"{path}: on held-out images, latents are off by {metrics['latent_error']:.0%} of their variance; "
+        f"what the generator makes of its guesses has {metrics['psnr_db']} dB."
     )

@@ -6,7 +6,16 @@ from typing import Any
 import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
-from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    PATH,
+    computing,
+    detector_option,
+    masking,
+    output_option,
+    overwrite_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import projecting, write_combined
 
 
@@ -28,7 +37,7 @@ from facemorph.cli.projection_options import projecting, write_combined
 @masking
 @detector_option
 @output_option(None, "The picture; by default <face>-transformed.png. Its points are written beside it (.tem).")
-@click.option("--overwrite", is_flag=True, help="Replace what -o names.")
+@overwrite_option()
 @verbosity
 @computing
 def transform(

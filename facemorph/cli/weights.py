@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, OutputFile, verbosity
+from facemorph.cli.options import PATH, OutputFile, overwrite_option, verbosity
 
 
 @click.group()
@@ -81,7 +81,7 @@ def fetch(name: str | None, command: str | None, progress: bool) -> None:
 @click.argument("file", type=PATH)
 @click.option("--name", help="Which weights they are; needed where no hash is known. For a run: what to call it.")
 @click.option("--licence", help="For a run: what its network may be used for, which its faces decide.")
-@click.option("--overwrite", is_flag=True, help="For a run: replace the network of this name.")
+@overwrite_option("For a run: replace the network of this name.")
 @verbosity
 def add(file: Path, name: str | None, licence: str | None, overwrite: bool, progress: bool) -> None:
     """Take a FILE that you downloaded into the cache, known by its hash; or the network of a run folder, by a name.
@@ -141,7 +141,7 @@ def verify(names: tuple[str, ...], progress: bool) -> None:
 )
 @click.option("--alignment", type=click.Choice(["ffhq", "eyes"]), default="ffhq", show_default=True,
               help="How the faces lie that it was trained on, as in `facemorph align --crop`.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@overwrite_option()
 @verbosity
 def convert(file: Path, output: Path | None, alignment: str, overwrite: bool, progress: bool) -> None:
     """Write a published network FILE (.pkl, .pt) as .safetensors and .json, which load in a second.
