@@ -1,26 +1,10 @@
 """The device to compute on, the CPU or a CUDA device, and what is asked of it."""
 
-import ctypes
 import os
-import sys
 
 import torch
 
 from facemorph.errors import ConfigError
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory of large tensors that it frees, for the next ones.
-
-    By default glibc gives blocks above 32 MB back to the system, and gets others from it page by page: 4 % of a train
-    step. Elsewhere nothing happens.
-    """
-    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
-    library.mallopt(mmap_max, 0)
-    library.mallopt(trim_threshold, 2**31 - 1)
-    library.mallopt(top_pad, 64 << 20)
 
 
 def settle_cuda() -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemorph.device import keep_memory, pick_device
+from facemorph.device import pick_device
 from facemorph.distributed import ProcessGroup, join_processes
 from facemorph.files import locked
 from facemorph.images import grid, write_image
+from facemorph.memory import keep_all_freed
 from facemorph.progress import progress_bar
 from facemorph.run_folder import in_use, interruptible
 from facemorph.stylegan.networks.generator import Generator
@@ -79,7 +80,7 @@ def train(
         if (folder / "run.json").exists():
             keep_threads(run.about().get("threads"))
         if device.type == "cpu":
-            keep_memory()
+            keep_all_freed()
         with group.rank_zero_first() as here:
             if here:
                 check_folder(config, run)
