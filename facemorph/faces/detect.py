@@ -158,7 +158,7 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
+        from facemorph.faces.find_meshes import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
 
         for index, image in enumerate(images):
             _check(image, index)

@@ -11,8 +11,9 @@ from PIL import Image
 from facemorph.errors import FaceError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, Detector, make_detector
+from facemorph.faces.find_meshes import are_enough, as_blazeface_saw, best_meshes, is_face, mesh_in_box
 from facemorph.faces.landmarks import DLIB_IN_BOX, chosen_landmarks, landmarks, steady_landmarks, trained_box
-from facemorph.faces.mesh import Mesh, are_enough, as_blazeface_saw, best_meshes, is_face, mesh_in_box
+from facemorph.faces.mesh import Mesh
 
 log = logging.getLogger("facemorph")
 
