@@ -353,7 +353,7 @@ def test_each_command_tells_the_other_kind_of_run(run: Path, tmp_path: Path) -> 
         assert result.exit_code == 1 and "is a run of `train-generator`" in result.output, result.output
     for command in (["plot-loss"], ["evaluate", "run"]):
         result = CliRunner().invoke(main, [*command, str(run), str(other)])
-        assert result.exit_code == 1 and "some of `train-generator`" in result.output
+        assert result.exit_code == 1 and "others of `train-generator`" in result.output
     with pytest.raises(RunError, match="is a run of `facemorph train`"):
         train(tiny(tmp_path / "faces"), other)
     with pytest.raises(RunError, match="is a run of `train-generator`"):
