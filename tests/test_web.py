@@ -74,7 +74,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     scratch, made = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("made")
     faces = make_faces(made / "faces")
     fm.train(faces, made / "tiny-run", config=tiny(faces))
-    command = [sys.executable, "-m", "facemorph", "web", "--port", "0", "--run", str(made / "tiny-run")]
+    command = [sys.executable, "-m", "facemorph", "web", "--port", "0", "--keep", "90"]
+    command += ["--run", str(made / "tiny-run")]
     variables = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=variables)
     assert server.stdout is not None
@@ -85,6 +86,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     server.wait(20)
     assert not list(scratch.glob("facemorph-web-*")), "files were left"
     server.stdout.close()
+
+
+def test_the_page_says_how_long_pictures_are_kept(page: tuple[str, Path]) -> None:
+    httpx = pytest.importorskip("httpx")
+    assert "deleted 90 minutes after" in httpx.get(f"{page[0]}/en/").text
+    assert "90분이 지나면" in httpx.get(f"{page[0]}/ko/").text
 
 
 def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:

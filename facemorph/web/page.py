@@ -63,7 +63,8 @@ def build(shop: Shop, words: Words) -> gr.Blocks:
             with gr.Tab(words("tab_runs")) as tab:
                 runs.build(shop, words, tab, QUIET)
         with gr.Row(elem_classes="fm-foot"):
-            gr.HTML(f'<p class="fm-privacy">{panels.escape(words("privacy"))}</p>')
+            privacy = words("privacy", minutes=round(shop.sessions.keep_seconds / 60))
+            gr.HTML(f'<p class="fm-privacy">{panels.escape(privacy)}</p>')
             forget = gr.Button(words("forget"), size="sm", elem_classes="fm-forget")
         told = gr.HTML()
 

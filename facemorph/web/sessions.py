@@ -1,4 +1,4 @@
-"""What a visitor uploaded and made: in a folder and an object of that visitor, deleted after an hour and at the end."""
+"""What a visitor uploaded and made: a folder and an object for each visitor, deleted when unused for long."""
 
 import contextlib
 import os
@@ -155,7 +155,7 @@ class Sessions:
         return self.root / "gradio"
 
     def find(self, token: str | None) -> Session | None:
-        """The visitor's session, if there is one; it is used, so it is kept for another hour."""
+        """The visitor's session, if there is one; asking for it counts as use, so it is kept for longer."""
         with self._lock:
             session = self._sessions.get(token or "")
             if session:

@@ -17,8 +17,9 @@ TABLE: dict[str, tuple[str, str]] = {
         "동의한 사람의 사진만 사용해 주세요. 결과는 두 사진을 섞은 것이며 예측이 아닙니다. 실제 아이의 모습은 아무도 알 수 없습니다.",
     ),
     "privacy": (
-        "Pictures stay on this server, in a folder of your own, and are deleted an hour after you last used the page.",
-        "사진은 이 서버의 방문자별 폴더에만 보관되며, 마지막으로 사용한 뒤 한 시간이 지나면 삭제됩니다.",
+        "Pictures stay on this server, in a folder of your own, and are deleted {minutes} minutes after you last used "
+        "the page.",
+        "사진은 이 서버의 방문자별 폴더에만 보관되며, 마지막으로 사용한 뒤 {minutes}분이 지나면 삭제됩니다.",
     ),
     "forget": ("Delete my pictures now", "내 사진 지금 삭제"),
     "forgotten": ("All that you uploaded and made is deleted.", "올리고 만든 것을 모두 삭제했습니다."),
@@ -81,7 +82,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "error_OutputError": ("the result cannot be written.", "결과를 저장할 수 없습니다."),
     "error_RunError": ("the run cannot do that yet.", "이 학습 기록으로는 아직 할 수 없습니다."),
     "error_WeightsError": ("weights are missing on this server.", "서버에 신경망 가중치가 없습니다."),
-    "expired": ("Your pictures were deleted after an hour. Please add them again.", "한 시간이 지나 사진이 삭제되었습니다. 다시 올려 주세요."),
+    "expired": ("Your pictures have been deleted. Please add them again.", "사진이 삭제되었습니다. 다시 올려 주세요."),
     # child
     "reconstructions": ("As the network draws them", "신경망이 그린 두 사람"),
     "as_photographed": ("{who}, in the picture", "{who}, 사진"),
