@@ -40,8 +40,8 @@ def run(
     """Generate faces with the trained RUNS and compare them with the faces that each was trained on.
 
     Frechet and kernel distance over dlib's face descriptors and over ImageNet features, diversity, copies of training
-    images, coverage of expressions, and how even random walks are. Several runs are compared in one table. Of runs of
-    train-generator: the same distances, diversity, copies, and how held-out faces are rebuilt.
+    images, coverage of expressions, and how even random walks are. Several runs are compared in one table. For runs
+    of train-generator: the same distances, diversity, copies, and how well held-out faces are reconstructed.
 
     \b
     facemorph evaluate run/

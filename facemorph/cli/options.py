@@ -151,7 +151,7 @@ def output_option(default: str | None, help: str, type: click.ParamType = PATH) 
     return click.option("-o", "--output", type=type, default=default, show_default=default is not None, help=help)
 
 
-def overwrite_option(help: str = "Replace what -o names.") -> Callable[[Command], Command]:
+def overwrite_option(help: str = "Replace results that exist.") -> Callable[[Command], Command]:
     return click.option("--overwrite", is_flag=True, help=help)
 
 
@@ -175,7 +175,7 @@ def network_option(command: Command) -> Command:
     """Adds --network: a name, a path, or None, for which the command takes `chosen_network`."""
     text = (
         "A network file (.pkl, .pt, .safetensors) or a card's name. Default: a published FFHQ network, if it and its "
-        "perceptual loss are here; otherwise faces-128, inside the package."
+        "perceptual loss are in the cache; otherwise faces-128, inside the package."
     )
     return click.option("--network", help=text)(command)
 
@@ -285,9 +285,9 @@ landmarks_option = click.option(
 def masking(command: Command) -> Command:
     """Adds --oval and --background; the command receives `mask` ("", "face" or "oval") and `background`."""
 
-    @click.option("--oval", is_flag=True, help="landmarks: an oval around the face on a plain ground.")
-    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: the ground of --oval, or, without "
-                  "it, of the inner face. Default: white.")  # fmt: skip
+    @click.option("--oval", is_flag=True, help="landmarks: cut the face out as an oval, on --background.")
+    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: what surrounds the oval or, without "
+                  "--oval, the inner face. Default: white.")  # fmt: skip
     @functools.wraps(command)
     def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
         if background:

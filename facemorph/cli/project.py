@@ -30,12 +30,12 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @click.option("--loss", type=LOSSES, help=LOSS_HELP)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
 @list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
-@click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
+@click.option("--encoder", type=PATH, help="Start from its guess. Default: the encoder in the cache, if any.")
 @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
 @landmarks_option
 @device_option
-@seed_option("Of the noise maps, where a config optimises them.")
-@overwrite_option("Redo what is done already.")
+@seed_option("Chooses the noise maps, if the config optimises them.")
+@overwrite_option("Redo images that are already done.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
 @computing
@@ -46,9 +46,9 @@ def project(
 ) -> None:  # fmt: skip
     """Project each of IMAGES into the latent space of a StyleGAN, so that it can be mixed and changed there.
 
-    The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images
-    side by side, and a report. Running it again goes on with what is not done yet. Several processes share the images
-    where RANK and WORLD_SIZE are set, as torchrun sets them.
+    The largest face is aligned first, as the network's training faces are. Each image gets a folder with its latent,
+    the reconstruction, both side by side, and a report. Running it again does only what is missing. Several processes
+    share the images if RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph project a.jpg b.jpg

@@ -16,14 +16,14 @@ from facemorph.cli.options import (
 )
 
 
-@click.command(short_help="Train an encoder, so that project starts nearer.")
+@click.command(short_help="Train an encoder, which gives project a better start.")
 @network_option
 @click.option("--config", "name", default="encoder", show_default=True, metavar="FILE", help="A YAML file.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: lesson.batch_size=8.")
 @list_settings_option("facemorph.stylegan.projection.config:EncoderConfig")
 @device_option
-@overwrite_option("Replace an encoder that is there.")
+@overwrite_option("Replace an encoder that exists.")
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")
 @verbosity
 @computing
@@ -31,10 +31,10 @@ def train_encoder(
     network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str, overwrite: bool,
     output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Train a network to guess the latents of an image at one look, on the generator's own images.
+    """Train an encoder, which guesses the latents of an image in one pass, on the generator's own images.
 
-    `project` starts from its guess, and needs half the steps or fewer. No data set is needed. Running the same command
-    again continues an interrupted one.
+    `project` then starts from its guess and needs half the steps or fewer. No data set is needed. Running the same
+    command again continues an interrupted one.
 
     \b
     facemorph train-encoder --network stylegan1-ffhq-1024
@@ -50,5 +50,5 @@ def train_encoder(
     )
     click.echo(
         f"{path}: on held-out images, latents are off by {metrics['latent_error']:.0%} of their variance; "
-        f"what the generator makes of its guesses has {metrics['psnr_db']} dB."
+        f"images generated from them have a PSNR of {metrics['psnr_db']} dB."
     )

@@ -17,11 +17,11 @@ FROM_NOISE, FROM_NETWORK = "generator-128.yaml", "generator-tune.yaml"
 @click.command(short_help="Train a StyleGAN2 and its encoder, or tune one.")
 @click.argument("faces", nargs=-1, type=PATH)
 @click.option(
-    "--from", "start", metavar="NETWORK", help="Go on from a card's network, a network file, or a run folder."
+    "--from", "start", metavar="NETWORK", help="Start from a card's network, a network file, or a run folder."
 )
 @click.option("--config", "name", metavar="FILE", help="A YAML file, or the name of a shipped one. "
               f"Default: {FROM_NOISE}; with --from, {FROM_NETWORK}.")  # fmt: skip
-@click.option("--held-out", type=PATH, metavar="DIR", help="Faces for the figures alone. Default: 5 % of FACES.")
+@click.option("--held-out", type=PATH, metavar="DIR", help="Faces used only to measure. Default: 5 % of FACES.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.batch_size=8.")
@@ -36,11 +36,11 @@ def train_generator(
     seed: int | None, overrides: tuple[str, ...], output: Path, device: str, profile: bool,
     progress: bool,
 ) -> None:  # fmt: skip
-    """Train a StyleGAN2 generator and its encoder together on FACES, from noise or on from a network.
+    """Train a StyleGAN2 generator and its encoder together on FACES, from noise or from another network.
 
-    FACES are folders as `align` makes them, or packs (.pack, .npy). The network takes their crop. From noise it wants
-    thousands of faces and a GPU; --from wants 50 or more, and works on a CPU. Running the same command again continues
-    an interrupted run. While it trains, RUN/loss.png and RUN/samples/ show how it goes.
+    FACES are folders as `align` makes them, or packs (.pack, .npy); the network makes faces of their crop. From noise
+    it needs thousands of faces and a GPU; --from needs 50 or more and works on a CPU. Running the same command again
+    continues an interrupted run. While it trains, RUN/loss.png and RUN/samples/ show how it goes.
 
     \b
     facemorph train-generator faces/ --from faces-128 -o tuned
