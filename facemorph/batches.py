@@ -88,10 +88,10 @@ def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
     if wrong or any(name not in head for name in needed):
         raise InputError(
             f"{path}, line {rows[0][0] if rows else 1} names the columns {', '.join(head) or 'none'}.",
-            f"Its first line should be {','.join(needed)}, with amount and name if you like.",
+            f"Its first line should be {','.join(needed)}, optionally with amount and name.",
         )
     if len(rows) == 1:
-        raise InputError(f"{path} holds no pairs.", "A line for each is expected below its head.")
+        raise InputError(f"{path} holds no pairs.", "After the header, one pair a line is expected.")
     pairs: list[Pair] = []
     taken: dict[str, int] = {}
     for number, row in rows[1:]:
@@ -274,7 +274,9 @@ def _make_one(
     changed = known is not None and known.get("status") == "made" and not overwrite
     if (foreign or (changed and any((folder / name).exists() for name in ours))) and not overwrite:
         there = (foreign or sorted(ours))[0]
-        raise InputError(f"{folder / there} is there, made otherwise.", "Choose another -o, or add --overwrite.")
+        raise InputError(
+            f"{folder / there} exists, made with other settings.", "Choose another -o, or add --overwrite."
+        )
     # first that it is begun: what a kill leaves between picture and manifest is known as ours
     note({**row, "status": "begun", "pictures": dict.fromkeys(made.pictures, "")})
     for name, image in made.pictures.items():

@@ -94,7 +94,9 @@ def check_name(name: str, windows: bool = sys.platform == "win32") -> str:
     if name in ("", ".", "..") or any(sign in name for sign in "/\0") or (windows and "\\" in name):
         raise InputError(f"{name!r} cannot be the name of a folder.", "A name without slashes was expected.")
     if windows and (name.split(".")[0].strip().lower() in RESERVED or name[-1] in ". " or set(name) & set('<>:"|?*')):
-        raise InputError(f"Windows reserves the name {name!r}, or a sign in it.", "Rename the source, or use --person.")
+        raise InputError(
+            f"Windows reserves the name {name!r}, or a character in it.", "Rename the source, or use --person."
+        )
     return name
 
 

@@ -211,7 +211,7 @@ def interruptible(when: str, tell: bool = True) -> Iterator[Callable[[], bool]]:
         caught.append(number)
         if tell:
             with contextlib.suppress(RuntimeError):  # the signal came while something else was being printed
-                log.info("Stopping after %s; again to stop at once.", when)
+                log.info("Stopping after %s; interrupt again to stop at once.", when)
 
     try:
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

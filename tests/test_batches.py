@@ -72,7 +72,7 @@ def test_a_killed_batch_goes_on_and_does_not_make_again_what_is_there(folder: Pa
 def test_what_was_made_otherwise_is_not_replaced_without_being_asked(folder: Path) -> None:
     (folder / "pairs.csv").write_text("first,second\na.png,b.png\n")
     run(folder, "morph", "--size", "64")
-    assert "a-b.png is there, made otherwise" in run(folder, "morph", "--size", "80", code=1)
+    assert "a-b.png exists, made with other settings" in run(folder, "morph", "--size", "80", code=1)
     assert len(read_image(folder / "out/a-b.png")) == 64
     run(folder, "morph", "--size", "80", "--overwrite")
     assert len(read_image(folder / "out/a-b.png")) == 80

@@ -140,7 +140,7 @@ def test_the_other_project_of_this_name_is_told(tmp_path: Path, monkeypatch: pyt
         ("morph a.jpg b.jpg --method landmarks --colour inf -o m", "colour should be a finite number, not inf"),
         ("generate --truncation nan -o g.png", "truncation should be a finite number, not nan"),
         ("child a.jpg b.jpg --share nan -o c", "share should be from 0 to 1, not nan"),
-        ("child a.jpg b.jpg --ages 5 5 -o c", "Each age should be asked for once, not 5 years twice"),
+        ("child a.jpg b.jpg --ages 5 5 -o c", "Each age can be given only once: 5 years is given twice"),
         ("morph a.jpg b.jpg --method landmarks --at 0,50,200 -o m", "percentages from 0 to 100"),
         ("morph a.jpg b.jpg --method landmarks --interpolation slerp -o m", "--interpolation needs --method"),
         ("transform a.jpg --symmetric --to b.jpg -o t.png", "leave out --from and --to"),

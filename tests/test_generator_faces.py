@@ -35,7 +35,7 @@ def test_folders_of_align_bring_their_crop(tmp_path: Path) -> None:
     assert found.digest == again.digest
     assert load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 1).digest != found.digest
     aligned_folder(tmp_path / "faces" / "carl", "ffhq", 2)
-    with pytest.raises(InputError, match=r"lie differently: paper \(.*ffhq \("):
+    with pytest.raises(InputError, match=r"have different crops: paper \(.*ffhq \("):
         load_faces(Data(faces=(str(tmp_path / "faces"),)), 16, 0)
 
 

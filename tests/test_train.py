@@ -253,7 +253,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert "Stopping after this step; again to stop at once." in err
+    assert "Stopping after this step; interrupt again to stop at once." in err
     assert process.returncode == 130
     assert f"Continue with: facemorph train --config {config}" in out
     steps = len(log_without_time(tmp_path / "run")) - 1

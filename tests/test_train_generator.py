@@ -200,7 +200,7 @@ def test_the_verdict_tells_a_collapse_and_judges_that_have_won() -> None:
     figures = {name: np.array([2.0, 1.0]) for name in FIGURES} | {"step": np.array([100.0, 200.0])}
     figures["diversity"] = np.array([1.0, 0.9])
     assert judge(losses, figures).verdict == "improving"
-    assert judge(losses, {**figures, "diversity": np.array([1.0, 0.1])}).reason.startswith("the drawn faces are nearly")
+    assert judge(losses, {**figures, "diversity": np.array([1.0, 0.1])}).reason.startswith("the generated faces are nearly")
     assert "judges have won" in judge({**losses, "d_loss": np.full(200, 0.01)}, figures).reason
     assert judge(losses, {name: values[::-1] for name, values in figures.items()}).verdict == "worse"
     assert judge({**losses, "pixels": np.full(200, np.nan)}, figures).verdict == "failed"
@@ -332,7 +332,7 @@ def test_the_command_trains_plots_evaluates_and_gives_a_network_of_a_name(faces:
 
         add_run(run, "toy-16")
     result = CliRunner().invoke(main, ["weights", "add", str(run), "--name", "faces-128"])
-    assert result.exit_code == 1 and "network of the package's list" in result.output
+    assert result.exit_code == 1 and "name of a published network" in result.output
 
 
 def test_the_parts_of_a_step_are_timed(faces: Path, tmp_path: Path) -> None:

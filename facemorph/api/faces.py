@@ -220,7 +220,7 @@ def align_folder(
     Running it again completes what was interrupted.
 
     Args:
-        landmarks: as `detect_faces`; "auto" also goes on with those that `output` was begun with.
+        landmarks: as `detect_faces`; "auto" also keeps the kind that `output` was started with.
         jobs: processes; 0 takes one for each CPU.
 
     Returns: the manifest's rows: source, status (accepted or rejected, and why), box, score, landmarks.

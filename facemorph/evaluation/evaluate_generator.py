@@ -123,7 +123,9 @@ def _real_faces(run: GeneratorRun) -> tuple[np.ndarray, np.ndarray, bool]:
     except FacemorphError as error:
         problem = error.problem
     kept = run.faces()
-    log.warning("The faces that %s was trained on are not found here (%s): some are in the folder.", run.path, problem)
+    log.warning(
+        "The faces that %s was trained on are not found here (%s); those in the run folder are used.", run.path, problem
+    )
     return kept["real"], kept["held"], False
 
 

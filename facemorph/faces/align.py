@@ -165,7 +165,7 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
     if find_crop(settings.crop).fixed_size and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
     if now["detector"] == "auto":
-        now["detector"] = before["detector"]  # a folder goes on with the detector that it was begun with
+        now["detector"] = before["detector"]  # a folder keeps the detector that it was started with
     if before != now:
         changed = ", ".join(f"{key} was {before[key]}" for key in now if before.get(key) != now[key])
         raise InputError(
@@ -206,7 +206,7 @@ def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, A
         stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
     changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
     if changed:
-        log.warning("%s: the faces of images that were replaced or are gone go: %d.", output, len(changed))
+        log.warning("%s: %d faces are removed, whose images were replaced or deleted.", output, len(changed))
     for name in stale - kept:
         (output / name).unlink(missing_ok=True)
     remove_torn(output)

@@ -91,7 +91,7 @@ def locate_face(
     if not faces:
         raise FaceError(
             f"No face was detected in {name}.",
-            "A face at least 40 pixels wide, from the front or half aside, is expected. --detector hog may help.",
+            "A face at least 40 pixels wide, no further than half aside, is expected. --detector hog may help.",
         )
     if len(faces) > 1:
         box = tuple(round(side) for side in faces[0].box)

@@ -25,8 +25,8 @@ def check_address(host: str, auth: tuple[str, str] | None, allow_hosts: tuple[st
     public = host not in LOCAL_HOSTS or bool(allow_hosts)
     if public and auth is None and not open_to_all:
         raise ConfigError(
-            f"At {', '.join(allow_hosts) or host} others can reach this page, so it wants a password.",
-            "Give --auth NAME:PASSWORD, or set FACEMORPH_WEB_AUTH; --no-auth where a proxy asks for one.",
+            f"At {', '.join(allow_hosts) or host} others can reach this page, so a password is required.",
+            "Give --auth NAME:PASSWORD, or set FACEMORPH_WEB_AUTH; --no-auth if a proxy asks for one.",
         )
 
 

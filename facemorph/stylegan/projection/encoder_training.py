@@ -183,7 +183,7 @@ def train_encoder(
                     _save(trainer, checkpoint, key)
         except KeyboardInterrupt:
             _save(trainer, checkpoint, key)
-            log.info("Everything so far is saved; the same command goes on.")
+            log.info("Everything so far is saved; run the same command to continue.")
             raise
     metrics = trainer.evaluate()
     write_encoder(path, trainer.encoder, network_id, {"settings": plain(settings), **metrics}, overwrite=True)
@@ -205,13 +205,13 @@ def _resume(trainer: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> N
             state["random"] = state["random"].cpu()
             trainer.restore(state)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to begin anew.") from error
+        raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to start over.") from error
     if changed:
         raise InputError(
             f"{checkpoint} is a checkpoint with {' and '.join(f'other {name}' for name in changed)}.",
-            "Go on with the same command as before, or delete it to begin anew.",
+            "Continue with the same command as before, or delete it to start over.",
         )
-    log.info("Going on from step %d.", trainer.step)
+    log.info("Continuing from step %d.", trainer.step)
 
 
 def _lpips(settings: EncoderConfig, device: torch.device) -> Lpips | None:

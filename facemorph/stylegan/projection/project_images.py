@@ -95,7 +95,7 @@ def project_files(
     todo = [path for path in once if overwrite or not _is_done(path, targets[path], asked)]
     for path in once:
         if path not in todo:
-            log.info("%s is done already; it is left as it is.", path)
+            log.info("%s is already done; it is left as it is.", path)
     a = projector.generator.architecture
 
     def read(path: Path) -> Portrait:
@@ -220,7 +220,7 @@ def _folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
         kind = what_it_is(head_of(images[0]))
         if kind:  # said before a network is loaded; among images it is left out, and they go on
             raise InputError(
-                f"{images[0]} is {kind}; images are projected.",
+                f"{images[0]} is {kind}; only images can be projected.",
                 "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",
             )
     return {path: folder / stem for path, stem in _stems(images, folder).items()}
@@ -266,11 +266,11 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     report = read_report(folder)
     if report is None:
         return False
-    report = {"landmarks": "dlib", **report}  # older ones do not tell
+    report = {"landmarks": "dlib", **report}  # older ones do not say
     expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
     same_file = report.get("source_folder") == _where(image) and report.get("source") == image.name
     if same_file and report.get("source_sha256") != expected["source_sha256"] and image.is_file():
-        log.warning("%s is not the image that it was; it is projected anew.", image)
+        log.warning("%s has changed since it was projected; it is projected again.", image)
         return False
     changed = [name for name, value in expected.items() if report.get(name) != value]
     if changed:
@@ -360,7 +360,7 @@ def _earlier(folder: Path, targets: dict[Path, Path]) -> list[dict[str, Any]]:
                 gone, row = gone + 1, row | {"source_gone": True}
         kept.append(row)
     if gone:
-        log.warning("%s: images that were projected earlier and are gone: %d. Their projections stay.", folder, gone)
+        log.warning("%s: %d images that were projected no longer exist; their projections are kept.", folder, gone)
     return kept
 
 

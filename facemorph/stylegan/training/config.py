@@ -97,7 +97,7 @@ class Terms:
     def __post_init__(self) -> None:
         check_settings(self, "terms")
         if not (self.judges or self.pixels or self.features or self.identity or self.descriptor):
-            raise ConfigError("Of judges, pixels, features, identity and descriptor, terms needs one above 0.")
+            raise ConfigError("terms needs judges, pixels, features, identity or descriptor above 0.")
 
 
 @dataclass(frozen=True)

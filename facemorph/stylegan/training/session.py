@@ -91,14 +91,14 @@ def check_folder(config: Config, run: GeneratorRun) -> None:
     check_same_settings(run.path, plain(before), plain(config), MAY_CHANGE)
     if before.start != config.start:
         told = [f"from {one.start}" if one.start else "from noise" for one in (before, config)]
-        raise RunError(f"{run.path} holds a run that began {told[0]}, not {told[1]}.", "Give another -o.")
+        raise RunError(f"{run.path} holds a run that started {told[0]}, not {told[1]}.", "Give another -o.")
 
 
 def check_same_faces(faces: Faces, run: GeneratorRun) -> None:
     if (run.path / "run.json").exists() and run.about().get("data_sha256") != faces.digest:
         before = run.about().get("faces", {})
         raise RunError(
-            f"The faces have changed since {run.path} was begun: {before.get('trained_on')} and "
+            f"The faces have changed since {run.path} was started: {before.get('trained_on')} and "
             f"{before.get('held_out')} held out then, {len(faces.images)} and {len(faces.held)} now.",
             "Restore the old ones, or give another -o.",
         )
@@ -190,6 +190,6 @@ def _precision(config: Config, device: torch.device) -> torch.dtype:
 def _take_judges(state: State, judges: dict[str, Tensor]) -> None:
     own = state.judges.state_dict()
     if any(key not in judges or judges[key].shape != value.shape for key, value in own.items()):
-        log.warning("The judges that came with it are of other settings; new ones begin.")
+        log.warning("The judges saved with it have other settings; new ones are made.")
         return
     state.judges.load_state_dict({key: judges[key] for key in own})

@@ -79,7 +79,7 @@ def _check(generator: Generator, name: str, crop: str) -> None:
         raise InputError(f"{name} is {what}; a StyleGAN2 without labels, in colour, was expected.")
     if a.alignment.name != crop:
         raise InputError(
-            f"The faces lie as in the crop {crop}; {name} makes faces in the crop {a.alignment.name}.",
+            f"The faces have the crop {crop}; {name} makes faces of the crop {a.alignment.name}.",
             f"Align them again: facemorph align --crop {a.alignment.name} --size {a.resolution}",
         )
 

@@ -252,7 +252,7 @@ def _write_samples(
 def _write_figures(
     run: GeneratorRun, state: State, networks: tuple[Generator, Encoder], taker: FigureTaker, batch: int, warned: bool
 ) -> bool:
-    """Returns whether a collapse has been said, which is done once and again after it was better."""
+    """Returns whether a collapse was reported: once, and again only after a recovery."""
     found = taker.take(networks[0], None if state.alone else networks[1])
     run.append_figures(state.step, state.step * batch, found, state.seconds)
     told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items() if np.isfinite(value))
@@ -260,7 +260,7 @@ def _write_figures(
     collapsed = found["diversity"] < COLLAPSED
     if collapsed and not warned:
         log.warning(
-            "Step %d: the drawn faces are nearly one: their diversity is %.0f %% of the real faces'.",
+            "Step %d: the generated faces are nearly identical: their diversity is %.0f %% of the real faces'.",
             state.step, 100 * found["diversity"],
         )  # fmt: skip
     return collapsed
