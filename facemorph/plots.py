@@ -89,7 +89,7 @@ LOSS_PANELS = (
     ("rebuilt against real, as trained", ("pixels", "features", "identity", "descriptor", "latent")),
 )
 FIGURE_PANELS = (
-    ("Frechet distance of drawn faces", ("frechet_faces", "frechet_imagenet")),
+    ("Frechet distance of generated faces", ("frechet_faces", "frechet_imagenet")),
     ("held-out faces, rebuilt", ("rebuilt_pixels", "rebuilt_features", "rebuilt_descriptor")),
 )
 

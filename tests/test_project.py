@@ -244,7 +244,7 @@ def test_the_manifest_keeps_what_was_projected_before(
     broken.unlink()
     mine.rename(tmp_path / "away.png")
     project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "Their projections stay" in caplog.text
+    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "their projections are kept" in caplog.text
     (tmp_path / "away.png").rename(mine)
     shutil.rmtree(tmp_path / "grace")
     project_files([mine], tmp_path, network, QUICK)

@@ -90,7 +90,7 @@ class Terms:
     features: float = setting(1.0, "difference of EfficientNet-Lite0's features, rebuilt to real", low=0)
     identity: float = setting(1.0, "difference of dlib's face features, rebuilt to real", low=0)
     descriptor: float = setting(0.0, "squared distance of dlib's descriptors, rebuilt to real", low=0)
-    latent: float = setting(0.0, "that the encoder finds the latents of drawn faces again", low=0)
+    latent: float = setting(0.0, "that the encoder recovers the latents of generated faces", low=0)
     far: float = setting(0.02, "squared distance of rebuilt faces' latents from the mean", low=0)
     stray: float = setting(0.02, "squared difference between a rebuilt face's layers", low=0)
 
@@ -118,7 +118,7 @@ class Training:
     warm_up: int = setting(150, "steps in which the learning rates rise", low=1)
     decay_from: float = setting(0.55, "share of the run from which on the rates fall, to a fiftieth", low=0, high=1)
     loss: str = setting("hinge", "of judges and generator; hinge: Lim and Ye 2017", choices=LOSSES)
-    mixing: float = setting(0.5, "fraction of drawn faces with two latents (Karras et al. 2019)", low=0, high=1)
+    mixing: float = setting(0.5, "fraction of generated faces with two latents (Karras et al. 2019)", low=0, high=1)
     augment: bool = setting(True, "what the judges see is changed: colour, shift, cutout (Zhao et al. 2020)")
     mirror: bool = setting(True, "half of the real faces are mirrored")
     soften: float = setting(0.35, "fraction of faces that the encoder sees as from smaller pictures", low=0, high=1)
@@ -141,7 +141,9 @@ class Training:
 class Output:
     """What a run writes while it trains."""
 
-    sample_every: int = setting(500, "steps between grids (64 drawn faces; 16 rebuilt beside the real ones)", low=1)
+    sample_every: int = setting(
+        500, "steps between grids (64 generated faces; 16 reconstructed beside the real ones)", low=1
+    )
     figures_every: int = setting(1000, "steps between figures (Frechet distances, rebuilt held-out faces)", low=1)
     figure_images: int = setting(1000, "drawn and real faces that figures compare, at most", low=16, high=50_000)
     checkpoint_every: int = setting(500, "steps between checkpoints", low=1)

@@ -1,4 +1,4 @@
-"""Figures at intervals: how near drawn faces are to real ones, and how well held-out faces are rebuilt."""
+"""Figures at intervals: how near generated faces are to real ones, and how well held-out faces are reconstructed."""
 
 from collections.abc import Callable
 

@@ -1,10 +1,10 @@
-"""What a run's log and figures say: is it learning, have the judges won, are all drawn faces alike?"""
+"""What a run's log and figures say: is it learning, have the judges won, are all generated faces alike?"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-COLLAPSED = 0.3  # of the real faces' diversity; below, drawn faces are nearly one
+COLLAPSED = 0.3  # of the real faces' diversity; below, generated faces are nearly identical
 WON = 0.1  # the judges' loss, of at most about 2, below which they are certain
 RECENT = 100  # steps that are looked at for it
 BETTER = 0.98  # a figure that falls below this share of its first value has improved

@@ -3,7 +3,7 @@
 config.yaml             the resolved configuration; its `kind` tells it from a DCGAN's run
 run.json                versions, commit, seed, faces and their hash, device
 log.csv                 every step's losses
-figures.csv             Frechet distances of drawn faces, and how held-out faces are rebuilt, at intervals
+figures.csv             Frechet distances of generated faces, and how held-out faces are reconstructed, at intervals
 loss.png                the plot of both
 health.json             the verdict
 faces.npz               held-out faces, and some of those trained on, for figures
