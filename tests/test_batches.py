@@ -66,7 +66,7 @@ def test_a_killed_batch_goes_on_and_does_not_make_again_what_is_there(folder: Pa
     (folder / "pairs.csv").write_text(LIST.replace(",x,odd", ",1,odd"))
     assert "3 pairs made, 1 already there" in run(folder, "morph", "--size", "64")
     assert half.stat().st_mtime_ns == times[0] and other.stat().st_mtime_ns != times[1]
-    assert "0 pairs made, 4 were there" in run(folder, "morph", "--size", "64")
+    assert "0 pairs made, 4 already there" in run(folder, "morph", "--size", "64")
 
 
 def test_what_was_made_otherwise_is_not_replaced_without_being_asked(folder: Path) -> None:

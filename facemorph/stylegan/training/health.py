@@ -50,7 +50,8 @@ def _verdict(
     if not finite:
         return "failed", "a loss is NaN or infinite"
     if diversity < COLLAPSED:
-        return "failed", f"the generated faces are nearly one: their diversity is {diversity:.0%} of the real faces'"
+        reason = f"the generated faces are nearly identical: their diversity is {diversity:.0%} of the real faces'"
+        return "failed", reason
     if recent == RECENT and 0 < d_loss < WON:
         return "failed", f"the judges have won: their loss is {d_loss:.3f}"
     better = [name for name in first if last[name] < BETTER * first[name]]
