@@ -35,6 +35,36 @@ def eileen() -> Located:
     return eileen_collins()
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both portraits as files: eileen.png and grace.jpg."""
+    from matplotlib.cbook import get_sample_data
+
+    from facemorph.images import read_image, write_image
+
+    folder = tmp_path_factory.mktemp("people")
+    write_image(folder / "eileen.png", pytest.importorskip("skimage.data").astronaut())
+    write_image(folder / "grace.jpg", read_image(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published file of a random StyleGAN2 of 64 px."""
+    from published_files import dumps, stylegan2
+
+    path = tmp_path_factory.mktemp("network") / "random.pkl"
+    path.write_bytes(dumps(stylegan2(64, 8)))
+    return path
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a user who has fetched no weights."""
+    monkeypatch.setenv("FACEMORPH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(autouse=True)
 def log_as_a_library() -> Iterator[None]:
     """A command sets up the log for a terminal; the next test finds it as a library leaves it."""
