@@ -65,7 +65,7 @@ def test_packs_are_read_and_broken_ones_are_told(tmp_path: Path) -> None:
     found = load_faces(data, 16, 0)
     assert np.array_equal(found.images, faces.transpose(0, 3, 1, 2)) and found.crop == "ffhq"
     assert load_faces(replace(data, limit=3), 8, 0).images.shape == (3, 3, 8, 8)
-    with pytest.raises(InputError, match=r"is not known(.|\n)*--set data\.crop=eyes"):
+    with pytest.raises(InputError, match=r"is unknown(.|\n)*--set data\.crop=eyes"):
         load_faces(replace(data, crop="auto"), 16, 0)
     raw = (tmp_path / "faces.pack").read_bytes()
     for broken in (raw[:-1], raw[:3], b"", b"\xff" * 40):
