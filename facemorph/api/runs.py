@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from facemorph.api.faces import Path_
+from facemorph.api.inputs import Path_
 from facemorph.config import from_dict, plain
 from facemorph.dcgan.config import Config, load_config
 from facemorph.dcgan.health import Health

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 import facemorph as fm
-from facemorph.api.portraits import Morph
+from facemorph.api.morphs import Morph
 from facemorph.web import panels, portraits
 from facemorph.web.sessions import Session, remove
 from facemorph.web.shop import Shop

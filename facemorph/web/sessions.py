@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import facemorph as fm
-from facemorph.api.portraits import Morph, Projection
+from facemorph.api.morphs import Morph
+from facemorph.api.portraits import Projection
 from facemorph.web.turns import Job
 
 COOKIE = "facemorph"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import facemorph as fm
-from facemorph.api.portraits import Morph
+from facemorph.api.morphs import Morph
 from facemorph.errors import FacemorphError
 from facemorph.web.sessions import Session, Sessions
 from facemorph.web.turns import Turns
