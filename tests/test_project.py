@@ -209,7 +209,7 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
 ) -> None:
     from skimage.data import astronaut
 
-    import facemorph.stylegan.projection.project_images as module
+    from facemorph.stylegan.projection import folder, project_images
 
     ready = tmp_path_factory.mktemp("ready")
     tiny = ready / "tiny.pkl"
@@ -218,6 +218,8 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
         write_image(ready / f"{number}.png", image)
     (ready / "2.png").write_bytes(b"\xff\xd8\xff no image")
     how = ProjectionConfig(search=SearchConfig(loss="pixel", samples=2), schedule=ScheduleConfig(steps=1))
+
+    writers = [(project_images, "write_latent"), (project_images, "write_json"), (folder, "write_jsonl")]
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -244,7 +246,7 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
             elif sources():
                 with monkeypatch.context() as patch:
                     if kind == "kill":  # within the first or the second picture's files
-                        patch.setattr(module, ("write_latent", "write_json", "write_jsonl")[which], killed)
+                        patch.setattr(*writers[which], killed)
                     with contextlib.suppress(InputError, KeyboardInterrupt):
                         project_files(sources(), out, tiny, how)
         if not sources():
@@ -274,9 +276,9 @@ def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
     images = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     project_files(images, alone, network, QUICK)
-    first = project_files(images, shared, network, QUICK, share=Shard(0, 2))
+    first = project_files(images, shared, network, QUICK, shard=Shard(0, 2))
     assert not (shared / "manifest.jsonl").exists()
-    assert project_files(images, shared, network, QUICK, share=Shard(1, 2)) == []  # only the torn one: no error
+    assert project_files(images, shared, network, QUICK, shard=Shard(1, 2)) == []  # only the torn one: no error
     assert first == [shared / "eileen" / "latent.safetensors", shared / "grace" / "latent.safetensors"]
     assert (shared / "manifest.jsonl").read_text() == (alone / "manifest.jsonl").read_text()
     assert not list(shared.glob(".manifest-*"))

@@ -67,12 +67,12 @@ def project(
     from facemorph.stylegan.projection.project_images import project_files
     from facemorph.stylegan.projection.report import summary
 
-    share = shard_from_environment()
+    shard = shard_from_environment()
     latents = project_files(
         images, output, known, settings, aligned=aligned, landmarks=landmarks, overwrite=overwrite,
-        progress=progress and share.rank == 0, device=device, encoder=encoder, seed=seed, share=share,
+        progress=progress and shard.rank == 0, device=device, encoder=encoder, seed=seed, shard=shard,
     )  # fmt: skip
-    mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
-    click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} projected.")
+    mine = f" of shard {shard.rank + 1} of {shard.world}" if shard.world > 1 else ""
+    click.echo(f"{output}: {len(latents)} of {len(shard.mine(images))} images{mine} projected.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")

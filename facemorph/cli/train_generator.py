@@ -96,19 +96,15 @@ def _in_yaml(path: Path) -> str:
 
 
 def _profile(parts: dict[str, float], steps: int) -> str:
+    from facemorph.progress import duration
+
     whole = parts["whole"]
     others = whole - sum(value for name, value in parts.items() if name != "whole")
     rows = [*((name, value) for name, value in parts.items() if name != "whole"), ("other", others), ("whole", whole)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value:>9.1f} ms  {value / whole:>4.0%}" for name, value in rows]
-    lines.append(f"{steps} steps: about {_duration(steps * whole / 1000)}, without figures and grids")
+    lines.append(f"{steps} steps: about {duration(steps * whole / 1000)}, without figures and grids")
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else (
-        f"{seconds / 3600:.1f} hours"
-    )  # fmt: skip
 
 
 def echo_verdict(run: "GeneratorRun", health: "Health") -> None:
