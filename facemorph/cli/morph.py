@@ -97,7 +97,6 @@ def morph(
         raise click.UsageError("Give pictures, or a list of them: --pairs pairs.csv.")
     if pairs and (loop or order != "given" or steps):
         raise click.UsageError("--loop, --order and --steps cannot be used with --pairs.")
-    single = len(pictures) == 1
     faces = [] if pairs else find_pictures(pictures, order, at_least=2)
     if loop and len(faces) > 2:
         faces = [*faces, faces[0]]
@@ -106,10 +105,7 @@ def morph(
     stills = per_cents(percents) if percents else None
     steps = steps or (2 if chain else 9)
     landmarks_only = bool(mask or percents or shape is not None or colour is not None)
-    if landmarks_only and method != "landmarks":
-        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
-    if interpolation != "lerp" and method == "landmarks":
-        raise click.UsageError("--interpolation needs --method stylegan or dcgan.")
+    _check_method(method, landmarks_only, interpolation, run, jobs if pairs else 1)
     if chain and stills:
         raise click.UsageError("--at needs exactly two faces.")
     if even and (chain or stills or pairs):
@@ -121,8 +117,6 @@ def morph(
     from facemorph.folders import name_of_folder
     from facemorph.morphs import CHAINS, METHODS, MorphOptions
 
-    if method == "dcgan" and run is None:
-        raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
     if method == "stylegan":
         network = chosen_network(network)
     where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
@@ -133,19 +127,17 @@ def morph(
     look = Look(shape, colour, mask, background)
     remark_on(shape=shape, colour=colour)
     if pairs:
-        if jobs > 1 and method != "landmarks":
-            raise click.UsageError("--jobs needs --method landmarks.")
         morph_pairs(pairs, output or Path("morphs", pairs.stem), method, options, look, stills, overwrite, jobs,
                     progress)  # fmt: skip
         return
-    first, second = faces[0], faces[-1 if not loop or not chain else -2]
-    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
-    folder = output or Path("morphs", name_of_folder(pictures[0]) if single else fit_name(named))
+    last = faces[-2 if loop and chain else -1]
+    named = f"{name_of(faces[0])}-{'to-' if chain else ''}{name_of(last)}"
+    folder = output or Path("morphs", name_of_folder(pictures[0]) if len(pictures) == 1 else fit_name(named))
     check_free(folder, overwrite)
     if chain or landmarks_only:
         made = CHAINS[method](faces, options, look, progress)
     else:
-        made = METHODS[method](first, second, options, progress)
+        made = METHODS[method](faces[0], faces[1], options, progress)
     for path, distance in zip(faces, getattr(made, "distances", ()), strict=False):
         click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
     if even:
@@ -159,6 +151,18 @@ def morph(
     )  # fmt: skip
     kind = "percent_*.png" if stills else "step_*.jpg"
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {len(written) - 3} images {kind}")
+
+
+def _check_method(method: str, landmarks_only: bool, interpolation: str, run: Path | None, jobs: int) -> None:
+    """Raises where an option does not go with the method; `jobs` are those of a list."""
+    if landmarks_only and method != "landmarks":
+        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
+    if interpolation != "lerp" and method == "landmarks":
+        raise click.UsageError("--interpolation needs --method stylegan or dcgan.")
+    if method == "dcgan" and run is None:
+        raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
+    if jobs > 1 and method != "landmarks":
+        raise click.UsageError("--jobs needs --method landmarks.")
 
 
 def morph_pairs(
