@@ -154,7 +154,7 @@ OPERATIONS = st.lists(
 def test_manifest_and_folder_agree_with_the_sources_after_any_history(
     portraits: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import facemorph.faces.align as module
+    import facemorph.faces.align_images as module
 
     whole = module._align_chunk
 
