@@ -241,7 +241,7 @@ def test_networks_that_cannot_be_trained_are_told(faces: Path, tmp_path: Path) -
 
 def test_a_run_goes_on_in_another_with_its_judges(faces: Path, run: Path, tmp_path: Path) -> None:
     start = read_start(str(run), "eyes")
-    assert start.encoder is not None and "with its encoder and judges" in start.told
+    assert start.encoder is not None and "with its encoder and judges" in start.description
     config = replace(tiny(faces), start=str(run))
     train(replace(config, training=replace(config.training, steps=1, g_rate=1e-9, e_rate=1e-9)), tmp_path / "next")
     before, after = (load_generator(folder / "generator.safetensors") for folder in (run, tmp_path / "next"))

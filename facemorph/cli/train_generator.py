@@ -54,12 +54,12 @@ def train_generator(
 
     from facemorph.stylegan.training.config import load_config
 
-    said = [f"data.faces=[{', '.join(_in_yaml(path) for path in faces)}]"] if faces else []
-    said += [f"data.held_out=[{_in_yaml(held_out)}]"] if held_out else []
-    said += [f"training.steps={steps}"] if steps else []
-    said += [f"training.seed={seed}"] if seed is not None else []
+    given = [f"data.faces=[{', '.join(_in_yaml(path) for path in faces)}]"] if faces else []
+    given += [f"data.held_out=[{_in_yaml(held_out)}]"] if held_out else []
+    given += [f"training.steps={steps}"] if steps else []
+    given += [f"training.seed={seed}"] if seed is not None else []
     name = name or (FROM_NETWORK if start else FROM_NOISE)
-    config = load_config(name, [*said, *overrides])  # before torch is loaded: a typo is reported at once
+    config = load_config(name, [*given, *overrides])  # before torch is loaded: a typo is reported at once
     import dataclasses
 
     from facemorph.plots import LivePlot
@@ -78,7 +78,7 @@ def train_generator(
     if interrupted:
         words = [*map(str, faces), *(["--from", start] if start else []), "--config", name]
         words += ["--held-out", str(held_out)] if held_out else []
-        words += [word for one in (said[1 + bool(held_out) :] if faces else said) for word in ("--set", one)]
+        words += [word for one in (given[1 + bool(held_out) :] if faces else given) for word in ("--set", one)]
         words += [word for one in overrides for word in ("--set", one)]
         command = " ".join(map(quoted, ["facemorph", "train-generator", *words, "-o", str(output)]))
         click.echo(f"Interrupted; everything so far is saved. Continue with: {command}")

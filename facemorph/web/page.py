@@ -66,13 +66,13 @@ def build(shop: Shop, words: Words) -> gr.Blocks:
             privacy = words("privacy", minutes=round(shop.sessions.keep_seconds / 60))
             gr.HTML(f'<p class="fm-privacy">{panels.escape(privacy)}</p>')
             forget = gr.Button(words("forget"), size="sm", elem_classes="fm-forget")
-        told = gr.HTML()
+        message = gr.HTML()
 
         def forget_all(request: gr.Request) -> tuple[Any, ...]:
             shop.sessions.forget(request.cookies.get(COOKIE))
             return (panels.note(words("forgotten")), *restore.view(portraits.session_of(shop, request)))
 
-        forget.click(forget_all, None, [told, *restore.outputs], **QUIET)
+        forget.click(forget_all, None, [message, *restore.outputs], **QUIET)
         page.load(restore.load, None, restore.outputs, **QUIET)
     return page
 

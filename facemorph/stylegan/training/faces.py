@@ -155,8 +155,8 @@ def _one_crop(crops: dict[str, str], wanted: str) -> str:
     if wanted != "auto":
         known.setdefault(wanted, "data.crop")
     if len(known) > 1:
-        told = ", ".join(f"{crop} ({where})" for crop, where in known.items())
-        raise InputError(f"The faces have different crops: {told}.", "Align all of them with the same --crop.")
+        named = ", ".join(f"{crop} ({where})" for crop, where in known.items())
+        raise InputError(f"The faces have different crops: {named}.", "Align all of them with the same --crop.")
     if not known:
         raise InputError(
             f"The crop of the faces in {', '.join(crops)} is unknown: there is no manifest of `facemorph align`.",

@@ -16,7 +16,7 @@ class Health:
 
     Attributes:
         d_loss: the judges', median of the last `RECENT` steps.
-        first, last: figures by name, at the first and at the last time; those that could be told both times.
+        first, last: figures by name, at the first and at the last time; those that could be measured both times.
     """
 
     verdict: str
@@ -36,9 +36,9 @@ def judge(losses: dict[str, np.ndarray], figures: dict[str, np.ndarray]) -> Heal
     first: dict[str, float] = {}
     last: dict[str, float] = {}
     for name in names:
-        told = figures[name][np.isfinite(figures[name])]
-        if len(told) > 1:
-            first[name], last[name] = float(told[0]), float(told[-1])
+        measured = figures[name][np.isfinite(figures[name])]
+        if len(measured) > 1:
+            first[name], last[name] = float(measured[0]), float(measured[-1])
     finite = all(np.isfinite(column).all() for column in losses.values())
     verdict, reason = _verdict(finite, d_loss, len(recent), _last(figures["diversity"]), first, last)
     return Health(verdict, reason, steps, d_loss, first, last)
@@ -56,14 +56,14 @@ def _verdict(
         return "failed", f"the judges have won: their loss is {d_loss:.3f}"
     better = [name for name in first if last[name] < BETTER * first[name]]
     worse = [name for name in first if last[name] > first[name] / BETTER]
-    told = ", ".join(f"{name.replace('_', ' ')} {first[name]:.3g} -> {last[name]:.3g}" for name in first)
+    changes = ", ".join(f"{name.replace('_', ' ')} {first[name]:.3g} -> {last[name]:.3g}" for name in first)
     if not first:
         return "undecided", "figures have been taken less than twice"
     if len(better) > len(worse):
-        return "improving", told
-    return "level" if not worse else "worse", told
+        return "improving", changes
+    return "level" if not worse else "worse", changes
 
 
 def _last(values: np.ndarray) -> float:
-    told = values[np.isfinite(values)]
-    return float(told[-1]) if len(told) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if len(finite) else float("nan")

@@ -34,7 +34,7 @@ NUMBERS = (
 """What a step tells; 0 where a term has no part in it."""
 LOG_FIELDS = ("step", *NUMBERS, "rate", "pace", "seconds")
 FIGURES = ("frechet_faces", "frechet_imagenet", "diversity", "rebuilt_pixels", "rebuilt_features", "rebuilt_descriptor")
-"""NaN where they cannot be told."""
+"""NaN where they cannot be measured."""
 FIGURE_FIELDS = ("step", "images", *FIGURES, "seconds")
 KEPT_BYTES = 16 << 20  # of held-out faces, and of those trained on, that the run folder keeps
 

@@ -90,8 +90,8 @@ def check_folder(config: Config, run: GeneratorRun) -> None:
     before = run.config()
     check_same_settings(run.path, plain(before), plain(config), MAY_CHANGE)
     if before.start != config.start:
-        told = [f"from {one.start}" if one.start else "from noise" for one in (before, config)]
-        raise RunError(f"{run.path} holds a run that started {told[0]}, not {told[1]}.", "Give another -o.")
+        starts = [f"from {one.start}" if one.start else "from noise" for one in (before, config)]
+        raise RunError(f"{run.path} holds a run that started {starts[0]}, not {starts[1]}.", "Give another -o.")
 
 
 def check_same_faces(faces: Faces, run: GeneratorRun) -> None:
@@ -134,7 +134,7 @@ def begin(session: Session, device: torch.device, group: ProcessGroup) -> None:
     run.cut_figures(state.step)
     log.info("Training on %s, crop %s, on %s in %s. %s", faces, faces.crop, name, precision, config.recipe)
     if session.start is not None:
-        log.info("From %s.", session.start.told)
+        log.info("From %s.", session.start.description)
     if state.step:
         log.info("Continuing from step %d.", state.step)
         _export(session, state.networks())  # a kill may have come between them and the checkpoint

@@ -42,13 +42,13 @@ class Start:
     Attributes:
         encoder: None where there is none: a new one begins at the mean latent.
         judges: their weights by the names in `judges.Judges`; empty where there are none.
-        told: in words, for the log.
+        description: in words, for the log.
     """
 
     generator: Generator
     encoder: Encoder | None
     judges: dict[str, Tensor]
-    told: str
+    description: str
 
 
 def read_start(name: str, crop: str) -> Start:
@@ -107,8 +107,8 @@ def _from_files(folder: Path, crop: str) -> Start:
     judges: dict[str, Tensor] = {}
     if (folder / JUDGES).exists():
         judges = _reading(folder / JUDGES, _old_judges)
-    told = f"{'with its' if encoder else 'and a new'} encoder, {'with its' if judges else 'new'} judges"
-    return Start(generator, encoder, judges, f"{folder}, {told}")
+    parts = f"{'with its' if encoder else 'and a new'} encoder, {'with its' if judges else 'new'} judges"
+    return Start(generator, encoder, judges, f"{folder}, {parts}")
 
 
 def _parts(folder: Path) -> list[Path]:

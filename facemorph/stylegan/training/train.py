@@ -255,8 +255,8 @@ def _write_figures(
     """Returns whether a collapse was reported: once, and again only after a recovery."""
     found = taker.take(networks[0], None if state.alone else networks[1])
     run.append_figures(state.step, state.step * batch, found, state.seconds)
-    told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items() if np.isfinite(value))
-    log.info("Step %d: %s.", state.step, told)
+    listed = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items() if np.isfinite(value))
+    log.info("Step %d: %s.", state.step, listed)
     collapsed = found["diversity"] < COLLAPSED
     if collapsed and not warned:
         log.warning(
