@@ -21,6 +21,16 @@ def settle_cuda() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def renew_random_numbers(device: torch.device) -> None:
+    """Give torch's own generator of a CUDA device a new state, where the last one was lost to a graph.
+
+    A capture that fails leaves the generators that it knew inside it: the next random number outside would be refused
+    ("Offset increment outside graph capture encountered unexpectedly").
+    """
+    own = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    own.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device `name`; None and "auto" are CUDA if available, otherwise the CPU.
 
