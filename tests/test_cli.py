@@ -64,6 +64,19 @@ def test_the_program_ends_by_a_stdout_that_cannot_be_written(stdout: str, wanted
     assert (done.returncode, done.stderr) == (wanted, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", ["--help", "extract --help", "weights list", "train --list-settings"])
+def test_a_full_standard_output_is_said_without_a_traceback(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "facemorph", *arguments.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device. ")
+    assert len(done.stderr.splitlines()) == 2
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--help"])
