@@ -12,6 +12,7 @@ from conftest import ROOT
 
 from facemorph import __version__
 from facemorph.cli import COMMANDS, main
+from facemorph.progress import progress_bar
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -75,6 +76,16 @@ def test_a_full_standard_output_is_said_without_a_traceback(arguments: str) -> N
     assert len(done.stderr.splitlines()) == 2
     with Path("/dev/full").open("w") as full:
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+
+
+def test_a_bar_tells_rate_and_time_left_in_a_narrow_terminal_too() -> None:
+    with progress_bar(True, total=10, unit=" steps", description="a person of a long name", initial=0) as bar:
+        bar.dynamic_ncols, bar.n, bar.start_t = None, 5, bar.start_t - 10
+        wide = str(bar)
+        bar.ncols = 40
+        narrow = str(bar)
+    assert narrow.startswith(" 50% 00:10 left,  2.00s/steps a person") and len(narrow) <= 40
+    assert wide.endswith("[00:10<00:10,  2.00s/steps]")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
