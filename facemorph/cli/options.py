@@ -16,8 +16,19 @@ from tqdm import tqdm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
 MAX_SEEDS = 10_000
+
+
+class AnyPath(click.Path):
+    """A path that there may be or not be, but no empty one, which would be the folder here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("An empty name; a file or folder was expected. Is a variable of the shell not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = AnyPath(path_type=Path)
 
 
 class _Console(logging.Handler):

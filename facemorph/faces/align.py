@@ -24,7 +24,7 @@ from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.landmarks import chosen_landmarks, landmarks_in
 from facemorph.faces.locate import Face, choose_face, locate_face
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
-from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
+from facemorph.folders import find_persons, list_images, name_of_folder, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.memory import keep_freed
 from facemorph.progress import progress_bar
@@ -224,9 +224,8 @@ def align(
     mine = shard.mine(paths)
     todo = [path for path in mine if path.name not in done]
     head = {"settings": asdict(settings), "from": source.name, "folder": os.path.abspath(source)}  # noqa: PTH100
-    with progress_bar(
-        progress, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
-    ) as bar:
+    name, before = name_of_folder(source), len(mine) - len(todo)
+    with progress_bar(progress, total=len(mine), unit=" frames", description=f"align {name}", initial=before) as bar:
         if todo:
             manifest = shard.manifest(output)
             write_jsonl(manifest, [head, *done.values()])
