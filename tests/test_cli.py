@@ -190,6 +190,7 @@ def test_what_cannot_be_is_refused_and_nothing_written(
     [
         (["extract", ""], 2, "An empty name; a file or folder was expected."),
         (["extract", "a.mp4", "-o", ""], 2, "Is a variable of the shell not set?"),
+        (["extract", "folder", "--seed", str(2**63)], 2, f"{2**63} is larger than"),
         (["extract", "x" * 300], 1, "x cannot be used: File name too long.\nCheck its name, "),
         (["extract", "folder", "-o", "o", "--person", "x" * 300], 1, "is too long.\nAt most 255 bytes"),
         (["align", "folder", "-o", "x" * 300], 1, "File name too long"),

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MAX_SEEDS = 10_000
+MAX_SEEDS, MAX_SEED = 10_000, 2**63 - 1
 
 
 class AnyPath(click.Path):
@@ -154,8 +154,21 @@ class Seeds(click.ParamType):
 SEEDS = Seeds()
 
 
+class Seed(click.IntRange):
+    """A whole number of 63 bits at most, as torch takes them; the help need not tell that."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seed = super().convert(value, param, ctx)
+        if seed > MAX_SEED:
+            self.fail(f"{seed} is larger than {MAX_SEED}.", param, ctx)
+        return seed
+
+
+SEED = Seed(min=0)
+
+
 def seed_option(help: str) -> Callable[[Command], Command]:
-    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help)
+    return click.option("--seed", type=SEED, default=0, show_default=True, help=help)
 
 
 def output_option(default: str | None, help: str, type: click.ParamType = PATH) -> Callable[[Command], Command]:
