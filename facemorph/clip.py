@@ -23,6 +23,8 @@ from facemorph.threads import usable
 
 log = logging.getLogger("facemorph")
 
+# A title in another encoding than UTF-8 makes no clip unreadable: PyAV 19 sees to that itself, and takes no such word.
+TITLES: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
 BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
 BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
@@ -133,7 +135,7 @@ def open_clip(path: Path) -> Any:
     try:
         name = f"file:{os.path.abspath(path)}"  # noqa: PTH100, links stay
         options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-        container = av.open(name, options=options, metadata_errors="replace")
+        container = av.open(name, options=options, **TITLES)
     except Exception as error:  # PyAV and FFmpeg raise many kinds
         kind = what_it_is(head)
         why = f"it is {kind}" if kind and kind != "a clip" else getattr(error, "strerror", None) or str(error)

@@ -21,6 +21,32 @@ def settle_cuda() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def renew_random_numbers(device: torch.device) -> None:
+    """Give torch's own generator of a CUDA device a new state, where the last one was lost to a graph.
+
+    A capture that fails leaves the generators that it knew inside it: the next random number outside would be refused
+    ("Offset increment outside graph capture encountered unexpectedly").
+    """
+    own = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    own.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+
+
+def check_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ConfigError: torch has no such device, or it is not available.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # a device without memory, "meta", has no item
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = "torch knows none of this name" if reason.startswith("Expected one of") else reason
+        raise ConfigError(f"The device {name!r} cannot be used: {reason}.", "Try --device cpu.") from None
+    return device
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device `name`; None and "auto" are CUDA if available, otherwise the CPU.
 
@@ -36,13 +62,7 @@ def pick_device(name: str | None = None) -> torch.device:
         return device
     if name in (None, "auto"):
         return torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"Device {name!r} cannot be used: {str(error).splitlines()[0]}", "Try --device cpu."
-        ) from None
+    device = check_device(name)
     if device.type == "cuda":
         settle_cuda()
     return device

@@ -89,8 +89,10 @@ def check_name(name: str, windows: bool = sys.platform == "win32") -> str:
     """The name of a new file or folder, if it can be one.
 
     Raises:
-        InputError: it is empty, holds a slash or a zero byte, or Windows reserves it and this is Windows.
+        InputError: it is empty or too long, holds a slash or a zero byte, or Windows reserves it and this is Windows.
     """
+    if len(os.fsencode(name)) > NAME_BYTES:
+        raise InputError(f"The name {name[:20]}... is too long.", f"At most {NAME_BYTES} bytes were expected.")
     if name in ("", ".", "..") or any(sign in name for sign in "/\0") or (windows and "\\" in name):
         raise InputError(f"{name!r} cannot be the name of a folder.", "A name without slashes was expected.")
     if windows and (name.split(".")[0].strip().lower() in RESERVED or name[-1] in ". " or set(name) & set('<>:"|?*')):
@@ -144,7 +146,12 @@ def _is_running(process: int) -> bool:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    hints = {errno.ENAMETOOLONG: "The name is too long: choose a shorter -o.", errno.ENOSPC: "Free some space."}
+    hints = {
+        errno.ENAMETOOLONG: "The name is too long: choose a shorter -o.",
+        errno.ENOSPC: "Free some space.",
+        errno.ENOTDIR: "A file has the name of a folder in this path: choose another -o.",
+        errno.EEXIST: "A file has the name of a folder in this path: choose another -o.",
+    }
     return OutputError(
         f"Cannot write {path}: {error.strerror or error}.",
         hints.get(error.errno or 0, "Check free space and permissions, or choose another -o."),

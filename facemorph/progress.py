@@ -9,6 +9,8 @@ from tqdm import tqdm
 Tell = Callable[[float, float | None], object]
 """Called with what is done and the total (None: not known). An exception that it raises ends the work."""
 
+NARROW = 60  # columns
+
 
 def progress_bar(
     progress: bool | Tell, *, total: float | None, unit: str, description: str, initial: int = 0
@@ -19,7 +21,7 @@ def progress_bar(
     """
     if callable(progress):
         return _Reported(progress, total, initial)
-    return tqdm(
+    return _Bar(
         total=total,
         unit=unit,
         desc=description,
@@ -28,6 +30,16 @@ def progress_bar(
         mininterval=0.1 if sys.stderr.isatty() else 15,
         dynamic_ncols=True,
     )
+
+
+class _Bar(tqdm):
+    """tqdm's, which in a narrow terminal would lose time left and rate first; and "s/step" without tqdm's space."""
+
+    def __str__(self) -> str:
+        figures = self.format_dict
+        if self.total and (figures["ncols"] or NARROW) < NARROW:
+            figures["bar_format"] = "{percentage:3.0f}% {remaining} left, {rate_fmt} {desc}"
+        return self.format_meter(**figures).replace("s/ ", "s/")
 
 
 class _Reported(tqdm):

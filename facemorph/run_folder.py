@@ -182,7 +182,7 @@ class RunLog:
             RunError: no log, or it is damaged.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8", errors="replace")  # what is no text is no header, or no number
         except OSError:
             raise RunError(f"{self.path.parent} has no {self.path.name}.", "Has it been trained?") from None
         rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))

@@ -78,8 +78,10 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
                 clips = list_clips(folder)
                 tell_left_out(folder, clips)
                 found.append(Person(name, tuple(clips), folder))
-        elif source.exists():
+        elif source.is_file():
             found.append(Person(fit_name(source.stem), (source,)))
+        elif source.exists():  # reading a pipe would wait for ever
+            raise InputError(f"{source} is not a regular file; a clip was expected.", "Save it as a file.")
         else:
             raise InputError(f"No such clip or folder: {source}.", "Check the path.")
     if person is not None:

@@ -156,7 +156,13 @@ def test_faces_narrower_than_asked_are_not_taken(frames: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(("--device", "cuda:77"), "cannot be used"), (("--detector", "hog", "--follow"), "follow")]
+    ("options", "said"),
+    [
+        (("--device", "cuda:77"), "cannot be used"),
+        (("--device", "toaster"), "The device 'toaster' cannot be used: torch knows none of this name."),
+        (("--device", "meta"), "The device 'meta' cannot be used: "),  # which has no memory
+        (("--detector", "hog", "--follow"), "follow"),
+    ],
 )
 def test_what_the_detector_cannot_do_is_said_at_once(
     frames: Path, tmp_path: Path, options: tuple[str, ...], said: str

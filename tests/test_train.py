@@ -112,6 +112,8 @@ def test_it_learns_the_two_colours(faces: Path, tmp_path: Path) -> None:
     assert not interrupted
     trained = load_generator(Run.open(tmp_path / "run"))
     means = trained.images(trained.draw(128, 0)).mean((1, 2))
+    with pytest.raises(ConfigError, match="seed should be from 0 to"):
+        trained.draw(1, 2**63)
     red, blue = (np.linalg.norm(means - np.array(colour), axis=1) for colour in PEOPLE.values())
     assert np.minimum(red, blue).mean() < 85  # mid-grey lies 120 away from both
     assert 0.05 < (red < blue).mean() < 0.95, "one person was forgotten"
@@ -238,6 +240,11 @@ def test_a_damaged_checkpoint_is_refused(faces: Path, tmp_path: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
     with pytest.raises(RunError, match="cannot be loaded"):
         training.train(small(faces), tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"  # of another network: torch names each tensor of another shape
+    config.write_text(config.read_text().replace("size_px: 16", "size_px: 32"))
+    with pytest.raises(RunError, match="cannot be loaded") as other:
+        load_generator(Run.open(tmp_path / "run"))
+    assert len(str(other.value)) < 600
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ def test_a_captured_step_is_as_one_that_is_not(tmp_path: Path, precision: str) -
         state = State(config, new_architecture(config.network, "eyes"), backbones, device, dtype)
         state.alone = False
         step = Step(state, images, config, backbones, dtype)
-        take = CapturedStep(step) if captured else step
+        take = CapturedStep(step, device) if captured else step
         numbers = []
         for count in range(WARM_UP + 3):
             state.set_rates(0.0, config)
@@ -329,6 +329,26 @@ def test_a_captured_step_is_as_one_that_is_not(tmp_path: Path, precision: str) -
             assert take.graph is not None, "it was not captured"
     tolerance = 2e-2 if precision == "float32" else 0.2
     torch.testing.assert_close(told[0], told[1], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.gpu
+def test_a_capture_that_fails_changes_no_number(caplog: pytest.LogCaptureFixture) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs CUDA")
+    from facemorph.stylegan.training.capture import WARM_UP, CapturedStep
+
+    def step() -> torch.Tensor:
+        numbers = torch.rand(3, device="cuda")
+        return numbers * 1 if numbers.sum().item() else numbers
+
+    told = []
+    for take in (CapturedStep(step, torch.device("cuda")), step):
+        for count in range(WARM_UP + 3):
+            torch.manual_seed(count)
+            told.append(take().cpu())
+    assert "cannot be captured" in caplog.text
+    assert torch.equal(torch.stack(told[: WARM_UP + 3]), torch.stack(told[WARM_UP + 3 :]))
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
 @pytest.mark.gpu

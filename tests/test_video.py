@@ -91,6 +91,14 @@ def test_transparent_parts_of_a_clip_are_said(tmp_path: Path, caplog: pytest.Log
     assert [record.args for record in caplog.records if "transparent" in record.msg] == [(str(tmp_path / "0.mov"),)]
 
 
+def test_a_title_that_is_no_utf_8_spoils_no_clip(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", even(1, 24), title="QQQQ")
+    content = path.read_bytes()
+    assert b"QQQQ" in content
+    path.write_bytes(content.replace(b"QQQQ", b"\xff\xe9\xfeQ"))
+    assert len(run(path, tmp_path / "out")) == 4
+
+
 def test_a_short_last_second_gives_what_fits(tmp_path: Path) -> None:
     rows = run(make_clip(tmp_path / "a.mp4", even(2 + 3 / 24, 24)), tmp_path / "out")
     assert len(by_second(rows)[2]) in (1, 2)  # of three frames, the first may lie beside one taken before

@@ -16,8 +16,19 @@ from tqdm import tqdm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
-MAX_SEEDS = 10_000
+MAX_SEEDS, MAX_SEED = 10_000, 2**63 - 1
+
+
+class AnyPath(click.Path):
+    """A path that there may be or not be, but no empty one, which would be the folder here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("An empty name; a file or folder was expected. Is a variable of the shell not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = AnyPath(path_type=Path)
 
 
 class _Console(logging.Handler):
@@ -143,8 +154,21 @@ class Seeds(click.ParamType):
 SEEDS = Seeds()
 
 
+class Seed(click.IntRange):
+    """A whole number of 63 bits at most, as torch takes them; the help need not tell that."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seed = super().convert(value, param, ctx)
+        if seed > MAX_SEED:
+            self.fail(f"{seed} is larger than {MAX_SEED}.", param, ctx)
+        return seed
+
+
+SEED = Seed(min=0)
+
+
 def seed_option(help: str) -> Callable[[Command], Command]:
-    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=help)
+    return click.option("--seed", type=SEED, default=0, show_default=True, help=help)
 
 
 def output_option(default: str | None, help: str, type: click.ParamType = PATH) -> Callable[[Command], Command]:

@@ -87,7 +87,7 @@ class State:
                 self.strength.copy_(tensors["augment.strength"])
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise RunError(
-                f"{path} cannot be loaded: {error}.", "Delete the run folder, or train into another -o."
+                f"{path} cannot be loaded: {str(error)[:300]}.", "Delete the run folder, or train into another -o."
             ) from None
         self.step = step
 
@@ -131,5 +131,5 @@ def broken(state: State, run: Run) -> TrainingError:
 @contextlib.contextmanager
 def own_randomness() -> Iterator[None]:
     """Random numbers used inside (a copy's initial weights) leave the global generator as it was."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
         yield

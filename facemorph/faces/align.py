@@ -18,7 +18,7 @@ from facemorph.faces.descriptors import describe, face_chip
 from facemorph.faces.landmarks import chosen_landmarks, landmarks_in
 from facemorph.faces.locate import choose_face, locate_face
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
-from facemorph.folders import find_persons, list_images, refuse_same, tell_left_out
+from facemorph.folders import find_persons, list_images, name_of_folder, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.progress import progress_bar
 from facemorph.shards import Shard, known_rows, parts
@@ -102,9 +102,8 @@ def align(
     mine = shard.mine(paths)
     todo = [path for path in mine if path.name not in done]
     head = {"settings": asdict(settings), "from": source.name, "folder": os.path.abspath(source)}  # noqa: PTH100
-    with progress_bar(
-        progress, total=len(mine), unit=" frames", description=f"align {source.name}", initial=len(mine) - len(todo)
-    ) as bar:
+    name, before = name_of_folder(source), len(mine) - len(todo)
+    with progress_bar(progress, total=len(mine), unit=" frames", description=f"align {name}", initial=before) as bar:
         if todo:
             manifest = shard.manifest(output)
             write_jsonl(manifest, [head, *done.values()])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facemorph.config import check_number
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
@@ -56,6 +57,7 @@ def compare(
     Raises:
         ImageError: an image cannot be read.
         FaceError: no face is detected in one of them.
+        ConfigError: the threshold is no finite number.
     """
     return compare_images(
         (read_image(first), str(first)),
@@ -75,6 +77,7 @@ def compare_images(
     landmarks: str = "auto",
 ) -> Comparison:
     """As `compare`, for images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
+    check_number("threshold", threshold, 0)
     one, other = _describe([first, second], detector, landmarks)
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 

@@ -40,7 +40,7 @@ def describe(chips: Sequence[np.ndarray], *, device: str = "cpu") -> np.ndarray:
 
     descriptors = [np.zeros((0, 128))]
     # without TF32, in which cuDNN rounds the mantissa of float32 to 10 bits
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start in range(0, len(chips), BATCH):
             batch = torch.from_numpy(np.stack(chips[start : start + BATCH])).to(device)
             descriptors.append(_network(device)(batch).cpu().numpy())

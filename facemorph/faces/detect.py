@@ -11,8 +11,6 @@ from facemorph.errors import ConfigError
 from facemorph.faces.dlib_models import DETECTOR, model_path
 
 if TYPE_CHECKING:
-    import torch
-
     from facemorph.faces.mesh import Mesh
     from facemorph.faces.mmod import Candidate, Window
     from facemorph.faces.pyramid import Pyramid
@@ -52,22 +50,6 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]: ...
 
 
-def check_device(device: str) -> "torch.device":
-    """The device of this name.
-
-    Raises:
-        ConfigError: it cannot be used.
-    """
-    import torch
-
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {device!r} cannot be used: {error}.", "Use cpu.") from None
-    return found
-
-
 def check_precision(precision: str) -> None:
     """Raises ConfigError: an unknown one."""
     if precision not in PRECISIONS:
@@ -83,6 +65,7 @@ class MmodDetector:
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import torch
 
+        from facemorph.device import check_device
         from facemorph.faces.mmod import box_side_px, load_mmod
 
         check_precision(precision)
@@ -125,7 +108,7 @@ class MmodDetector:
         from facemorph.faces.mmod import candidates
 
         # without TF32, in which cuDNN rounds the mantissa of float32 to 10 bits
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             scores = self.network(pyramid, window).cpu().numpy()  # [N, rows, columns]
         by_image = [candidates(self.network, score, pyramid.tiles, at=window) for score in scores]
         return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in by_image]
@@ -151,6 +134,8 @@ class AutoDetector:
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         if device != "cpu":  # which needs no check, so that torch is not loaded before it is needed
+            from facemorph.device import check_device
+
             check_device(device)
         check_precision(precision)
         make = functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)

@@ -17,7 +17,7 @@ from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
 
 SAMPLES_SEED = 2024
 CHUNK = 8  # samples that are generated together
-ASK_CUDA_EVERY = 10
+ASK_GPU_EVERY = 10  # steps
 SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 
@@ -124,8 +124,8 @@ def optimize_latents(
 
     best = _Best(start, noise)
     milestone, since = best.loss.clone(), torch.zeros((), dtype=torch.long, device=start.device)
-    # CUDA is asked only every few steps whether to stop: each answer is waited for.
-    look_every = ASK_CUDA_EVERY if start.device.type == "cuda" else 1
+    # A GPU is asked only every few steps whether to stop: each answer is waited for.
+    look_every = 1 if start.device.type == "cpu" else ASK_GPU_EVERY
     rows: dict[str, list[torch.Tensor]] = {}
     falls_from = round((1 - schedule.ramp_down) * schedule.steps)
     step, end = 0, schedule.steps

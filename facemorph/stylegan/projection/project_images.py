@@ -95,9 +95,8 @@ def project_files(
     ahead = {path: read(path) for path in todo} if all_or_none else {}
     failures: dict[Path, str] = {}
     steps = settings.schedule.steps + settings.tuning.steps
-    with progress_bar(
-        progress if steps else False, total=steps * len(todo), unit=" steps", description="project"
-    ) as bar:
+    total = steps * len(todo)
+    with progress_bar(progress if total else False, total=total, unit=" steps", description="project") as bar:
         for first in range(0, len(todo), projector.batch_size):
             chunk = todo[first : first + projector.batch_size]
             portraits = _readable(chunk, lambda path: ahead.get(path) or read(path), failures)

@@ -200,7 +200,7 @@ def profile_parts(config: Config, *, device_name: str = "auto") -> dict[str, flo
 
 
 def _runner(step: Step, device: torch.device, group: ProcessGroup) -> Callable[[], Tensor]:
-    return CapturedStep(step) if device.type == "cuda" and group.world == 1 else step
+    return CapturedStep(step, device) if device.type == "cuda" and group.world == 1 else step
 
 
 class _Clock:
