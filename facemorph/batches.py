@@ -1,4 +1,4 @@
-"""A list of pairs (CSV), a picture or more of each: resumed, one bad row passed over, with a manifest and a sheet."""
+"""A list of pairs (CSV), one or more pictures of each: resumed, bad rows skipped, with a manifest and a sheet."""
 
 import csv
 import json
@@ -164,7 +164,7 @@ def run_batch(
 ) -> Report:
     """Make every pair into `folder`, which may hold some of them already.
 
-    Written as they are made: the pictures, and in manifest.jsonl a row for each pair, so that a killed batch goes on
+    Written as they are made: the pictures, and in manifest.jsonl a row for each pair, so that a killed batch continues
     where it was. A pair is kept if its row, the recipe, and the contents of the files it `depends` on are the same.
     At the end the manifest is put into the order of the list, and sheet.png shows the pictures.
 

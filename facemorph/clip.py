@@ -25,8 +25,8 @@ log = logging.getLogger("facemorph")
 
 # A title in another encoding than UTF-8 makes no clip unreadable: PyAV 19 sees to that itself, and takes no such word.
 TITLES: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
-BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
+LEAP_SECONDS = 600  # a clock that leaps ahead further has restarted
+BACK_SECONDS = 0.5  # a clock that steps back further has restarted,
 BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
 SMALL_PIXELS = 640 * 480  # of frames that one thread decodes about as fast as two
 # Formats that FFmpeg recognises by content and that name other files, or the network.
@@ -212,7 +212,7 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
 
 
 def decode_chosen(path: Path, foresight: Foresight, chosen: list[Foreseen], report: ClipReport) -> Iterator[Sampled]:
-    """These frames of a clip alone, as `decode` gives them; those that no other refers to are passed over.
+    """These frames of a clip alone, as `decode` gives them; those that no other refers to are not decoded.
 
     Raises:
         Unforeseen: the clip is damaged or interlaced, or gives other frames than was foreseen.
@@ -264,7 +264,7 @@ def _count_lost(container: Any, stream: Any, report: ClipReport) -> None:
 
 
 class _Remarks:
-    """What is said of a clip in the log, from its frames."""
+    """Log messages about a clip, from its frames."""
 
     def __init__(self, path: Path, stream: Any) -> None:
         self._name = printable(str(path))
@@ -279,7 +279,7 @@ class _Remarks:
 
     def say(self, stretches: int = 1, deinterlaced: bool = False) -> None:
         if stretches > 1:
-            log.info("%s: its clock begins anew (%d x); it was read as one recording.", self._name, stretches - 1)
+            log.info("%s: its clock restarts (%d x); it was read as one recording.", self._name, stretches - 1)
         if self._hdr:
             log.info("%s is HDR; its frames were tone-mapped to SDR.", self._name)
         if deinterlaced:

@@ -40,7 +40,7 @@ def distinct(name: str) -> str:
 def fit_name(stem: str, end: str = "") -> str:
     """`stem` + `end` as the name of a file: where it is too long, the stem is cut, with a hash of all of it.
 
-    Leading dots go, as hidden files are passed over.
+    Leading dots are dropped, as hidden files are ignored.
     """
     stem = stem.lstrip(".") or "unnamed"
     room = NAME_BYTES - len(os.fsencode(end))
@@ -57,7 +57,7 @@ def output_stems(
 ) -> dict[str, str]:
     """What the outputs of each source are called before their `end`: its stem; where two share it, its whole name.
 
-    Sources of one whole name, in different folders, are told apart by the folder before it. Where several processes
+    Sources of one whole name, in different folders, are distinguished by the folder before it. Where several processes
     share the work, each finds the same stems.
 
     Args:

@@ -166,7 +166,7 @@ def children(
         count, seed: how many siblings, and which.
         ages: years; a child is made at each. Empty: the age as it comes out.
         gender: -1 to 1, the ends of the gender direction; None leaves it.
-        mix: "siblings" (each mixes the layers anew), "even", "layers" or "mirrored".
+        mix: "siblings" (each mixes the layers in its own way), "even", "layers" or "mirrored".
         share: the father's fraction, 0 to 1.
         likeness: move each child until its face resembles both parents', by dlib's descriptor.
 

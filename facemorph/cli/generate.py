@@ -20,7 +20,7 @@ from facemorph.cli.options import (
 AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 
 
-@click.command(short_help="A grid of a published StyleGAN's images, one a seed.")
+@click.command(short_help="A grid of a StyleGAN's images, one per seed.")
 @network_option
 @click.option("--seeds", type=SEEDS, default="0-15", show_default=True, help="Like 3 or 0-15 or 1,5,8-10.")
 @click.option(
@@ -28,8 +28,8 @@ AT_LEAST_PX = 256  # smaller faces are hard to see on a screen
 )
 @click.option("--cutoff", type=click.IntRange(min=0), help="Truncate this many layers. Default: the network's own.")
 @click.option("--noise", type=click.Choice(["const", "none", "random"]), default="const", show_default=True)
-@click.option("--label", type=int, help="The class, for a network that wants one.")
-@click.option("--columns", type=click.IntRange(min=1), help="Images in a row. Default: as near a square as can be.")
+@click.option("--label", type=int, help="The class, for a conditional network.")
+@click.option("--columns", type=click.IntRange(min=1), help="Images in a row. Default: as square as possible.")
 @click.option("--size", "size_px", type=click.IntRange(16, 2048), help="Side of each image in px, by Lanczos. Default: "
               "the network's own, but 256 of a smaller one where --network is left out.")  # fmt: skip
 @device_option
@@ -43,7 +43,7 @@ def generate(
     network: str | None, seeds: list[int], columns: int | None, size_px: int | None, overwrite: bool, output: Path,
     progress: bool, **how: Any,
 ) -> None:  # fmt: skip
-    """A grid of a StyleGAN's images, one a seed.
+    """A grid of a StyleGAN's images, one per seed.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Options of the commands that project portraits before they go on."""
+"""Options of the commands that first project portraits."""
 
 import functools
 from collections.abc import Callable

@@ -73,7 +73,7 @@ def build(shop: Shop, words: Words, live: dict[str, Any]) -> None:
     moved = [seed, by_age, age, gender, *unnamed]
     for control in (seed, by_age, gender, *unnamed):
         control.input(quickly(change), moved, one, **live)
-    # whoever moves the age wants it
+    # moving the age switches it on
     age.input(quickly(lambda seed, _, *others: change(seed, True, *others)), moved, one, **live)
     age.input(None, None, by_age, js="() => true", **live)
 

@@ -167,7 +167,7 @@ class Guard:
         return None, again
 
     def _refusal(self, scope: Scope, headers: dict[str, str], token: str, fresh: bool) -> tuple[int, str] | None:
-        """Status and text, or None for what may go on."""
+        """Status and text of a refusal, or None for a request that may pass."""
         path, method = scope["path"], "GET" if scope["method"] == "HEAD" else scope["method"]
         host = headers.get("host", "")
         address = address_of(scope)

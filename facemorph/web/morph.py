@@ -92,7 +92,7 @@ class Part:
             yield shown
 
     async def way(self, session: Session) -> AsyncIterator[Any]:
-        """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
+        """The images of the way, more and more; given up once others are asked for, such as other layers."""
         yield gr.skip()  # of a generator that yields nothing Gradio shows nothing
         if session.projections is None or self._has_it(session):
             return

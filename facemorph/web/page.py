@@ -163,7 +163,7 @@ class PortraitsTab:
         yield await asyncio.to_thread(self.view, session)  # which draws: other visitors must not wait for that
 
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """After a refresh: what was made, and work that still goes on."""
+        """After a refresh: what was made, and work that is not done yet."""
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
         session.morph_open, session.way_shown = False, ()
         yield await asyncio.to_thread(self.view, session)
@@ -177,7 +177,7 @@ class PortraitsTab:
             if not upload:
                 return (None, *self.view(session))
             known_as, name = upload
-            path = session.uploads.pop(known_as, None)  # who asks for anything but an own upload asks for nothing
+            path = session.uploads.pop(known_as, None)  # of the visitor's own uploads: anything else is nothing
             if path is not None:
                 try:
                     self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()

@@ -131,7 +131,7 @@ class RunsTab:
         return drawn, self.other_samples(chosen, seed)
 
     async def follow(self, name: str, session: Session, what: str = "") -> AsyncIterator[tuple[Any, ...]]:
-        """Updates of `following` until the work ends; `what` is begun first, unless work goes on already."""
+        """Updates of `following` until the work ends; first starts `what`, unless work is already going on."""
         turns, make = self.shop.turns, (partial(self.work_on, session, name, what) if what else lambda: None)
         async for _ in work.follow(turns, session, what, make):
             yield panels.progress(self.words, turns, session.job), gr.update(visible=True), gr.skip(), gr.skip()
@@ -150,7 +150,7 @@ class RunsTab:
         return start
 
     async def again(self, name: str | None, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """After a refresh: work on a run that still goes on."""
+        """After a refresh: work on a run that is not done yet."""
         session = portraits.session_of(self.shop, request)
         yield (gr.skip(),) * len(self.following)  # of a generator that yields nothing Gradio shows nothing
         if session.at_work("walk") or session.at_work("evaluate"):

@@ -70,7 +70,7 @@ class Session:
     uploads: dict[str, Path] = field(default_factory=dict)  # that were not read yet, by the name that the page knows
     job: Job | None = None
     stops: int = 0  # how often the visitor pressed stop
-    followers: list[object] = field(default_factory=list)  # who is told how far the work is, the newest last
+    followers: list[object] = field(default_factory=list)  # streams of the progress of the work, the newest last
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property

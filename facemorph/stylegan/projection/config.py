@@ -67,7 +67,7 @@ class ProjectionTerms:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the optimisation goes on."""
+    """The course of the optimisation."""
 
     steps: int = setting(300, "steps of Adam; 0: the start as it is", low=0, high=100_000)
     learning_rate: float = setting(0.3, "at its height, as a fraction of the std of one number of w", low=1e-6, high=10)

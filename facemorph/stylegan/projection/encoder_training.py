@@ -139,7 +139,7 @@ def train_encoder(
 ) -> tuple[Path, dict[str, float]]:
     """Train an encoder for a card's network or a file's, and write it.
 
-    Running it again after an interruption goes on from the last checkpoint, which lies beside the output.
+    Running it again after an interruption continues from the last checkpoint, which lies beside the output.
 
     Args:
         output: by default where `project` looks for it.
@@ -149,7 +149,7 @@ def train_encoder(
 
     Raises:
         WeightsError: the network is not here.
-        InputError: the network makes no RGB images or wants a label, there is no such device, or a checkpoint of
+        InputError: the network makes no RGB images or needs a label, there is no such device, or a checkpoint of
             other settings is in the way.
         OutputError: the output exists and may not be overwritten, or cannot be written.
         TrainingError: the loss became NaN or infinite.

@@ -38,7 +38,7 @@ def result_folders(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
         raise InputError("No images were given.", "Name at least one: facemorph project a.jpg")
     if all(path.is_file() and path.suffix.lower() in LATENT_SUFFIXES for path in images):
         kind = what_it_is(head_of(images[0]))
-        if kind:  # said before a network is loaded; among images it is left out, and they go on
+        if kind:  # before a network is loaded; among images it is left out
             raise InputError(
                 f"{images[0]} is {kind}; only images can be projected.",
                 "A latent needs no projection: give it to `facemorph morph` or `child` as it is.",

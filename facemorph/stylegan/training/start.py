@@ -37,7 +37,7 @@ OLD_BUFFERS = {".u": ".vector"}
 
 @dataclass(frozen=True)
 class Start:
-    """Networks to go on from.
+    """Networks to start from.
 
     Attributes:
         encoder: None where there is none: a new one begins at the mean latent.
