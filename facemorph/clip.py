@@ -27,7 +27,7 @@ log = logging.getLogger("facemorph")
 TITLES: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 LEAP_SECONDS = 600  # a clock that leaps ahead further has restarted
 BACK_SECONDS = 0.5  # a clock that steps back further has restarted,
-BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
+BEHIND_FRAMES = 3  # and so has one that stays behind for more frames: it runs backwards, or stands
 SMALL_PIXELS = 640 * 480  # of frames that one thread decodes about as fast as two
 # Formats that FFmpeg recognises by content and that name other files, or the network.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sdp"}

@@ -1,4 +1,4 @@
-"""facemorph generate: images of a published StyleGAN."""
+"""`facemorph generate`: images of a StyleGAN."""
 
 from pathlib import Path
 from typing import Any

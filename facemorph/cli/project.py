@@ -1,4 +1,4 @@
-"""facemorph project: portraits to latents."""
+"""`facemorph project`: portraits to latents."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""facemorph train-encoder: a network that guesses latents."""
+"""`facemorph train-encoder`: a network that guesses latents."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""facemorph weights: published weights, fetched, added, checked, converted."""
+"""`facemorph weights`: published weights, fetched, added, checked, converted."""
 
 from pathlib import Path
 

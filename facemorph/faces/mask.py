@@ -1,4 +1,4 @@
-"""What of a picture is shown: the inner face, an oval, everything; and on which ground."""
+"""Which part of a picture is shown, the inner face, an oval or everything, and on which background."""
 
 import re
 from collections.abc import Callable
