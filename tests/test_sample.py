@@ -1,7 +1,6 @@
 """The sample clips: two portraits that come with dependencies, brought to life."""
 
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,6 @@ from click.testing import CliRunner
 from facemorph.faces.warp import signed_areas
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def sample() -> Any:
-    """The scripts of experiments/sample, imported as Python does when they are run."""
-    pytest.importorskip("skimage", reason="Eileen Collins' portrait comes with scikit-image")
-    sys.path.insert(0, str(ROOT / "experiments" / "sample"))
-    try:
-        import make_clips  # pyright: ignore[reportMissingImports]
-        import puppet  # pyright: ignore[reportMissingImports]
-
-        yield {"make_clips": make_clips, "puppet": puppet}
-    finally:
-        sys.path.pop(0)
-
-
-@pytest.fixture(scope="module")
-def puppets(sample: Any) -> dict[str, Any]:
-    return {name: sample["puppet"].Puppet(sample["make_clips"].load(name)) for name in sample["make_clips"].PEOPLE}
 
 
 def poses(sample: Any, rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
