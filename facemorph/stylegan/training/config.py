@@ -24,7 +24,7 @@ class Data:
     )
     crop: str = setting(
         "auto",
-        "how the faces lie; auto takes what `align` noted in the folders. Packs do not say it",
+        "the crop of the faces; auto reads it from the manifests of `align`, which packs do not have",
         choices=("auto", "eyes", "ffhq", "paper"),
     )
     held_out: tuple[str, ...] = setting((), "folders or packs of faces for the figures, which are not trained on")
