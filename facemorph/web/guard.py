@@ -22,7 +22,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Requests in a minute of a visitor, and of an address (a class behind one router): uploads, anything, and first visits.
 UPLOADS, UPLOADS_OF_ADDRESS = 30, 600
 REQUESTS, REQUESTS_OF_ADDRESS, VISITORS_OF_ADDRESS = 1500, 30_000, 600
-JOINS = 240  # times in a minute that a visitor asks for something in the line
+JOINS = 240  # times in a minute that a visitor asks for something in the queue
 MOST_OPEN, MOST_OPEN_OF_ADDRESS = 40, 1000  # requests being answered at once
 WRONG_PASSWORDS = 30  # in a minute, of an address
 MOST_INSIDE = 2000

@@ -81,7 +81,7 @@ def portrait(words: Words, one: Portrait | None) -> str:
 
 
 def progress(words: Words, turns: Turns, job: Job | None) -> str:
-    """How far long work is: the place in the line, the part that is done, the time left."""
+    """How far long work is: the place in the queue, the part that is done, the time left."""
     if job is None or job.state == "done":
         return ""
     if job.state == "cancelled":

@@ -20,7 +20,7 @@ LIVE = {"sheet.png", "family.json", "family.zip"}  # made when they are asked fo
 
 @dataclass
 class Shop:
-    """What all visitors share: the network, the line for long work, the sessions, the runs that are shown.
+    """What all visitors share: the network, the queue of long work, the sessions, the runs that are shown.
 
     `quick` is one thread, on which the generator runs for sliders while long work goes on in another.
     """

@@ -67,7 +67,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "working_film": ("Filming the morph", "모핑 영상을 만드는 중"),
     "working_walk": ("Walking from one person to the other", "한 사람에서 다른 사람으로 걷는 중"),
     "working_evaluate": ("Measuring the run", "학습 결과를 평가하는 중"),
-    "waiting": ("In the line: {place} before you", "대기 중: 앞에 {place}건"),
+    "waiting": ("In the queue: {place} ahead of you", "대기 중: 앞에 {place}건"),
     "starting": ("Starting", "시작하는 중"),
     "left": ("about {seconds} s left", "약 {seconds}초 남음"),
     "part": ("part {part}", "{part}부"),
