@@ -1,4 +1,4 @@
-"""Long work, one at a time: visitors in turn, each shown the place in the queue and the time left, and able to stop it."""
+"""Long work, one job at a time: visitors in turn, who see their place in the queue and the time left, and may stop it."""
 
 import logging
 import threading
