@@ -1,4 +1,4 @@
-"""Long work, one job at a time: visitors in turn, who see their place in the queue and the time left, and may stop it."""
+"""Long work, one job at a time: visitors take turns, see their place in the queue and the time left, and may stop."""
 
 import logging
 import threading
