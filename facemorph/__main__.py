@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from typing import TextIO
 
 from facemorph.cli import main
 
@@ -17,6 +18,26 @@ def program() -> None:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
+    except OSError as error:
+        if takes_text(sys.stdout, "\n"):  # then it is another file's error, which should have been reported
+            raise
+        sys.stderr.write(
+            f"Error: Standard output cannot be written: {error.strerror or error}. A terminal, a pipe, or a file on a "
+            "disk with free space was expected.\nFree some space, or send it elsewhere; files that the command was to "
+            "write are whole, or not there.\n"
+        )
+
+
+def takes_text(stream: TextIO | None, text: str = "") -> bool:
+    """Whether a text, and what a stream holds back, can be written; one that is closed, as by `>&-`, needs nothing."""
+    try:
+        if stream is not None and not stream.closed:
+            if text:  # nothing at all is refused too by a full device
+                stream.write(text)
+            stream.flush()
+    except OSError:
+        return False
+    return True
 
 
 def end_at_once(code: int) -> None:
@@ -24,14 +45,8 @@ def end_at_once(code: int) -> None:
 
     A code of 0 becomes 1 where that fails, as when the disk is full.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is None or stream.closed:  # as after `facemorph >&-`
-            continue
-        try:
-            stream.flush()
-        except OSError:
-            code = code or 1
-    os._exit(code)
+    written = [takes_text(stream) for stream in (sys.stdout, sys.stderr)]
+    os._exit(code if all(written) else code or 1)
 
 
 if __name__ == "__main__":

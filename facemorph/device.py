@@ -1,26 +1,10 @@
 """The device to compute on, the CPU or a CUDA device, and what is asked of it."""
 
-import ctypes
 import os
-import sys
 
 import torch
 
 from facemorph.errors import ConfigError
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory of large tensors that it frees, for the next ones.
-
-    By default glibc gives blocks above 32 MB back to the system, and gets others from it page by page: 4 % of a train
-    step. Elsewhere nothing happens.
-    """
-    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
-    library.mallopt(mmap_max, 0)
-    library.mallopt(trim_threshold, 2**31 - 1)
-    library.mallopt(top_pad, 64 << 20)
 
 
 def settle_cuda() -> None:
@@ -47,6 +31,22 @@ def renew_random_numbers(device: torch.device) -> None:
     own.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
 
 
+def check_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ConfigError: torch has no such device, or it is not available.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # a device without memory, "meta", has no item
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = "torch knows none of this name" if reason.startswith("Expected one of") else reason
+        raise ConfigError(f"The device {name!r} cannot be used: {reason}.", "Try --device cpu.") from None
+    return device
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device `name`; None and "auto" are CUDA if available, otherwise the CPU.
 
@@ -62,13 +62,7 @@ def pick_device(name: str | None = None) -> torch.device:
         return device
     if name in (None, "auto"):
         return torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"Device {name!r} cannot be used: {str(error).splitlines()[0]}", "Try --device cpu."
-        ) from None
+    device = check_device(name)
     if device.type == "cuda":
         settle_cuda()
     return device

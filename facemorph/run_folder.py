@@ -41,6 +41,20 @@ def kind_of_run(path: Path) -> str:
     return str(values.get("kind", DCGAN)) if isinstance(values, dict) else DCGAN
 
 
+def kind_of_runs(paths: Sequence[Path]) -> str:
+    """Which command's runs the folders are, all of one.
+
+    Raises:
+        RunError: as `kind_of_run`, or they are of both commands.
+    """
+    kinds = {kind_of_run(path) for path in paths}
+    if len(kinds) > 1:
+        raise RunError(
+            "Some of these are runs of `train`, others of `train-generator`.", "Give only one kind at a time."
+        )
+    return kinds.pop()
+
+
 def read_config(path: Path) -> Any:
     """The plain values of the configuration in the run folder `path`.
 
@@ -168,7 +182,7 @@ class RunLog:
             RunError: no log, or it is damaged.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8", errors="replace")  # what is no text is no header, or no number
         except OSError:
             raise RunError(f"{self.path.parent} has no {self.path.name}.", "Has it been trained?") from None
         rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
@@ -197,7 +211,7 @@ def interruptible(when: str, tell: bool = True) -> Iterator[Callable[[], bool]]:
         caught.append(number)
         if tell:
             with contextlib.suppress(RuntimeError):  # the signal came while something else was being printed
-                log.info("Stopping after %s; again to stop at once.", when)
+                log.info("Stopping after %s; interrupt again to stop at once.", when)
 
     try:
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

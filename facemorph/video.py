@@ -78,8 +78,10 @@ def find_people(sources: list[Path], person: str | None = None) -> list[Person]:
                 clips = list_clips(folder)
                 tell_left_out(folder, clips)
                 found.append(Person(name, tuple(clips), folder))
-        elif source.exists():
+        elif source.is_file():
             found.append(Person(fit_name(source.stem), (source,)))
+        elif source.exists():  # reading a pipe would wait for ever
+            raise InputError(f"{source} is not a regular file; a clip was expected.", "Save it as a file.")
         else:
             raise InputError(f"No such clip or folder: {source}.", "Check the path.")
     if person is not None:
@@ -286,7 +288,7 @@ def _forget_replaced(clip: Path, digest: str, frames: _Frames) -> None:
             f"{frames.folder} holds frames of another clip that is also called {clip.name}.",
             "Rename this one, or give another -o.",
         )
-    log.warning("%s is not the clip that it was; its frames in %s are taken anew.", clip, frames.folder)
+    log.warning("%s has changed; its frames in %s are extracted again.", clip, frames.folder)
     frames.forget(clip.name)
 
 
@@ -331,7 +333,7 @@ def _extract_clip(
                 advance(report.frames_decoded - shown)
                 shown = report.frames_decoded
     except Unforeseen:
-        log.debug("%s gives other frames than its packets tell of; it is decoded anew, as a whole.", clip)
+        log.debug("%s decodes to other frames than its packets announce; it is decoded again in full.", clip)
         advance(-shown)
         if rows:  # chosen among other frames
             frames.forget(clip.name)

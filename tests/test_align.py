@@ -125,7 +125,7 @@ def test_a_rerun_does_only_what_is_missing(frames: Path, tmp_path: Path) -> None
 
 
 def test_processes_give_the_same_as_one(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facemorph.faces.align.CHUNK", 4)  # two chunks, one for each process
+    monkeypatch.setattr("facemorph.faces.align_images.CHUNK", 4)  # two chunks, one for each process
     result = CliRunner().invoke(main, ["align", "-q", str(frames), "-o", str(tmp_path / "two"), "--jobs", "2"])
     assert result.exit_code == 0, result.output
     align(frames, "-o", tmp_path / "one")
@@ -156,7 +156,13 @@ def test_faces_narrower_than_asked_are_not_taken(frames: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(("--device", "cuda:77"), "cannot be used"), (("--detector", "hog", "--follow"), "follow")]
+    ("options", "said"),
+    [
+        (("--device", "cuda:77"), "cannot be used"),
+        (("--device", "toaster"), "The device 'toaster' cannot be used: torch knows none of this name."),
+        (("--device", "meta"), "The device 'meta' cannot be used: "),  # which has no memory
+        (("--detector", "hog", "--follow"), "follow"),
+    ],
 )
 def test_what_the_detector_cannot_do_is_said_at_once(
     frames: Path, tmp_path: Path, options: tuple[str, ...], said: str

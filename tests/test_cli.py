@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from clips import even, make_clip
 from conftest import ROOT
+from PIL import Image
 
 from facemorph import __version__
 from facemorph.cli import COMMANDS, main
+from facemorph.progress import progress_bar
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -62,6 +65,29 @@ def test_the_program_ends_by_a_stdout_that_cannot_be_written(stdout: str, wanted
     environ = {**os.environ, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     assert (done.returncode, done.stderr) == (wanted, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", ["--help", "extract --help", "weights list", "train --list-settings"])
+def test_a_full_standard_output_is_said_without_a_traceback(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "facemorph", *arguments.split()]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device. ")
+    assert len(done.stderr.splitlines()) == 2
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+
+
+def test_a_bar_tells_rate_and_time_left_in_a_narrow_terminal_too() -> None:
+    with progress_bar(True, total=10, unit=" steps", description="a person of a long name", initial=0) as bar:
+        bar.dynamic_ncols, bar.n, bar.start_t = None, 5, bar.start_t - 10
+        wide = str(bar)
+        bar.ncols = 40
+        narrow = str(bar)
+    assert narrow.startswith(" 50% 00:10 left,  2.00s/steps a person") and len(narrow) <= 40
+    assert wide.endswith("[00:10<00:10,  2.00s/steps]")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -139,11 +165,12 @@ def test_the_other_project_of_this_name_is_told(tmp_path: Path, monkeypatch: pyt
         ("transform a.jpg --from a.jpg --to b.jpg --shape nan -o t.png", "shape should be a finite number, not nan"),
         ("morph a.jpg b.jpg --method landmarks --colour inf -o m", "colour should be a finite number, not inf"),
         ("generate --truncation nan -o g.png", "truncation should be a finite number, not nan"),
+        ("compare a.jpg b.jpg --threshold nan", "threshold should be 0 or more, not nan"),
         ("child a.jpg b.jpg --share nan -o c", "share should be from 0 to 1, not nan"),
-        ("child a.jpg b.jpg --ages 5 5 -o c", "Each age should be asked for once, not 5 years twice"),
-        ("morph a.jpg b.jpg --method landmarks --at 0,50,200 -o m", "per cents from 0 to 100 are expected"),
-        ("morph a.jpg b.jpg --method landmarks --interpolation slerp -o m", "--interpolation is for the latents"),
-        ("transform a.jpg --symmetric --to b.jpg -o t.png", "leave --from and --to out"),
+        ("child a.jpg b.jpg --ages 5 5 -o c", "Each age can be given only once: 5 years is given twice"),
+        ("morph a.jpg b.jpg --method landmarks --at 0,50,200 -o m", "percentages from 0 to 100"),
+        ("morph a.jpg b.jpg --method landmarks --interpolation slerp -o m", "--interpolation needs --method"),
+        ("transform a.jpg --symmetric --to b.jpg -o t.png", "leave out --from and --to"),
         ("project a.jpg --preset instant --config project-best.yaml -o p", "Give --preset or --config, not both"),
     ],
 )
@@ -156,6 +183,40 @@ def test_what_cannot_be_is_refused_and_nothing_written(
     result = CliRunner().invoke(main, line.split())
     assert result.exit_code in (1, 2) and said in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["extract", ""], 2, "An empty name; a file or folder was expected."),
+        (["extract", "a.mp4", "-o", ""], 2, "Is a variable of the shell not set?"),
+        (["extract", "folder", "--seed", str(2**63)], 2, f"{2**63} is larger than"),
+        (["extract", "x" * 300], 1, "x cannot be used: File name too long.\nCheck its name, "),
+        (["extract", "folder", "-o", "o", "--person", "x" * 300], 1, "is too long.\nAt most 255 bytes"),
+        (["align", "folder", "-o", "x" * 300], 1, "File name too long"),
+        (["plot-loss", "x" * 300], 1, "File name too long"),
+        (["extract", "folder", "-o", "file"], 1, "A file has the name of a folder in this path"),
+    ],
+)
+def test_names_that_cannot_be_are_said_without_a_traceback(
+    arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    make_clip(tmp_path / "folder" / "a.mp4", even(1, 10))
+    Image.new("RGB", (64, 64)).save(tmp_path / "folder" / "a.png")
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, said in result.output) == (code, True), result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "facemorph", "extract", str(tmp_path / "pipe"), "-o", str(tmp_path / "o")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "is not a regular file; a clip was expected." in done.stderr
 
 
 def test_an_unknown_config_names_those_that_the_command_takes() -> None:

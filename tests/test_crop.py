@@ -102,6 +102,11 @@ def test_only_a_crop_of_fixed_size_heeds_the_side() -> None:
         assert np.array_equal(small, large) != kind.fixed_size
 
 
+def test_a_crop_much_larger_than_the_image_is_its_blur() -> None:
+    quad = crop.paper_quad(np.full((68, 2), 32.0), 99_999_999)
+    assert crop.cut(np.full((64, 64, 3), 90, np.uint8), quad, 16, 64).shape == (16, 16, 3)
+
+
 def test_without_a_side_the_papers_crop_measures_this_face() -> None:
     points = random_face(np.random.default_rng(1))
     side_px = crop.PAPER_MARGIN * (points.max(0) - points.min(0)).max()

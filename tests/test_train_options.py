@@ -151,9 +151,10 @@ def test_the_strength_of_each_step_is_in_the_log(faces: Path, tmp_path: Path) ->
     steps = np.abs(np.diff(strength))
     assert np.isclose(steps, 16 / 2000, atol=1e-5).any()
     assert strength.max() > 0.1  # D learns the two colours
-    (tmp_path / "log.csv").write_text("step,d_loss,other\n")
-    with pytest.raises(RunError, match="not a training log"):
-        Run.open(tmp_path).losses()
+    for damaged in (b"step,d_loss,other\n", b"\xc6\xff\x00\n"):
+        (tmp_path / "log.csv").write_bytes(damaged)
+        with pytest.raises(RunError, match="not a training log"):
+            Run.open(tmp_path).losses()
 
 
 def test_d_is_conditional_by_projection() -> None:

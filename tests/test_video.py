@@ -228,7 +228,7 @@ def test_a_finished_clip_shows_no_rate_when_it_is_extracted_again(tmp_path: Path
 def test_many_clips_without_a_name_get_a_hint(tmp_path: Path) -> None:
     clips = [str(make_clip(tmp_path / f"{name}.mp4", even(1, 24))) for name in "abc"]
     words = ["extract", *clips, "-o", str(tmp_path / "out")]
-    hint = "3 persons; if these clips show one person, add --person NAME."
+    hint = "3 people; if these clips show one person, add --person NAME."
     assert hint in CliRunner().invoke(main, words).stderr
     assert hint not in CliRunner().invoke(main, [*words[:3], "-o", str(tmp_path / "out")]).stderr
 

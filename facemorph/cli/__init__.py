@@ -63,6 +63,12 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except FacemorphError as error:
             raise click.ClickException(str(error)) from error  # on standard error, with exit code 1
+        except OSError as error:
+            if error.filename is None:  # not of a file that the user could look at
+                raise
+            raise click.ClickException(
+                f"{error.filename} cannot be used: {error.strerror}.\nCheck its name, its permissions, and the disk."
+            ) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)

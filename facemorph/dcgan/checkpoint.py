@@ -87,7 +87,7 @@ class State:
                 self.strength.copy_(tensors["augment.strength"])
         except (SafetensorError, KeyError, RuntimeError, OSError) as error:
             raise RunError(
-                f"{path} cannot be loaded: {error}.", "Delete the run folder, or train into another -o."
+                f"{path} cannot be loaded: {str(error)[:300]}.", "Delete the run folder, or train into another -o."
             ) from None
         self.step = step
 

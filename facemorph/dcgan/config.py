@@ -127,7 +127,7 @@ class Training:
     sync_batch_norm: bool = setting(
         False, "under torchrun: batch statistics over the images of all processes, not of each"
     )
-    seed: int = setting(0, "of everything random", low=0)
+    seed: int = setting(0, "of everything random", low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
         check_settings(self, "training")

@@ -39,7 +39,7 @@ def with_precision(config: Config, precision: str) -> Config:
 
 def prepare(training: Training, precision: str, *networks: nn.Module) -> None:
     """Let their convolutions go the way of this precision. R1 needs gradients of gradients, which torch's own have.
-    Ours are for CPUs: on CUDA a run that was begun with them goes on with torch's."""
+    Ours are for CPUs: on CUDA a run that was started with them continues with torch's."""
     low, winograd = dtype_of(precision) == torch.bfloat16, precision.endswith("winograd")
     for network in networks:
         for layer in network.modules():

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from facemorph.config import check_number
 from facemorph.dcgan.config import Network
 from facemorph.dcgan.networks import Generator, draw_z, with_label
 from facemorph.dcgan.run import Run
@@ -48,7 +49,9 @@ class TrainedGenerator:
 
         Raises:
             RunError: the generator is not conditional, or was not trained on the person.
+            ConfigError: the seed is negative, or has more than 63 bits.
         """
+        check_number("seed", seed, 0, 2**63 - 1)
         if person is not None and person not in self.persons:
             if not self.persons:
                 raise RunError(
@@ -79,7 +82,7 @@ def load_generator(run: Run, device: str | torch.device = "cpu") -> TrainedGener
     try:
         network.load_state_dict(safetensors.torch.load_file(run.generator))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise RunError(f"{run.generator} cannot be loaded: {error}.", "Train the run again.") from None
+        raise RunError(f"{run.generator} cannot be loaded: {str(error)[:300]}.", "Train the run again.") from None
     return TrainedGenerator(network.eval().to(device), config, persons)
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from facemorph.config import check_number
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
 
 
 @dataclass(frozen=True)
-class Face:
+class ComparedFace:
     """The largest face of an image.
 
     Attributes:
@@ -33,8 +34,8 @@ class Face:
 class Comparison:
     """Two faces, the Euclidean distance of their descriptors (0 to about 1.5), and the threshold for `same`."""
 
-    first: Face
-    second: Face
+    first: ComparedFace
+    second: ComparedFace
     distance: float
     threshold: float
 
@@ -56,6 +57,7 @@ def compare(
     Raises:
         ImageError: an image cannot be read.
         FaceError: no face is detected in one of them.
+        ConfigError: the threshold is no finite number.
     """
     return compare_images(
         (read_image(first), str(first)),
@@ -75,22 +77,23 @@ def compare_images(
     landmarks: str = "auto",
 ) -> Comparison:
     """As `compare`, for images in memory: uint8 RGB [H, W, 3] each, with a name for messages."""
+    check_number("threshold", threshold, 0)
     one, other = _describe([first, second], detector, landmarks)
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
-def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[Face]:
+def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[ComparedFace]:
     """The largest face of each image, with its descriptor. Raises as `compare` does."""
     return _describe(((read_image(path), str(path)) for path in paths), detector, "auto")
 
 
-def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str, landmarks: str) -> list[Face]:
+def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str, landmarks: str) -> list[ComparedFace]:
     located, chips = [], []
     for image, name in images:
         face = locate_face(image, name, detector=detector, points=landmarks)
         located.append((Path(name), face))
         chips.append(face_chip(image, face.landmarks))
     return [
-        Face(path, tuple(map(round, face.box)), face.num_faces, descriptor)
+        ComparedFace(path, tuple(map(round, face.box)), face.num_faces, descriptor)
         for (path, face), descriptor in zip(located, describe(chips), strict=True)
     ]

@@ -70,7 +70,7 @@ def cut(image: np.ndarray, quad: np.ndarray, size_px: int, transform_px: int = 4
 
     shrink = int(np.floor(side / size_px * 0.5))
     if shrink > 1:  # a big face: reduce first, or the bilinear transform would alias
-        width, height = (int(np.rint(length / shrink)) for length in pil_image.size)
+        width, height = (max(1, int(np.rint(length / shrink))) for length in pil_image.size)
         pil_image = pil_image.resize((width, height), Image.Resampling.LANCZOS)
         quad, side = quad / shrink, side / shrink
 

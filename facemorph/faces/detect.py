@@ -11,8 +11,6 @@ from facemorph.errors import ConfigError
 from facemorph.faces.dlib_models import DETECTOR, model_path
 
 if TYPE_CHECKING:
-    import torch
-
     from facemorph.faces.mesh import Mesh
     from facemorph.faces.mmod import Candidate, Window
     from facemorph.faces.pyramid import Pyramid
@@ -52,22 +50,6 @@ class Detector(Protocol):
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]: ...
 
 
-def check_device(device: str) -> "torch.device":
-    """The device of this name.
-
-    Raises:
-        ConfigError: it cannot be used.
-    """
-    import torch
-
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"The device {device!r} cannot be used: {error}.", "Use cpu.") from None
-    return found
-
-
 def check_precision(precision: str) -> None:
     """Raises ConfigError: an unknown one."""
     if precision not in PRECISIONS:
@@ -83,6 +65,7 @@ class MmodDetector:
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         import torch
 
+        from facemorph.device import check_device
         from facemorph.faces.mmod import box_side_px, load_mmod
 
         check_precision(precision)
@@ -151,6 +134,8 @@ class AutoDetector:
 
     def __init__(self, *, device: str = "cpu", precision: str = "float32", min_face_px: int = 0) -> None:
         if device != "cpu":  # which needs no check, so that torch is not loaded before it is needed
+            from facemorph.device import check_device
+
             check_device(device)
         check_precision(precision)
         make = functools.partial(MmodDetector, device=device, precision=precision, min_face_px=min_face_px)
@@ -158,7 +143,7 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
+        from facemorph.faces.find_meshes import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
 
         for index, image in enumerate(images):
             _check(image, index)

@@ -65,7 +65,7 @@ def generate_images(generator: Generator, seeds: Sequence[int], how: Sampling, p
     images = []
     with (
         torch.inference_mode(),
-        progress_bar(progress, total=len(seeds), unit="image", description="Generating") as bar,
+        progress_bar(progress, total=len(seeds), unit=" images", description="generate") as bar,
     ):
         for first in range(0, len(seeds), how.batch_size):
             z = generator.z_from_seeds(seeds[first : first + how.batch_size])

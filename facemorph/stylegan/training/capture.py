@@ -18,7 +18,7 @@ class CapturedStep:
 
     A replay repeats the same operations on the same memory, so that `step` must take what changes from tensors that
     stay where they are. Random numbers go on from torch's global CUDA generator, which may be seeded between steps.
-    Where the capture fails, the step goes on as before, and it is said.
+    If the capture fails, the step runs as before, and the log says so.
     """
 
     def __init__(self, step: Callable[[], Tensor], device: torch.device) -> None:
