@@ -103,7 +103,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     broken, out = tmp_path / "broken.jpg", tmp_path / "out"
     broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
     result = run(broken, people / "eileen.png", people / "grace.jpg", *quick(network, out))
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "2 of 3 images projected" in result.output and "broken.jpg is damaged" in result.output
     for name in ("eileen.png", "grace.jpg"):
         holds_together(out / Path(name).stem, network, people / name)

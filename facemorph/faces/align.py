@@ -28,7 +28,7 @@ from facemorph.folders import find_persons, list_images, name_of_folder, refuse_
 from facemorph.images import contact_sheet, read_image, write_image
 from facemorph.memory import keep_freed
 from facemorph.progress import progress_bar
-from facemorph.shards import Shard, hidden_main, known_rows, parts
+from facemorph.shards import Shard, deaf_to_interrupts, hidden_main, known_rows, parts
 from facemorph.threads import cpus
 
 log = logging.getLogger("facemorph")
@@ -277,8 +277,9 @@ def _aligned_chunks(
             yield _align_chunk(chunk, outputs, settings, reference, device)
         return
     # spawn: a fork of a process with threads (tqdm, torch) may hang
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        with hidden_main():
+        with hidden_main(), deaf_to_interrupts():
             futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
         try:
             for future in as_completed(futures):
@@ -290,6 +291,9 @@ def _aligned_chunks(
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                if worker not in others:  # or it would go on with up to three chunks
+                    worker.terminate()
             raise
 
 
