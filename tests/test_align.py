@@ -266,7 +266,7 @@ def test_workers_end_with_a_command_that_is_killed_or_interrupted(tmp_path: Path
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_until(lambda: len(children_of(process.pid)) == 3, process)
-    children = children_of(process.pid)  # two workers, and a tracker of theirs
+    children, faces = children_of(process.pid), 0  # two workers, and a tracker of theirs
     if by == signal.SIGINT:  # as a terminal does it: to all of them
         wait_until(lambda: any((tmp_path / "out").rglob("*.png")), process)
         faces = len(list((tmp_path / "out").rglob("*.png")))

@@ -116,6 +116,12 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert (out / "eileen" / "latent.safetensors").stat().st_mtime_ns == before
     assert (out / "grace" / "report.json").exists()
 
+    latent = out / "eileen" / "latent.safetensors"
+    latent.write_bytes(latent.read_bytes()[:500])
+    again = run(people / "eileen.png", *quick(network, out))
+    assert again.exit_code == 0 and "It is made anew." in again.output
+    holds_together(out / "eileen", network, people / "eileen.png")
+
     other = run(people / "eileen.png", *quick(network, out, "--space", "w"))
     assert other.exit_code == 1 and "other settings" in other.output and "--overwrite" in other.output
     assert run(people / "eileen.png", *quick(network, out, "--space", "w", "--overwrite")).exit_code == 0

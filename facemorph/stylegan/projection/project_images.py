@@ -29,7 +29,7 @@ from facemorph.folders import head_of, what_it_is
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
 from facemorph.shards import Shard, known_rows, parts
-from facemorph.stylegan.latents import Latent, fingerprint, write_latent
+from facemorph.stylegan.latents import Latent, fingerprint, read_latent, write_latent
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
 from facemorph.stylegan.projection.optimize import ProjectionResult, synthesize
@@ -278,6 +278,11 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
             f"{folder} holds a projection with {' and '.join(words.get(n, f'another {n}') for n in changed)}.",
             "Choose another folder (--latents; of `facemorph project` -o), or project again with its --overwrite.",
         )
+    try:
+        read_latent(folder / "latent.safetensors")
+    except InputError as error:
+        log.warning("%s It is made anew.", error.problem)
+        return False
     return True
 
 
