@@ -117,7 +117,7 @@ def check_free(path: Path, overwrite: bool) -> None:
     if not folder.is_dir():
         raise OutputError(f"Cannot write {path}: {folder} is a file; a folder was expected.", "Choose another -o.")
     if not os.access(folder, os.W_OK | os.X_OK):  # said before the work, where it can be known
-        raise OutputError(f"Cannot write into {folder}.", "Check permissions, or choose another -o.")
+        raise OutputError(f"Cannot write into {folder.absolute()}.", "Check permissions, or choose another -o.")
 
 
 def _temporary(path: Path, suffix: str = "") -> Path:

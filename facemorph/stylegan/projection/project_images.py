@@ -276,7 +276,8 @@ def _is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
         words = {"source_sha256": "another picture", "settings": "other settings", "landmarks": "other landmarks"}
         raise OutputError(
             f"{folder} holds a projection with {' and '.join(words.get(n, f'another {n}') for n in changed)}.",
-            "Choose another folder (--latents; of `facemorph project` -o), or project again with its --overwrite.",
+            f"Choose another folder (--latents; of `facemorph project`: -o), or project it again, as you want it now: "
+            f"facemorph project {image} -o {folder.parent} --overwrite",
         )
     try:
         read_latent(folder / "latent.safetensors")
