@@ -37,16 +37,9 @@ from facemorph.__main__ import end_at_once
 from facemorph.animation import FPS, film_fractions, write_morph, write_mp4
 from facemorph.faces.chain import LandmarkChain
 from facemorph.faces.dlib_models import LANDMARKS, model_path
+from facemorph.faces.frame import DETAIL, FramedFace, common_frame
 from facemorph.faces.locate import locate_face
-from facemorph.faces.morph import (
-    DETAIL,
-    Face,
-    LandmarkMorph,
-    LandmarkMorphSettings,
-    common_frame,
-    landmark_morph,
-    source_of,
-)
+from facemorph.faces.morph import LandmarkMorph, LandmarkMorphSettings, landmark_morph, source_of
 from facemorph.faces.pictures import find_pictures
 from facemorph.faces.warp import signed_areas
 from facemorph.images import read_image, write_image
@@ -197,7 +190,7 @@ def run_in(folder: Path, command: list[Any]) -> str:
     return done.stdout
 
 
-def by_triangles(morph: LandmarkMorph, faces: tuple[Face, Face], fraction: float) -> np.ndarray:
+def by_triangles(morph: LandmarkMorph, faces: tuple[FramedFace, FramedFace], fraction: float) -> np.ndarray:
     """The frame at a fraction of the way, triangle by triangle."""
     shape = (1 - fraction) * morph.shapes[0] + fraction * morph.shapes[1]
     warped = []

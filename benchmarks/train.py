@@ -47,8 +47,9 @@ from facemorph.dcgan.precision import dtype_of, with_precision
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.stepper import Stepper
 from facemorph.dcgan.trial import candidates, fastest_precision
-from facemorph.device import keep_memory, pick_device
+from facemorph.device import pick_device
 from facemorph.images import read_image, resize
+from facemorph.memory import keep_all_freed
 
 
 def flop(network: Network) -> dict[str, float]:
@@ -205,7 +206,7 @@ def main() -> None:
             }
         )
 
-    keep_memory()  # as `train` does; it helps the plain loop as well
+    keep_all_freed()  # as `train` does; it helps the plain loop as well
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(f"{describe_machine(device)}; batch {options.batch}")
     asked = configured()

@@ -64,7 +64,7 @@ async def visitor(
                 times.setdefault(kind, []).append(time.perf_counter() - began)
                 if "data:image/jpeg" not in shown:
                     raise RuntimeError(f"nothing came of {element}")
-                places += [int(one) for one in re.findall(r"In the line: (\d+) before you", shown)[:1]]
+                places += [int(one) for one in re.findall(r"In the queue: (\d+) ahead of you", shown)[:1]]
             age = 10
             while time.monotonic() < until:
                 began = time.perf_counter()
@@ -109,7 +109,7 @@ async def load(address: str, process: int, visitors: int, seconds: float) -> lis
         p95 = ordered[int(0.95 * (len(ordered) - 1))]
         print(f"{kind}: {len(found)}, median {1000 * statistics.median(found):.0f} ms, 95 % within {1000 * p95:.0f} ms")
     print(f"It took {time.monotonic() - began:.0f} s.")
-    print(f"Shown their place in the line: {len(places)}; the last had {max(places, default=0)} before")
+    print(f"Shown their place in the queue: {len(places)}; the last had {max(places, default=0)} ahead")
     print(f"Memory, MB every 5 s: {memory}")
     print(f"Lost: {len(lost)} {lost[:3]}")
     return lost

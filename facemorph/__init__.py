@@ -23,17 +23,9 @@ if TYPE_CHECKING:
         find_landmarks,
         read_picture,
     )
+    from facemorph.api.morphs import landmark_morph, morph, write_morph
     from facemorph.api.network import Family, Network
-    from facemorph.api.portraits import (
-        children,
-        combine,
-        generate,
-        landmark_morph,
-        load_generator,
-        morph,
-        project,
-        write_morph,
-    )
+    from facemorph.api.portraits import children, combine, generate, load_generator, project
     from facemorph.api.runs import Run, list_settings, train
     from facemorph.errors import FacemorphError
 
@@ -85,17 +77,9 @@ _HOMES = {
         "find_landmarks",
         "read_picture",
     ),
+    "api.morphs": ("landmark_morph", "morph", "write_morph"),
     "api.network": ("Family", "Network"),
-    "api.portraits": (
-        "children",
-        "combine",
-        "generate",
-        "landmark_morph",
-        "load_generator",
-        "morph",
-        "project",
-        "write_morph",
-    ),
+    "api.portraits": ("children", "combine", "generate", "load_generator", "project"),
     "api.runs": ("Run", "list_settings", "train"),
     "errors": ("FacemorphError",),
 }

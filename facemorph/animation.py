@@ -24,7 +24,11 @@ WALK_SUFFIXES = (".png", ".gif", ".mp4")  # what `write_walk` writes
 
 
 class Morph(Protocol):
-    """A change from one face to another, whatever makes it: landmarks, a StyleGAN, a trained run."""
+    """A change from one face to another, whatever makes it: landmarks, a StyleGAN, a trained run.
+
+    A chain through several faces, which lie at even fractions of the way, also has `legs`: how many faces follow the
+    first.
+    """
 
     def frames(self, fractions: Sequence[float]) -> Iterator[np.ndarray]:
         """The images at fractions of the way, 0 to 1, one by one: uint8 RGB [S, S, 3]."""
@@ -37,16 +41,6 @@ class Morph(Protocol):
     def write_extras(self, folder: Path, fractions: Sequence[float]) -> None:
         """Write what this kind of morph has beside its images; `fractions` are those of the stills."""
         ...
-
-
-class Chain(Morph, Protocol):
-    """A morph through several faces; they lie at even fractions of the way.
-
-    Attributes:
-        legs: from one face to the next, how many.
-    """
-
-    legs: int
 
 
 def step_name(number: int) -> str:

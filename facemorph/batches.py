@@ -1,4 +1,4 @@
-"""A list of pairs (CSV), a picture or more of each: resumed, one bad row passed over, with a manifest and a sheet."""
+"""A list of pairs (CSV), one or more pictures of each: resumed, bad rows skipped, with a manifest and a sheet."""
 
 import csv
 import json
@@ -68,7 +68,7 @@ class Report:
 
 
 def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
-    """The rows of a CSV file with the columns first, second, and if it likes amount (a fraction) and name.
+    """The rows of a CSV file with the columns first, second and, optionally, amount (a fraction) and name.
 
     A row that cannot be used has a `problem`; the others can be made all the same.
 
@@ -88,22 +88,24 @@ def read_pairs(path: Path, needs_second: bool = True) -> list[Pair]:
     if wrong or any(name not in head for name in needed):
         raise InputError(
             f"{path}, line {rows[0][0] if rows else 1} names the columns {', '.join(head) or 'none'}.",
-            f"Its first line should be {','.join(needed)}, with amount and name if you like.",
+            f"Its first line should be {','.join(needed)}, optionally with amount and name.",
         )
     if len(rows) == 1:
-        raise InputError(f"{path} holds no pairs.", "A line for each is expected below its head.")
+        raise InputError(f"{path} holds no pairs.", "After the header, one pair a line is expected.")
     pairs: list[Pair] = []
     taken: dict[str, int] = {}
+    before: set[tuple[Path, Path | None, float | None]] = set()
     for number, row in rows[1:]:
         pair = _pair(number, row, head, path.parent, needs_second)
-        same = any((pair.first, pair.second, pair.amount) == (one.first, one.second, one.amount) for one in pairs)
-        if distinct(pair.name) in taken and not same and not _named(head, row):
+        again = (pair.first, pair.second, pair.amount) in before
+        if distinct(pair.name) in taken and not again and not _named(head, row):
             pair = replace(pair, name=_longer_name(pair, taken))
         key = distinct(pair.name)
         if not pair.problem and key in taken:
             problem = f"the name {pair.name!r} is that of line {taken[key]} too. A column name tells them apart"
             pair = replace(pair, problem=problem)
         taken.setdefault(key, number)
+        before.add((pair.first, pair.second, pair.amount))
         pairs.append(pair)
     return pairs
 
@@ -162,7 +164,7 @@ def run_batch(
 ) -> Report:
     """Make every pair into `folder`, which may hold some of them already.
 
-    Written as they are made: the pictures, and in manifest.jsonl a row for each pair, so that a killed batch goes on
+    Written as they are made: the pictures, and in manifest.jsonl a row for each pair, so that a killed batch continues
     where it was. A pair is kept if its row, the recipe, and the contents of the files it `depends` on are the same.
     At the end the manifest is put into the order of the list, and sheet.png shows the pictures.
 
@@ -181,10 +183,7 @@ def run_batch(
 
     with locked(folder / ".batch.lock", in_use):
         remove_torn(folder)
-        before: dict[str, dict[str, Any]] = {}
-        for row in read_jsonl(folder / MANIFEST):
-            if "name" in row and not (row.get("status") == "failed" and row["name"] in before):  # a line of its name
-                before[row["name"]] = row
+        before = _known_rows(folder)
         write_jsonl(folder / MANIFEST, before.values())  # without a line that was cut short
         rows = dict(before)
         failed: list[tuple[int, str, str]] = []
@@ -204,12 +203,8 @@ def run_batch(
 
             running = {}
             for pair in pairs:
-                row = {"name": pair.name, "line": pair.number, "first": str(pair.first)}
-                row |= {"second": pair.second and str(pair.second), "amount": pair.amount, "recipe": dict(recipe)}
                 try:
-                    if pair.problem:
-                        raise InputError(f"{pair.problem}.")
-                    row["files"] = {str(path): sha256(path) for path in depends(pair)}
+                    row = _row(pair, recipe, depends)
                 except (OSError, FacemorphError) as error:
                     failed.append((pair.number, pair.name, _why(error)))
                     bar.update()
@@ -230,20 +225,47 @@ def run_batch(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         problems = {number: why for number, _, why in failed}
-        sound = {pair.name for pair in pairs if pair.number not in problems}
-        listed = []
-        for pair in pairs:
-            if pair.number in problems:  # pictures of an earlier run are still ours, if not another line's
-                there = {} if pair.name in sound else before.get(pair.name, {}).get("pictures", {})
-                row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.number]}
-                listed.append({**row, "pictures": there})
-            else:
-                listed.append(rows[pair.name])
+        listed = _in_order(pairs, rows, before, problems)
         names = {pair.name for pair in pairs}
         others = [row for name, row in before.items() if name not in names]  # of another list: still here
         write_jsonl(folder / MANIFEST, [*listed, *others])
         _write_sheet(folder, listed)
     return Report(len(running) - sum(pair.number in problems for pair in running.values()), kept, sorted(failed))
+
+
+def _known_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's rows by name. A line that failed gives way to another of its name."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in read_jsonl(folder / MANIFEST):
+        if "name" in row and not (row.get("status") == "failed" and row["name"] in rows):
+            rows[row["name"]] = row
+    return rows
+
+
+def _row(pair: Pair, recipe: Mapping[str, Any], depends: Callable[[Pair], Sequence[Path]]) -> dict[str, Any]:
+    """What the manifest will say of a pair. Raises where it has a problem, or a file cannot be read."""
+    if pair.problem:
+        raise InputError(f"{pair.problem}.")
+    row = {"name": pair.name, "line": pair.number, "first": str(pair.first)}
+    row |= {"second": pair.second and str(pair.second), "amount": pair.amount, "recipe": dict(recipe)}
+    return row | {"files": {str(path): sha256(path) for path in depends(pair)}}
+
+
+def _in_order(
+    pairs: Sequence[Pair], rows: Mapping[str, dict[str, Any]], before: Mapping[str, dict[str, Any]],
+    problems: Mapping[int, str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The rows of all pairs in the order of the list; `problems` are those that failed, by line."""
+    sound = {pair.name for pair in pairs if pair.number not in problems}
+    listed = []
+    for pair in pairs:
+        if pair.number in problems:  # pictures of an earlier run are still ours, if not another line's
+            there = {} if pair.name in sound else before.get(pair.name, {}).get("pictures", {})
+            row = {"name": pair.name, "line": pair.number, "status": "failed", "why": problems[pair.number]}
+            listed.append({**row, "pictures": there})
+        else:
+            listed.append(rows[pair.name])
+    return listed
 
 
 def _why(error: Exception) -> str:
@@ -274,7 +296,9 @@ def _make_one(
     changed = known is not None and known.get("status") == "made" and not overwrite
     if (foreign or (changed and any((folder / name).exists() for name in ours))) and not overwrite:
         there = (foreign or sorted(ours))[0]
-        raise InputError(f"{folder / there} is there, made otherwise.", "Choose another -o, or add --overwrite.")
+        raise InputError(
+            f"{folder / there} exists, made with other settings.", "Choose another -o, or add --overwrite."
+        )
     # first that it is begun: what a kill leaves between picture and manifest is known as ours
     note({**row, "status": "begun", "pictures": dict.fromkeys(made.pictures, "")})
     for name, image in made.pictures.items():

@@ -1,4 +1,4 @@
-"""A clip: opened as a file and nothing else, decoded, deinterlaced, its clock made to run forwards."""
+"""A clip: opened as a file and nothing else, decoded, its clock made to run forwards."""
 
 import itertools
 import logging
@@ -6,13 +6,13 @@ import os
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import av.filter
 
+from facemorph.deinterlace import Deinterlacer
 from facemorph.errors import VideoError
 from facemorph.files import printable
 from facemorph.folders import head_of, looks_like_image, what_it_is
@@ -23,9 +23,11 @@ from facemorph.threads import usable
 
 log = logging.getLogger("facemorph")
 
-LEAP_SECONDS = 600  # a clock that leaps ahead further began anew
-BACK_SECONDS = 0.5  # a clock that steps back further began anew at once,
-BEHIND_FRAMES = 3  # and one that stays behind for more frames too: it runs backwards, or stands
+# A title in another encoding than UTF-8 makes no clip unreadable: PyAV 19 sees to that itself, and takes no such word.
+TITLES: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+LEAP_SECONDS = 600  # a clock that leaps ahead further has restarted
+BACK_SECONDS = 0.5  # a clock that steps back further has restarted,
+BEHIND_FRAMES = 3  # and so has one that stays behind for more frames: it runs backwards, or stands
 SMALL_PIXELS = 640 * 480  # of frames that one thread decodes about as fast as two
 # Formats that FFmpeg recognises by content and that name other files, or the network.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtp", "rtsp", "sdp"}
@@ -133,7 +135,7 @@ def open_clip(path: Path) -> Any:
     try:
         name = f"file:{os.path.abspath(path)}"  # noqa: PTH100, links stay
         options = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-        container = av.open(name, options=options, metadata_errors="replace")
+        container = av.open(name, options=options, **TITLES)
     except Exception as error:  # PyAV and FFmpeg raise many kinds
         kind = what_it_is(head)
         why = f"it is {kind}" if kind and kind != "a clip" else getattr(error, "strerror", None) or str(error)
@@ -210,7 +212,7 @@ def decode(path: Path, report: ClipReport) -> Iterator[Sampled]:
 
 
 def decode_chosen(path: Path, foresight: Foresight, chosen: list[Foreseen], report: ClipReport) -> Iterator[Sampled]:
-    """These frames of a clip alone, as `decode` gives them; those that no other refers to are passed over.
+    """These frames of a clip alone, as `decode` gives them; those that no other refers to are not decoded.
 
     Raises:
         Unforeseen: the clip is damaged or interlaced, or gives other frames than was foreseen.
@@ -262,7 +264,7 @@ def _count_lost(container: Any, stream: Any, report: ClipReport) -> None:
 
 
 class _Remarks:
-    """What is said of a clip in the log, from its frames."""
+    """Log messages about a clip, from its frames."""
 
     def __init__(self, path: Path, stream: Any) -> None:
         self._name = printable(str(path))
@@ -277,7 +279,7 @@ class _Remarks:
 
     def say(self, stretches: int = 1, deinterlaced: bool = False) -> None:
         if stretches > 1:
-            log.info("%s: its clock begins anew (%d x); it was read as one recording.", self._name, stretches - 1)
+            log.info("%s: its clock restarts (%d x); it was read as one recording.", self._name, stretches - 1)
         if self._hdr:
             log.info("%s is HDR; its frames were tone-mapped to SDR.", self._name)
         if deinterlaced:
@@ -327,53 +329,3 @@ def _frames(packets: Iterator[Any], report: ClipReport) -> Iterator[av.VideoFram
                 report.damaged_packets += 1
             else:
                 yield frame
-
-
-class Deinterlacer:
-    """Frames as they come, and from the first interlaced one on through FFmpeg's bwdif, one frame for each."""
-
-    def __init__(self) -> None:
-        self._graph: Any = None
-        self._shape: tuple[Any, ...] = ()
-        self.used = False
-
-    def frames(self, source: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for frame in source:
-            shape = (frame.width, frame.height, frame.format.name)
-            if self._graph is not None and shape != self._shape:
-                yield from self._flushed()
-            if self._graph is None:
-                if not frame.interlaced_frame:
-                    yield frame
-                    continue
-                self._open(frame, shape)
-            graph: Any = self._graph
-            graph.push(frame)
-            yield from self._ready()
-        if self._graph is not None:
-            yield from self._flushed()
-
-    def _open(self, frame: av.VideoFrame, shape: tuple[Any, ...]) -> None:
-        graph = av.filter.Graph()
-        base = frame.time_base or Fraction(1, 25)
-        ends = (
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base),
-            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-            graph.add("buffersink"),
-        )
-        graph.link_nodes(*ends).configure()
-        self._graph, self._shape, self.used = graph, shape, True
-
-    def _ready(self) -> Iterator[av.VideoFrame]:
-        while True:
-            try:
-                frame = self._graph.pull()
-            except (BlockingIOError, EOFError):
-                return
-            assert isinstance(frame, av.VideoFrame)
-            yield frame
-
-    def _flushed(self) -> Iterator[av.VideoFrame]:
-        self._graph.push(None)
-        yield from self._ready()
-        self._graph = None

@@ -214,8 +214,8 @@ def load(name: str | Path, overrides: Sequence[str], kind: type[Kind]) -> Kind:
             value, written = yaml.load(text, _OnceEach), yaml.load(text, yaml.BaseLoader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {override} has a value that is not YAML.", "Put it in quotes.") from None
-        said = _as_written(kind, {section: {name_in_section: value}}, {section: {name_in_section: written}})
-        values = {**values, section: {**before, **said[section]}}
+        parsed = _as_written(kind, {section: {name_in_section: value}}, {section: {name_in_section: written}})
+        values = {**values, section: {**before, **parsed[section]}}
     return from_dict(values, str(path), kind)
 
 
@@ -307,14 +307,14 @@ def _build(kind: Any, values: Any, where: str, prefix: str) -> Any:
 def _unknown(key: str, fields: list[str], where: str, prefix: str) -> ConfigError:
     usual = USUAL_NAMES.get(key.lower(), "")
     near = [usual] if usual in fields else difflib.get_close_matches(key, fields, 1, 0.5)
-    said = f"{where}: unknown key {prefix}{key}."
+    problem = f"{where}: unknown key {prefix}{key}."
     if usual and " " in usual and prefix:
-        said += f" {usual}"
+        problem += f" {usual}"
     elif near:
-        said += f" Did you mean {prefix}{near[0]}?"
+        problem += f" Did you mean {prefix}{near[0]}?"
         if key in EPOCHS:
-            said += " An epoch is as many steps as there are faces over training.batch_size."
-    return ConfigError(said, f"Known: {', '.join(fields)}. --list-settings says what they mean.")
+            problem += " An epoch is as many steps as there are faces over training.batch_size."
+    return ConfigError(problem, f"Known: {', '.join(fields)}. --list-settings says what they mean.")
 
 
 def _value(kind: Any, value: Any, where: str, key: str) -> Any:

@@ -1,26 +1,10 @@
 """The device to compute on, the CPU or a CUDA device, and what is asked of it."""
 
-import ctypes
 import os
-import sys
 
 import torch
 
 from facemorph.errors import ConfigError
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory of large tensors that it frees, for the next ones.
-
-    By default glibc gives blocks above 32 MB back to the system, and gets others from it page by page: 4 % of a train
-    step. Elsewhere nothing happens.
-    """
-    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
-    library.mallopt(mmap_max, 0)
-    library.mallopt(trim_threshold, 2**31 - 1)
-    library.mallopt(top_pad, 64 << 20)
 
 
 def settle_cuda() -> None:
@@ -35,6 +19,16 @@ def settle_cuda() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def renew_random_numbers(device: torch.device) -> None:
+    """Give torch's own generator of a CUDA device a new state, where the last one was lost to a graph.
+
+    A capture that fails leaves the generators that it knew inside it: the next random number outside would be refused
+    ("Offset increment outside graph capture encountered unexpectedly").
+    """
+    own = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    own.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
 
 
 def check_device(name: str) -> torch.device:

@@ -40,7 +40,7 @@ def distinct(name: str) -> str:
 def fit_name(stem: str, end: str = "") -> str:
     """`stem` + `end` as the name of a file: where it is too long, the stem is cut, with a hash of all of it.
 
-    Leading dots go, as hidden files are passed over.
+    Leading dots are dropped, as hidden files are ignored.
     """
     stem = stem.lstrip(".") or "unnamed"
     room = NAME_BYTES - len(os.fsencode(end))
@@ -57,7 +57,7 @@ def output_stems(
 ) -> dict[str, str]:
     """What the outputs of each source are called before their `end`: its stem; where two share it, its whole name.
 
-    Sources of one whole name, in different folders, are told apart by the folder before it. Where several processes
+    Sources of one whole name, in different folders, are distinguished by the folder before it. Where several processes
     share the work, each finds the same stems.
 
     Args:
@@ -96,7 +96,9 @@ def check_name(name: str, windows: bool = sys.platform == "win32") -> str:
     if name in ("", ".", "..") or any(sign in name for sign in "/\0") or (windows and "\\" in name):
         raise InputError(f"{name!r} cannot be the name of a folder.", "A name without slashes was expected.")
     if windows and (name.split(".")[0].strip().lower() in RESERVED or name[-1] in ". " or set(name) & set('<>:"|?*')):
-        raise InputError(f"Windows reserves the name {name!r}, or a sign in it.", "Rename the source, or use --person.")
+        raise InputError(
+            f"Windows reserves the name {name!r}, or a character in it.", "Rename the source, or use --person."
+        )
     return name
 
 

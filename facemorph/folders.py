@@ -1,7 +1,7 @@
 """What lies in a folder: images and clips, recognised by name or content, and whose they are.
 
 One rule for all commands. Images (or clips) that lie directly in a folder are one person's, named as the folder is
-called here, not as a link's target is. A folder without any stands for the folders in it. Hidden files are passed over.
+called here, not as a link's target is. A folder without any stands for the folders in it. Hidden files are ignored.
 """
 
 import logging
@@ -75,12 +75,12 @@ def what_it_is(head: bytes) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images in a folder, sorted by name; contact sheets of the persons in it and hidden files are passed over."""
+    """The images in a folder, sorted by name; contact sheets of the people in it and hidden files are ignored."""
     return [path for path in _files(folder) if not _is_sheet(path) and _is(path, IMAGE_SUFFIXES, looks_like_image)]
 
 
 def list_clips(folder: Path) -> list[Path]:
-    """The clips in a folder, sorted by name; hidden files are passed over."""
+    """The clips in a folder, sorted by name; hidden files are ignored."""
     return [path for path in _files(folder) if _is(path, CLIP_SUFFIXES, looks_like_clip)]
 
 

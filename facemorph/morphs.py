@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from facemorph.animation import Morph
 from facemorph.config import check_whole
@@ -11,7 +11,7 @@ from facemorph.errors import InputError
 from facemorph.stylegan.projection.config import ProjectionConfig, load_projection_config
 
 if TYPE_CHECKING:
-    from facemorph.faces.morph import Look
+    from facemorph.faces.morph import LandmarkMorphSettings, Look
 
 MOST_STEPS = 1000
 SIZES = 16, 4096
@@ -57,30 +57,39 @@ class MorphOptions:
 
 def by_landmarks(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Both faces warped to the shape between, and dissolved. Raises ImageError and FaceError."""
-    from facemorph.faces.landmarks import chosen_landmarks
-    from facemorph.faces.morph import LandmarkMorphSettings, landmark_morph, source_of
+    from facemorph.faces.morph import landmark_morph, source_of
     from facemorph.faces.points import beside
 
-    o = options
-    settings = LandmarkMorphSettings(
-        o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks)
-    )
-    return landmark_morph(source_of(first), source_of(second), settings, files=(beside(first), beside(second)))
+    settings, files = _landmark_settings(options), (beside(first), beside(second))
+    return landmark_morph(source_of(first), source_of(second), settings, files=files)
+
+
+def _landmark_settings(o: MorphOptions) -> "LandmarkMorphSettings":
+    from facemorph.faces.landmarks import chosen_landmarks
+    from facemorph.faces.morph import LandmarkMorphSettings
+
+    return LandmarkMorphSettings(o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks))
 
 
 def by_stylegan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
     """Through a generator's latent space. Raises as `facemorph.stylegan.editing.morph.latent_morph`."""
-    from facemorph.stylegan.editing.morph import LatentMorphSettings, latent_morph
+    from facemorph.stylegan.editing.morph import latent_morph
+
+    return latent_morph(first, second, **_latent_arguments(options), progress=progress)
+
+
+def _latent_arguments(o: MorphOptions) -> dict[str, Any]:
+    """What `latent_morph` and `latent_chain` take beside the faces."""
+    from facemorph.stylegan.editing.morph import LatentMorphSettings
     from facemorph.stylegan.load import default_network
 
-    o = options
-    settings = LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers)
     network = o.network or default_network()
-    projection = o.projection or load_projection_config("balanced", network=network)
-    return latent_morph(
-        first, second, network, settings, projection,
-        latents=o.latents, aligned=o.aligned, landmarks=o.landmarks, device=o.device, progress=progress,
-    )  # fmt: skip
+    return {
+        "network": network,
+        "settings": LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers),
+        "projection": o.projection or load_projection_config("balanced", network=network),
+        "latents": o.latents, "aligned": o.aligned, "landmarks": o.landmarks, "device": o.device,
+    }  # fmt: skip
 
 
 def by_dcgan(first: Path, second: Path, options: MorphOptions, progress: bool) -> Morph:
@@ -108,29 +117,15 @@ METHODS: dict[str, Callable[[Path, Path, MorphOptions, bool], Morph]] = {
 def chain_by_landmarks(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
     """From each face to the next, three in memory at a time. Raises as `facemorph.faces.chain.LandmarkChain`."""
     from facemorph.faces.chain import LandmarkChain
-    from facemorph.faces.landmarks import chosen_landmarks
-    from facemorph.faces.morph import LandmarkMorphSettings
 
-    o = options
-    settings = LandmarkMorphSettings(
-        o.size_px, o.steps, o.frames, o.face_only, o.detector, chosen_landmarks(o.landmarks)
-    )
-    return LandmarkChain(faces, settings, look, progress)
+    return LandmarkChain(faces, _landmark_settings(options), look, progress)
 
 
 def chain_by_stylegan(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:
     """Through a generator's latent space. Raises as `facemorph.stylegan.editing.morph.latent_chain`."""
-    from facemorph.stylegan.editing.morph import LatentMorphSettings, latent_chain
-    from facemorph.stylegan.load import default_network
+    from facemorph.stylegan.editing.morph import latent_chain
 
-    o = options
-    settings = LatentMorphSettings(o.steps, o.frames, o.interpolation, o.layers)
-    network = o.network or default_network()
-    projection = o.projection or load_projection_config("balanced", network=network)
-    return latent_chain(
-        faces, network, settings, projection,
-        latents=o.latents, aligned=o.aligned, landmarks=o.landmarks, device=o.device, progress=progress,
-    )  # fmt: skip
+    return latent_chain(faces, **_latent_arguments(options), progress=progress)
 
 
 def chain_by_dcgan(faces: Sequence[Path], options: MorphOptions, look: "Look", progress: bool) -> Morph:

@@ -24,7 +24,7 @@ def passes_over(context: Any) -> bool:
 def presentation_times(container: Any, stream: Any) -> array | None:
     """When each frame of a clip is shown, in order, in the stream's units; None if its packets do not tell for sure.
 
-    They do where each of them has a time of its own, the clock never begins anew, nothing is damaged, and nothing comes
+    They do where each of them has a time of its own, the clock never restarts, nothing is damaged, and nothing comes
     before the first key frame.
     """
     if not passes_over(stream.codec_context):

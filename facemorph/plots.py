@@ -89,7 +89,7 @@ LOSS_PANELS = (
     ("rebuilt against real, as trained", ("pixels", "features", "identity", "descriptor", "latent")),
 )
 FIGURE_PANELS = (
-    ("Frechet distance of drawn faces", ("frechet_faces", "frechet_imagenet")),
+    ("Frechet distance of generated faces", ("frechet_faces", "frechet_imagenet")),
     ("held-out faces, rebuilt", ("rebuilt_pixels", "rebuilt_features", "rebuilt_descriptor")),
 )
 
@@ -127,19 +127,21 @@ def _plot_columns(axis: Any, title: str, table: dict[str, np.ndarray], names: Se
         if np.isnan(values).all():
             continue
         axis.plot(table["step"], values, color=f"C{number}", alpha=0.25, lw=0.5)
-        told = np.isfinite(values)
-        axis.plot(table["step"][told], smooth(values[told]), color=f"C{number}", lw=1.6, label=name.replace("_", "-"))
+        finite = np.isfinite(values)
+        axis.plot(
+            table["step"][finite], smooth(values[finite]), color=f"C{number}", lw=1.6, label=name.replace("_", "-")
+        )
     _finish(axis)
 
 
 def _plot_relative(axis: Any, title: str, table: dict[str, np.ndarray], names: Sequence[str]) -> None:
     axis.set_title(f"{title}, as a multiple of the first", fontsize=8, loc="left")
     for name in names:
-        told = np.isfinite(table[name])
-        if told.any():
-            first, last = table[name][told][[0, -1]]
+        finite = np.isfinite(table[name])
+        if finite.any():
+            first, last = table[name][finite][[0, -1]]
             label = f"{name.partition('_')[2]}: {first:.3g} -> {last:.3g}"
-            axis.plot(table["step"][told], table[name][told] / (first or 1), marker=".", label=label)
+            axis.plot(table["step"][finite], table[name][finite] / (first or 1), marker=".", label=label)
     axis.set_ylim(bottom=0)
     _finish(axis, "lower left")
 

@@ -1,4 +1,4 @@
-"""Progress bars with rate and remaining time, on standard error; or told to a function."""
+"""Progress: bars with rate and remaining time on standard error, or calls of a function; durations in words."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 Tell = Callable[[float, float | None], object]
-"""Is called with what is done and the total (None: not known). What it raises ends the work."""
+"""Called with what is done and the total (None: not known). An exception that it raises ends the work."""
 
 NARROW = 60  # columns
 
@@ -20,7 +20,7 @@ def progress_bar(
     With a function in place of `progress` nothing is printed, and it is called at each step instead.
     """
     if callable(progress):
-        return _Told(progress, total, initial)
+        return _Reported(progress, total, initial)
     return _Bar(
         total=total,
         unit=unit,
@@ -42,8 +42,8 @@ class _Bar(tqdm):
         return self.format_meter(**figures).replace("s/ ", "s/")
 
 
-class _Told(tqdm):
-    """A bar that shows nothing and tells a function."""
+class _Reported(tqdm):
+    """A bar that shows nothing and calls a function instead."""
 
     def __init__(self, tell: Tell, total: float | None, initial: int) -> None:
         super().__init__(disable=True)
@@ -52,3 +52,10 @@ class _Told(tqdm):
     def update(self, n: float | None = 1) -> None:
         self.n += 1 if n is None else n
         self.tell(self.n, self.total)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 42 s, 3 min, 1.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

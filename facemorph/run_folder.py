@@ -41,6 +41,20 @@ def kind_of_run(path: Path) -> str:
     return str(values.get("kind", DCGAN)) if isinstance(values, dict) else DCGAN
 
 
+def kind_of_runs(paths: Sequence[Path]) -> str:
+    """Which command's runs the folders are, all of one.
+
+    Raises:
+        RunError: as `kind_of_run`, or they are of both commands.
+    """
+    kinds = {kind_of_run(path) for path in paths}
+    if len(kinds) > 1:
+        raise RunError(
+            "Some of these are runs of `train`, others of `train-generator`.", "Give only one kind at a time."
+        )
+    return kinds.pop()
+
+
 def read_config(path: Path) -> Any:
     """The plain values of the configuration in the run folder `path`.
 
@@ -197,7 +211,7 @@ def interruptible(when: str, tell: bool = True) -> Iterator[Callable[[], bool]]:
         caught.append(number)
         if tell:
             with contextlib.suppress(RuntimeError):  # the signal came while something else was being printed
-                log.info("Stopping after %s; again to stop at once.", when)
+                log.info("Stopping after %s; interrupt again to stop at once.", when)
 
     try:
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

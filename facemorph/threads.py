@@ -61,14 +61,14 @@ def choose(threads: int | None, seconds: float = SAMPLE_SECONDS) -> None:
 
 
 def keep(threads: object) -> None:
-    """Go on with as many threads as a run was begun with, for the same numbers to the bit, unless the user chose."""
+    """Go on with as many threads as a run was started with, for the same numbers to the bit, unless the user chose."""
     import torch
 
     if not isinstance(threads, int) or threads == torch.get_num_threads():
         return
     if chosen_by_user() or not 1 <= threads <= cpus():
         log.warning(
-            "The run was begun with %d threads and continues with %d: the last digits will differ.",
+            "The run was started with %d threads and continues with %d: the last digits will differ.",
             threads, torch.get_num_threads(),
         )  # fmt: skip
     else:

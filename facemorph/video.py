@@ -288,7 +288,7 @@ def _forget_replaced(clip: Path, digest: str, frames: _Frames) -> None:
             f"{frames.folder} holds frames of another clip that is also called {clip.name}.",
             "Rename this one, or give another -o.",
         )
-    log.warning("%s is not the clip that it was; its frames in %s are taken anew.", clip, frames.folder)
+    log.warning("%s has changed; its frames in %s are extracted again.", clip, frames.folder)
     frames.forget(clip.name)
 
 
@@ -333,7 +333,7 @@ def _extract_clip(
                 advance(report.frames_decoded - shown)
                 shown = report.frames_decoded
     except Unforeseen:
-        log.debug("%s gives other frames than its packets tell of; it is decoded anew, as a whole.", clip)
+        log.debug("%s decodes to other frames than its packets announce; it is decoded again in full.", clip)
         advance(-shown)
         if rows:  # chosen among other frames
             frames.forget(clip.name)

@@ -36,11 +36,14 @@ def make_clip(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """A clip with a frame at each of these presentation times in seconds."""
     clock = Fraction(1, 24 if path.suffix == ".avi" else 1200)
     options = {**({"crf": "5", "g": "12"} if codec == "libx264" else {}), **(options or {})}
     with av.open(str(path), "w") as out:
+        if title:
+            out.metadata["title"] = title
         stream: Any = out.add_stream(codec, rate=24, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.time_base = BITS * CELL, 64, pixels, clock
         stream.codec_context.time_base = clock

@@ -127,7 +127,7 @@ def test_a_rerun_does_only_what_is_missing(frames: Path, tmp_path: Path) -> None
 
 
 def test_processes_give_the_same_as_one(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facemorph.faces.align.CHUNK", 4)  # two chunks, one for each process
+    monkeypatch.setattr("facemorph.faces.align_images.CHUNK", 4)  # two chunks, one for each process
     result = CliRunner().invoke(main, ["align", "-q", str(frames), "-o", str(tmp_path / "two"), "--jobs", "2"])
     assert result.exit_code == 0, result.output
     align(frames, "-o", tmp_path / "one")

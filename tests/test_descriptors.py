@@ -56,6 +56,13 @@ def test_a_smaller_image_of_a_face_is_the_same_person() -> None:
     assert np.linalg.norm(one - other) < 0.3
 
 
+def test_a_part_of_an_image_needs_no_copy(chips: list[np.ndarray]) -> None:
+    """dlib itself refuses an array whose rows are further apart than they are wide."""
+    portrait = data.astronaut()
+    wide = np.concatenate([portrait, portrait], 1)[:, :512]
+    np.testing.assert_array_equal(face_chip(wide, landmarks(portrait, BOX)), chips[0])
+
+
 def test_a_cut_or_changed_model_file_is_refused() -> None:
     content = model_path(DESCRIPTOR).read_bytes()
     assert len(parse_resnet(content, "it").convolutions) == 29

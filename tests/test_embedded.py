@@ -198,7 +198,7 @@ def test_aligned_faces_of_lane_1_are_taken_as_they_are_and_enlarged(people: Path
     found = read_portrait(tmp_path / "small.png", 128, aligned=True, alignment=EYES)
     assert found.image.shape == (128, 128, 3) and "enlarged from 64 px" in found.remarks[0]
     write_image(tmp_path / "ffhq.png", cut(image, ffhq_quad(points), 128, 512))
-    with pytest.raises(InputError, match="aligned as ffhq; this network wants eyes") as refused:
+    with pytest.raises(InputError, match="aligned as ffhq; this network needs eyes") as refused:
         read_portrait(tmp_path / "ffhq.png", 128, aligned=True, alignment=EYES)
     assert "facemorph align --crop eyes" in refused.value.hint
 

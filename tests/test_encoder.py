@@ -66,11 +66,11 @@ def test_it_learns_the_latents_of_pictures_it_has_not_seen(network: Path, tmp_pa
     settings = EncoderConfig(
         lesson=EncoderTraining(steps=80, batch_size=16, width=8, mixing=0), terms=EncoderTerms(lpips=0)
     )
-    school = EncoderTrainer(load_generator(network), settings)
-    before = school.examine()
+    trainer = EncoderTrainer(load_generator(network), settings)
+    before = trainer.evaluate()
     for _ in range(settings.lesson.steps):
-        school.learn()
-    after = school.examine()
+        trainer.train_step()
+    after = trainer.evaluate()
     assert before["latent_error"] > 0.9
     assert after["latent_error"] < 0.6 * before["latent_error"]
     assert after["psnr_db"] > before["psnr_db"] + 1
@@ -92,14 +92,14 @@ def test_an_interrupted_lesson_goes_on_to_the_same_numbers(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = train_encoder(network, SHORT, tmp_path / "whole.safetensors")
-    learn, output = EncoderTrainer.learn, tmp_path / "parts.safetensors"
+    learn, output = EncoderTrainer.train_step, tmp_path / "parts.safetensors"
 
-    def interrupted(school: EncoderTrainer) -> float:
-        if school.step == 4:
+    def interrupted(trainer: EncoderTrainer) -> float:
+        if trainer.step == 4:
             raise KeyboardInterrupt
-        return learn(school)
+        return learn(trainer)
 
-    monkeypatch.setattr(EncoderTrainer, "learn", interrupted)
+    monkeypatch.setattr(EncoderTrainer, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_encoder(network, SHORT, output)
     monkeypatch.undo()
@@ -167,11 +167,11 @@ def test_perceptual_and_identity_terms_count_where_their_weights_are(tmp_path: P
         ("identity", EncoderTerms(lpips=0)),
         ("all", EncoderTerms()),
     ):
-        school = EncoderTrainer(load_generator(path), EncoderConfig(lesson=lesson, terms=terms))
-        assert school.lpips is None  # nothing is in the cache
+        trainer = EncoderTrainer(load_generator(path), EncoderConfig(lesson=lesson, terms=terms))
+        assert trainer.lpips is None  # nothing is in the cache
         if name == "all":
-            school.lpips = load_lpips(*write_random_vgg(tmp_path))
-        losses[name] = school.learn()
+            trainer.lpips = load_lpips(*write_random_vgg(tmp_path))
+        losses[name] = trainer.train_step()
     assert losses["pixels"] < losses["identity"] < losses["all"]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from conftest import ROOT
 from matplotlib.text import Text
 from PIL import Image
 
@@ -33,25 +31,6 @@ from facemorph.metrics.distributions import frechet
 CROP_PX, SIDE_PX = 230, 64
 EACH = 36  # faces of each person
 SAMPLES = 24
-
-
-@pytest.fixture(scope="module")
-def sample() -> Any:
-    """The scripts of experiments/sample."""
-    pytest.importorskip("skimage", reason="Eileen Collins' portrait comes with scikit-image")
-    sys.path.insert(0, str(ROOT / "experiments" / "sample"))
-    try:
-        import make_clips  # pyright: ignore[reportMissingImports]
-        import puppet  # pyright: ignore[reportMissingImports]
-
-        yield {"make_clips": make_clips, "puppet": puppet}
-    finally:
-        sys.path.pop(0)
-
-
-@pytest.fixture(scope="module")
-def puppets(sample: Any) -> dict[str, Any]:
-    return {name: sample["puppet"].Puppet(sample["make_clips"].load(name)) for name in sample["make_clips"].PEOPLE}
 
 
 def crops(puppet: Any, pose: dict[str, np.ndarray]) -> np.ndarray:

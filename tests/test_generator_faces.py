@@ -35,7 +35,7 @@ def test_folders_of_align_bring_their_crop(tmp_path: Path) -> None:
     assert found.digest == again.digest
     assert load_faces(Data(faces=(str(tmp_path / "faces"),), hold_out=0.25), 16, 1).digest != found.digest
     aligned_folder(tmp_path / "faces" / "carl", "ffhq", 2)
-    with pytest.raises(InputError, match=r"lie differently: paper \(.*ffhq \("):
+    with pytest.raises(InputError, match=r"have different crops: paper \(.*ffhq \("):
         load_faces(Data(faces=(str(tmp_path / "faces"),)), 16, 0)
 
 
@@ -65,7 +65,7 @@ def test_packs_are_read_and_broken_ones_are_told(tmp_path: Path) -> None:
     found = load_faces(data, 16, 0)
     assert np.array_equal(found.images, faces.transpose(0, 3, 1, 2)) and found.crop == "ffhq"
     assert load_faces(replace(data, limit=3), 8, 0).images.shape == (3, 3, 8, 8)
-    with pytest.raises(InputError, match=r"is not known(.|\n)*--set data\.crop=eyes"):
+    with pytest.raises(InputError, match=r"is unknown(.|\n)*--set data\.crop=eyes"):
         load_faces(replace(data, crop="auto"), 16, 0)
     raw = (tmp_path / "faces.pack").read_bytes()
     for broken in (raw[:-1], raw[:3], b"", b"\xff" * 40):

@@ -14,26 +14,18 @@ from facemorph import animation
 from facemorph.cli import main
 from facemorph.errors import OutputError
 from facemorph.faces import morph as library
+from facemorph.faces.frame import DETAIL, FramedFace, common_frame, common_quad
 from facemorph.faces.landmarks import steady_landmarks
 from facemorph.faces.locate import locate_face
-from facemorph.faces.morph import (
-    DETAIL,
-    Face,
-    LandmarkMorph,
-    LandmarkMorphSettings,
-    common_frame,
-    face_mask,
-    landmark_morph,
-    similarity,
-    source_of,
-)
+from facemorph.faces.morph import LandmarkMorph, LandmarkMorphSettings, face_mask, landmark_morph, source_of
+from facemorph.faces.smooth_warp import similarity
 from facemorph.images import read_image, write_image
 
 SIZE = 128
 
 
 @pytest.fixture(scope="module")
-def pair(grace: Located, eileen: Located) -> tuple[Face, Face]:
+def pair(grace: Located, eileen: Located) -> tuple[FramedFace, FramedFace]:
     return common_frame(grace, eileen, SIZE)
 
 
@@ -46,7 +38,7 @@ def files(grace: Located, eileen: Located, tmp_path_factory: pytest.TempPathFact
     return paths
 
 
-def halved(face: Face) -> np.ndarray:
+def halved(face: FramedFace) -> np.ndarray:
     side = face.size_px
     return face.image.reshape(side, DETAIL, side, DETAIL, 3).mean((1, 3))
 
@@ -70,7 +62,7 @@ def test_similarity_is_the_least_squares_one() -> None:
     np.testing.assert_allclose(np.column_stack([turn, shift]), reference[:2], atol=1e-9)
 
 
-def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None:
+def test_the_faces_coincide_in_the_common_frame(pair: tuple[FramedFace, FramedFace]) -> None:
     first, second = pair
     assert first.image.shape == second.image.shape == (SIZE * DETAIL, SIZE * DETAIL, 3)
     assert np.linalg.norm(first.points - second.points, axis=1).mean() < 0.1 * unit(first.points)
@@ -82,13 +74,13 @@ def test_the_faces_coincide_in_the_common_frame(pair: tuple[Face, Face]) -> None
         assert error < 0.05 * unit(face.points)
 
 
-def test_the_ends_of_a_morph_are_the_two_images(pair: tuple[Face, Face]) -> None:
+def test_the_ends_of_a_morph_are_the_two_images(pair: tuple[FramedFace, FramedFace]) -> None:
     morph = LandmarkMorph(*pair)
     for share, face in zip((0, 1), pair, strict=True):
         assert np.abs(morph.at(share).astype(float) - halved(face)).max() <= 1
 
 
-def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> None:
+def test_the_face_half_way_has_the_shape_between(pair: tuple[FramedFace, FramedFace]) -> None:
     middle = LandmarkMorph(*pair).at(0.5)
     large = np.asarray(Image.fromarray(middle).resize((512, 512), Image.Resampling.BICUBIC))
     found = (locate_face(large, "middle").landmarks + 0.5) * SIZE / 512 - 0.5
@@ -98,12 +90,12 @@ def test_the_face_half_way_has_the_shape_between(pair: tuple[Face, Face]) -> Non
     assert errors[0] < min(errors[1:])
 
 
-def test_an_image_morphed_into_itself_stays_itself(pair: tuple[Face, Face]) -> None:
+def test_an_image_morphed_into_itself_stays_itself(pair: tuple[FramedFace, FramedFace]) -> None:
     same = LandmarkMorph(pair[0], pair[0]).at(0.37)
     assert np.abs(same.astype(float) - halved(pair[0])).max() <= 1
 
 
-def test_face_only_changes_nothing_outside_the_face(pair: tuple[Face, Face]) -> None:
+def test_face_only_changes_nothing_outside_the_face(pair: tuple[FramedFace, FramedFace]) -> None:
     first, _ = pair
     whole, part = LandmarkMorph(*pair).at(1), LandmarkMorph(*pair, face_only=True).at(1)
     corners = [(slice(0, 12), slice(0, 12)), (slice(0, 12), slice(-12, None))]
@@ -120,7 +112,7 @@ def test_face_only_changes_nothing_outside_the_face(pair: tuple[Face, Face]) -> 
     assert gradient < 0.25  # feathered
 
 
-def test_face_only_takes_the_colours_of_the_first_image(pair: tuple[Face, Face]) -> None:
+def test_face_only_takes_the_colours_of_the_first_image(pair: tuple[FramedFace, FramedFace]) -> None:
     first, second = pair
     cheeks = np.round(first.points[[2, 14]] * 0.6 + first.points[[30, 30]] * 0.4).astype(int)
     colours = {
@@ -263,7 +255,6 @@ def test_bad_images_are_said_in_plain_words(
 
 def test_a_frame_is_drawn_in_where_a_picture_ends_close_around_the_face() -> None:
     from facemorph.faces.average import head_quad
-    from facemorph.faces.morph import common_quad
     from facemorph.faces.smooth_warp import similarity
 
     astronaut = pytest.importorskip("skimage.data").astronaut()

@@ -128,7 +128,7 @@ def test_a_latent_is_told_before_a_network_is_asked_for(command: str, tmp_path: 
 def test_project_says_that_a_latent_needs_no_projection(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(npy(LATENT))
     result = CliRunner().invoke(main, ["project", str(tmp_path / "a.npy"), "--network", "gone.pkl"])
-    assert result.exit_code == 1 and "a NumPy array; images are projected" in result.output, result.output
+    assert result.exit_code == 1 and "a NumPy array; only images can be projected" in result.output, result.output
 
 
 def test_a_foreign_latent_fits_its_network_or_is_refused(tmp_path: Path) -> None:

@@ -11,61 +11,30 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from published_files import dumps, stylegan1, stylegan2
-from random_vgg import write_random_vgg
+from published_files import dumps, stylegan2
 from skimage.metrics import peak_signal_noise_ratio
 
 from facemorph.cli import main
-from facemorph.errors import FaceError, InputError, OutputError, WeightsError
-from facemorph.faces.crop import cut, ffhq_quad
-from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.likeness import likeness_at
+from facemorph.errors import InputError, WeightsError
 from facemorph.faces.locate import locate_face
 from facemorph.files import read_jsonl, sha256
 from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.image_quality import ms_ssim
-from facemorph.metrics.lpips import load_lpips
 from facemorph.shards import Shard
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.projection.config import (
     ProjectionConfig,
-    ProjectionTerms,
     ScheduleConfig,
     SearchConfig,
-    TuningConfig,
 )
-from facemorph.stylegan.projection.optimize import broadcast_w
-from facemorph.stylegan.projection.portrait import face_mask, misalignment, read_portrait
+from facemorph.stylegan.projection.portrait import misalignment
 from facemorph.stylegan.projection.project_images import project_files
-from facemorph.stylegan.projection.projector import Projector, make_projector
+from facemorph.stylegan.projection.projector import make_projector
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 QUICK = ProjectionConfig(search=SearchConfig(loss="pixel", samples=4), schedule=ScheduleConfig(steps=6))
-
-
-@pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two portraits that come with the packages: eileen.png and grace.jpg."""
-    from matplotlib import cbook
-    from skimage.data import astronaut
-
-    folder = tmp_path_factory.mktemp("people")
-    write_image(folder / "eileen.png", astronaut())
-    grace = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    write_image(folder / "grace.jpg", read_image(Path(str(grace))))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("network") / "random.pkl"
-    path.write_bytes(dumps(stylegan2(64, 8)))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEMORPH_CACHE", str(tmp_path / "cache"))
 
 
 def run(*arguments: object) -> Result:
@@ -163,33 +132,6 @@ def test_nothing_is_projected_where_no_picture_can_be(network: Path, tmp_path: P
     assert "No face was detected" in result.output and "No such image" in result.output
 
 
-def test_an_unaligned_picture_is_refused_as_aligned_and_an_aligned_one_taken(people: Path, tmp_path: Path) -> None:
-    image = read_image(people / "eileen.png")
-    with pytest.raises(InputError, match="is not aligned: the face lies") as error:
-        read_portrait(people / "eileen.png", 64, aligned=True)
-    assert "Leave --aligned out" in str(error.value)
-    with pytest.raises(InputError, match="aligned images are square"):
-        read_portrait(people / "grace.jpg", 64, aligned=True)
-    aligned = tmp_path / "aligned.png"
-    write_image(aligned, cut(image, ffhq_quad(locate_face(image, "it").landmarks), 256))
-    found = read_portrait(aligned, 64, aligned=True)
-    assert found.image.shape == (64, 64, 3) and found.points is not None and not found.remarks
-    again = read_portrait(people / "eileen.png", 64)
-    assert again.points is not None and np.abs(again.points - found.points).max() < 2  # of 64 px
-
-
-def test_nonsense_without_a_face_is_let_through_as_aligned_with_a_remark(network: Path, tmp_path: Path) -> None:
-    generator, image = load_generator(network), tmp_path / "nonsense.png"
-    with torch.no_grad():
-        write_image(image, to_uint8(generator(generator.z_from_seeds([3])))[0])
-    with pytest.raises(FaceError, match="No face was detected"):
-        read_portrait(image, 64)
-    (latent,) = project_files([image], tmp_path / "out", network, QUICK, aligned=True)
-    report = json.loads((latent.parent / "report.json").read_text())
-    assert "no face was found" in report["remarks"][0] and report["descriptor_distance"] is None
-    assert np.array_equal(read_image(latent.parent / "aligned.png"), read_image(image))
-
-
 def test_missing_weights_are_told_with_what_works_now(people: Path, network: Path, tmp_path: Path) -> None:
     result = run(people / "eileen.png", "--network", "stylegan1-ffhq-1024", "-o", tmp_path / "out")
     assert result.exit_code == 1 and not (tmp_path / "out").exists()
@@ -250,7 +192,7 @@ def test_the_manifest_keeps_what_was_projected_before(
     broken.unlink()
     mine.rename(tmp_path / "away.png")
     project_files([people / "grace.jpg"], tmp_path, network, QUICK)
-    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "Their projections stay" in caplog.text
+    assert rows() == {"mine.png": "done gone", "grace.jpg": "done"} and "their projections are kept" in caplog.text
     (tmp_path / "away.png").rename(mine)
     shutil.rmtree(tmp_path / "grace")
     project_files([mine], tmp_path, network, QUICK)
@@ -273,7 +215,7 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
 ) -> None:
     from skimage.data import astronaut
 
-    import facemorph.stylegan.projection.project_images as module
+    from facemorph.stylegan.projection import folder, project_images
 
     ready = tmp_path_factory.mktemp("ready")
     tiny = ready / "tiny.pkl"
@@ -282,6 +224,8 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
         write_image(ready / f"{number}.png", image)
     (ready / "2.png").write_bytes(b"\xff\xd8\xff no image")
     how = ProjectionConfig(search=SearchConfig(loss="pixel", samples=2), schedule=ScheduleConfig(steps=1))
+
+    writers = [(project_images, "write_latent"), (project_images, "write_json"), (folder, "write_jsonl")]
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -308,7 +252,7 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
             elif sources():
                 with monkeypatch.context() as patch:
                     if kind == "kill":  # within the first or the second picture's files
-                        patch.setattr(module, ("write_latent", "write_json", "write_jsonl")[which], killed)
+                        patch.setattr(*writers[which], killed)
                     with contextlib.suppress(InputError, KeyboardInterrupt):
                         project_files(sources(), out, tiny, how)
         if not sources():
@@ -331,98 +275,6 @@ def test_manifest_and_folders_agree_with_the_pictures_after_any_history(
     check()
 
 
-def test_labelled_networks_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "labelled.pkl"
-    path.write_bytes(dumps(stylegan2(16, label_size=2)))
-    with pytest.raises(InputError, match="without a label"):
-        make_projector(path, QUICK)
-
-
-def test_tuning_brings_the_picture_nearer_and_leaves_a_network_that_makes_it(
-    people: Path, network: Path, tmp_path: Path
-) -> None:
-    how = ProjectionConfig(
-        search=QUICK.search, schedule=QUICK.schedule, tuning=TuningConfig(steps=40, learning_rate=3e-3)
-    )
-    (plain,) = project_files([people / "eileen.png"], tmp_path / "plain", network, QUICK)
-    (path,) = project_files([people / "eileen.png"], tmp_path / "best", network, how)
-    before, after = (json.loads((one.parent / "report.json").read_text()) for one in (plain, path))
-    assert after["psnr_db"] > before["psnr_db"] + 1
-    tuned = load_generator(path.parent / "tuned.safetensors")
-    latent = read_latent(path.parent / "tuned-latent.safetensors")
-    check_network(latent, tuned, "the tuned latent")
-    with torch.no_grad():
-        made = to_uint8(tuned.synthesize(torch.from_numpy(latent.w)[None]))[0]
-    assert np.abs(made.astype(int) - read_image(path.parent / "reconstruction.png")).max() <= 1
-    check_network(read_latent(path), load_generator(network), "the pivot")
-    with pytest.raises(OutputError, match="other settings"):
-        project_files([people / "eileen.png"], tmp_path / "best", network, QUICK)
-    project_files([people / "eileen.png"], tmp_path / "best", network, QUICK, overwrite=True)
-    assert not list(path.parent.glob("tuned*"))  # nothing is left that does not belong to what is there now
-
-
-def test_the_perceptual_term_leads_the_search(network: Path, tmp_path: Path) -> None:
-    """With random weights of VGG16: what is lowered is LPIPS itself."""
-    lpips, generator = load_lpips(*write_random_vgg(tmp_path)), load_generator(network)
-    with torch.no_grad():
-        target = generator.synthesize(broadcast_w(generator.map(generator.z_from_seeds([1])), generator))
-    how = ProjectionConfig(
-        search=SearchConfig(space="w", samples=4),
-        terms=ProjectionTerms(pixels=1e-6, ms_ssim=0),
-        schedule=ScheduleConfig(steps=25),
-    )
-    found = Projector(generator, how, lpips)(target)
-    with torch.no_grad():
-        reached = float(lpips(generator.synthesize(found.latents), target))
-    assert found.history["lpips"][0, 0] > 2 * reached
-    assert reached == pytest.approx(float(found.history["lpips"].min()), rel=0.2)
-
-
-def test_the_identity_term_is_dlibs_distance_and_has_a_gradient(people: Path) -> None:
-    portrait = read_portrait(people / "eileen.png", 256)
-    assert portrait.points is not None
-    expected = describe([face_chip(portrait.image, portrait.points)])[0]
-    likeness = likeness_at([portrait.points], 256)
-    x = to_tensor(portrait.image[None]).requires_grad_()
-    found = likeness(x)
-    assert float(np.linalg.norm(found.detach().numpy()[0] - expected)) < 0.03  # bilinear; dlib shrinks first
-    found.square().sum().backward()
-    assert x.grad is not None and torch.isfinite(x.grad).all() and float(x.grad.abs().max()) > 0
-    other = read_image(people / "grace.jpg")
-    there = describe([face_chip(other, locate_face(other, "her").landmarks)])[0]
-    assert np.linalg.norm(found.detach().numpy()[0] - there) > 0.4
-
-
-def test_the_identity_term_takes_part(people: Path, network: Path, tmp_path: Path) -> None:
-    how = ProjectionConfig(search=QUICK.search, schedule=QUICK.schedule, terms=ProjectionTerms(identity=1.0))
-    (path,) = project_files([people / "eileen.png"], tmp_path, network, how)
-    rows = read_latent(path).arrays["loss.identity"]
-    assert len(rows) == 6 and np.isfinite(rows).all() and rows.min() > 0
-
-
-def test_the_mask_covers_the_face_softly(people: Path) -> None:
-    portrait = read_portrait(people / "eileen.png", 128)
-    assert portrait.points is not None
-    mask = face_mask(portrait.points, 128, 0.3)
-    inner = portrait.points[27:60].round().astype(int)
-    assert mask[inner[:, 1], inner[:, 0]].min() > 0.95
-    assert np.allclose(mask[[0, 0, -1, -1], [0, -1, 0, -1]], 0.3, atol=0.01)
-    assert 0.15 < (mask > 0.65).mean() < 0.6
-    assert np.abs(np.diff(mask, axis=0)).max() < 0.2
-    assert (face_mask(None, 8, 0.3) == 1).all() and (face_mask(portrait.points, 8, 1.0) == 1).all()
-
-
-def test_a_stylegan_1_in_batches_gives_what_single_pictures_give(people: Path, tmp_path: Path) -> None:
-    path = tmp_path / "network.pkl"
-    path.write_bytes(dumps(stylegan1(32)))
-    images = [people / "eileen.png", people / "grace.jpg"]
-    together = ProjectionConfig(search=SearchConfig(loss="pixel", samples=4, batch_size=2), schedule=QUICK.schedule)
-    one = project_files(images, tmp_path / "one", path, QUICK)
-    two = project_files(images, tmp_path / "two", path, together)
-    for first, second in zip(one, two, strict=True):
-        assert np.allclose(read_latent(first).w, read_latent(second).w, atol=5e-3)
-
-
 def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
     people: Path, network: Path, tmp_path: Path
 ) -> None:
@@ -430,9 +282,9 @@ def test_two_processes_share_the_pictures_and_one_manifest_accounts_for_all(
     images = [people / "eileen.png", tmp_path / "torn.png", people / "grace.jpg"]
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     project_files(images, alone, network, QUICK)
-    first = project_files(images, shared, network, QUICK, share=Shard(0, 2))
+    first = project_files(images, shared, network, QUICK, shard=Shard(0, 2))
     assert not (shared / "manifest.jsonl").exists()
-    assert project_files(images, shared, network, QUICK, share=Shard(1, 2)) == []  # only the torn one: no error
+    assert project_files(images, shared, network, QUICK, shard=Shard(1, 2)) == []  # only the torn one: no error
     assert first == [shared / "eileen" / "latent.safetensors", shared / "grace" / "latent.safetensors"]
     assert (shared / "manifest.jsonl").read_text() == (alone / "manifest.jsonl").read_text()
     assert not list(shared.glob(".manifest-*"))

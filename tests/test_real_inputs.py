@@ -18,9 +18,10 @@ from PIL import Image
 
 from facemorph import video
 from facemorph.cli import main
-from facemorph.clip import Clock, Deinterlacer
+from facemorph.clip import Clock
 from facemorph.dcgan.config import Data, load_config
 from facemorph.dcgan.dataset import find_persons, load_faces
+from facemorph.deinterlace import Deinterlacer
 from facemorph.errors import ConfigError, ImageError, InputError
 from facemorph.faces.align import AlignSettings, align
 from facemorph.files import NAME_BYTES, check_name, distinct, fit_name, output_stems, read_jsonl
@@ -153,7 +154,7 @@ OPERATIONS = st.lists(
 def test_manifest_and_folder_agree_with_the_sources_after_any_history(
     portraits: list[Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import facemorph.faces.align as module
+    import facemorph.faces.align_images as module
 
     whole = module._align_chunk
 

@@ -9,7 +9,7 @@ import torch
 import facemorph as fm
 from facemorph.errors import InputError
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.mesh import is_face, mesh_in_box
+from facemorph.faces.find_meshes import is_face, mesh_in_box
 from facemorph.stylegan.editing.children import ChildrenConfig, make_babies, mixed
 from facemorph.stylegan.editing.mixing import lerp
 from facemorph.stylegan.editing.resemblance import CENTRE_SEEDS, descriptors_of, further_out, resemble

@@ -88,11 +88,11 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
     assert torch.get_num_threads() == 3
     threads.keep(64)  # from a larger machine
     assert torch.get_num_threads() == 3
-    assert "begun with 64 threads" in caplog.text
+    assert "started with 64 threads" in caplog.text
     threads.choose(2)
     threads.keep(3)
     assert torch.get_num_threads() == 2
-    assert "begun with 3 threads and continues with 2" in caplog.text
+    assert "started with 3 threads and continues with 2" in caplog.text
     assert os.environ.pop("OMP_NUM_THREADS") == os.environ.pop("MKL_NUM_THREADS") == "2"
 
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -248,7 +250,7 @@ def test_a_damaged_checkpoint_is_refused(faces: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None:
-    config = tmp_path / "long.yaml"
+    config = tmp_path / "a long run.yaml"  # the command that is printed quotes it
     config.write_text(to_yaml(small(faces, steps=100_000)))
     command = [sys.executable, "-m", "facemorph", "train", "--config", str(config), "-o", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -260,9 +262,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path) -> None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert "Stopping after this step; again to stop at once." in err
+    assert "Stopping after this step; interrupt again to stop at once." in err
     assert process.returncode == 130
-    assert f"Continue with: facemorph train --config {config}" in out
+    found = re.search("Continue with: (.*)", out)
+    assert found and shlex.split(found[1]) == ["facemorph", *command[3:]]
     steps = len(log_without_time(tmp_path / "run")) - 1
     state = training.State(small(faces), torch.device("cpu"))
     state.load(tmp_path / "run" / "checkpoint.safetensors")

@@ -23,7 +23,7 @@ from tiny_runs import log_without_time, make_faces, tiny
 from facemorph.cli import main
 from facemorph.config import to_yaml
 from facemorph.dcgan.checkpoint import State, save
-from facemorph.dcgan.health import SURE_STEPS, TrainingMonitor, spread
+from facemorph.dcgan.monitor import SURE_STEPS, TrainingMonitor, spread
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.train import train
 from facemorph.errors import OutputError, RunError, TrainingError

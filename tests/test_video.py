@@ -91,6 +91,14 @@ def test_transparent_parts_of_a_clip_are_said(tmp_path: Path, caplog: pytest.Log
     assert [record.args for record in caplog.records if "transparent" in record.msg] == [(str(tmp_path / "0.mov"),)]
 
 
+def test_a_title_that_is_no_utf_8_spoils_no_clip(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", even(1, 24), title="QQQQ")
+    content = path.read_bytes()
+    assert b"QQQQ" in content
+    path.write_bytes(content.replace(b"QQQQ", b"\xff\xe9\xfeQ"))
+    assert len(run(path, tmp_path / "out")) == 4
+
+
 def test_a_short_last_second_gives_what_fits(tmp_path: Path) -> None:
     rows = run(make_clip(tmp_path / "a.mp4", even(2 + 3 / 24, 24)), tmp_path / "out")
     assert len(by_second(rows)[2]) in (1, 2)  # of three frames, the first may lie beside one taken before
@@ -137,7 +145,8 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
 def test_a_truncated_clip_keeps_what_decodes_and_says_how_much_was_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = make_clip(tmp_path / "whole.mkv", even(8, 24))
+    # Without B-frames: cut before two of them, the frame that they need comes next, and frames are numbered as they come.
+    whole = make_clip(tmp_path / "whole.mkv", even(8, 24), options={"bf": "0"})
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with caplog.at_level("WARNING", "facemorph"):
@@ -219,7 +228,7 @@ def test_a_finished_clip_shows_no_rate_when_it_is_extracted_again(tmp_path: Path
 def test_many_clips_without_a_name_get_a_hint(tmp_path: Path) -> None:
     clips = [str(make_clip(tmp_path / f"{name}.mp4", even(1, 24))) for name in "abc"]
     words = ["extract", *clips, "-o", str(tmp_path / "out")]
-    hint = "3 persons; if these clips show one person, add --person NAME."
+    hint = "3 people; if these clips show one person, add --person NAME."
     assert hint in CliRunner().invoke(main, words).stderr
     assert hint not in CliRunner().invoke(main, [*words[:3], "-o", str(tmp_path / "out")]).stderr
 

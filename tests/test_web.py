@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,19 @@ def test_without_gradio_it_says_how_to_get_it() -> None:
     assert done.returncode == 1 and "facemorph-toolkit[web]" in done.stderr and "Traceback" not in done.stderr
 
 
+def started(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """A server in a process of its own, with `folder` for temporary files, and its address."""
+    command = [sys.executable, "-m", "facemorph", "web", "--port", "0", *options]
+    variables = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    )
+    assert server.stdout is not None
+    found = re.search(r"http://\S+:\d+", server.stdout.readline())
+    assert found
+    return server, found[0]
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The page in a process of its own: its address, and the folder for temporary files."""
@@ -74,17 +86,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     scratch, made = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("made")
     faces = make_faces(made / "faces")
     fm.train(faces, made / "tiny-run", config=tiny(faces))
-    command = [sys.executable, "-m", "facemorph", "web", "--port", "0", "--run", str(made / "tiny-run")]
-    variables = {**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=variables)
-    assert server.stdout is not None
-    found = re.search(r"http://\S+:\d+", server.stdout.readline())
-    assert found
-    yield found[0], scratch
+    server, address = started(scratch, "--run", str(made / "tiny-run"), "--keep", "90")
+    yield address, scratch
     server.send_signal(signal.SIGTERM)
-    server.wait(20)
+    server.communicate(timeout=20)
     assert not list(scratch.glob("facemorph-web-*")), "files were left"
-    server.stdout.close()
+
+
+def test_the_page_says_how_long_pictures_are_kept(page: tuple[str, Path]) -> None:
+    httpx = pytest.importorskip("httpx")
+    assert "deleted 90 minutes after" in httpx.get(f"{page[0]}/en/").text
+    assert "90분이 지나면" in httpx.get(f"{page[0]}/ko/").text
 
 
 def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:
@@ -132,34 +144,65 @@ def test_an_upload_is_its_visitors_alone(page: tuple[str, Path]) -> None:
         assert files() - before == kept
 
 
+class Asking:
+    """A page that asks for what is shown when it is loaded."""
+
+    def __init__(self, address: str) -> None:
+        httpx = pytest.importorskip("httpx")
+        visitor = httpx.get(f"{address}/en/").cookies
+        self.client = httpx.Client(base_url=f"{address}/en/gradio_api/queue/", timeout=60, cookies=visitor)
+        dependencies = self.client.get("../../config").json()["dependencies"]
+        loading = next(one["id"] for one in dependencies if one["targets"][0][1] == "load")
+        self.body = {"data": [], "fn_index": loading, "session_hash": "asking"}
+
+    def __enter__(self) -> "Asking":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def ask(self) -> str:
+        return self.client.post("join", json=self.body).json()["event_id"]
+
+    def stream(self) -> Any:
+        return self.client.stream("GET", "data", params={"session_hash": "asking"})
+
+
+def told(lines: Iterator[str], event: str) -> bool:
+    return any("process_completed" in line and event in line for line in lines)
+
+
 def test_a_page_is_told_what_it_asks_for_while_its_stream_ends(page: tuple[str, Path]) -> None:
     """Gradio ends the stream where all is answered; what is asked for just then its page would wait for for ever."""
-    httpx = pytest.importorskip("httpx")
-    visitor = httpx.get(f"{page[0]}/en/").cookies
-    with httpx.Client(base_url=f"{page[0]}/en/gradio_api/queue/", timeout=60, cookies=visitor) as client:
-        dependencies = client.get("../../config").json()["dependencies"]
-        loading = next(one["id"] for one in dependencies if one["targets"][0][1] == "load")
-        stream = partial(client.stream, "GET", "data", params={"session_hash": "asking"})
-
-        def ask() -> str:
-            body = {"data": [], "fn_index": loading, "session_hash": "asking"}
-            return client.post("join", json=body).json()["event_id"]
-
-        def told(lines: Iterator[str], event: str) -> bool:
-            return any("process_completed" in line and event in line for line in lines)
-
-        first = ask()
-        with stream() as shown:
+    with Asking(page[0]) as asking:
+        first = asking.ask()
+        with asking.stream() as shown:
             lines = shown.iter_lines()
             assert told(lines, first)
-            assert told(lines, ask()), "a stream lives on after the last answer"
+            assert told(lines, asking.ask()), "a stream lives on after the last answer"
             assert "close_stream" in next(line for line in lines if line)
             began = time.monotonic()
-            late = ask()
+            late = asking.ask()
             assert time.monotonic() - began > HOLD_SECONDS / 2, "the page may not know yet that its stream ended"
             assert not any(lines)
-        with stream() as shown:
+        with asking.stream() as shown:
             assert told(shown.iter_lines(), late)
+
+
+def test_a_server_that_stops_cuts_its_pages_off_at_once(tmp_path: Path) -> None:
+    """So that they notice; and it says nothing of errors."""
+    pytest.importorskip("gradio")
+    server, address = started(tmp_path)
+    with Asking(address) as asking:
+        first = asking.ask()
+        with asking.stream() as shown:
+            lines = shown.iter_lines()
+            assert told(lines, first)
+            server.send_signal(signal.SIGINT)
+            with pytest.raises(Exception, match="without sending complete message body"):
+                list(lines)
+    _, errors = server.communicate(timeout=20)
+    assert server.returncode == 0 and "ERROR" not in errors and "Traceback" not in errors, errors
 
 
 def bomb() -> bytes:

@@ -162,7 +162,7 @@ def test_the_guard_lets_through_the_page_and_asks_for_what_it_should() -> None:
 def test_an_address_for_others_wants_a_password() -> None:
     for words in (["--host", "0.0.0.0"], ["--allow-host", "faces.example.org"]):
         result = CliRunner().invoke(main, ["web", *words])
-        assert result.exit_code == 1 and "wants a password" in result.output
+        assert result.exit_code == 1 and "a password is required" in result.output
 
 
 def test_sessions_are_apart_and_leave_nothing(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_add_by_name_and_its_refusals(shelf: Path, tmp_path: Path) -> None:
 
 
 def test_verify_finds_what_was_changed(shelf: Path) -> None:
-    assert "Nothing is here yet" in run("weights", "verify").output
+    assert "The cache holds no weights yet" in run("weights", "verify").output
     run("weights", "fetch", "tiny", "-q")
     run("weights", "fetch", "unhashed", "-q")
     good = run("weights", "verify")

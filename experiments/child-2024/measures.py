@@ -11,7 +11,8 @@ from families import Person, colours
 
 from facemorph.faces.age_gender import estimate_age_gender
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.mesh import REGION, Mesh, Region, is_face, place_mesh, region_of
+from facemorph.faces.find_meshes import is_face
+from facemorph.faces.mesh import REGION, Mesh, Region, place_mesh, region_of
 from facemorph.files import write_atomically
 from facemorph.images import to_uint8
 from facemorph.metrics.imagenet_features import EfficientNetLite0, load_efficientnet

@@ -20,8 +20,9 @@ import numpy as np
 from crops import bordered, packed
 from PIL import Image
 
+from facemorph.faces.find_meshes import best_meshes, is_face, mesh_in_box
 from facemorph.faces.locate import cached_detector
-from facemorph.faces.mesh import best_meshes, is_face, mesh_in_box, place_mesh, region_of, seen_as_68
+from facemorph.faces.mesh import place_mesh, region_of, seen_as_68
 
 SCALES = (1.0, 0.5, 0.25)
 

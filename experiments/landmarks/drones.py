@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from crops import bordered, packed
 
+from facemorph.faces.find_meshes import is_face
 from facemorph.faces.locate import locate_all
-from facemorph.faces.mesh import is_face
 from facemorph.images import read_image
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)

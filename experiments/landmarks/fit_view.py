@@ -19,8 +19,9 @@ import torch
 from crops import bordered, packed
 from safetensors.torch import load_file, save_file
 
+from facemorph.faces.find_meshes import best_meshes, is_face
 from facemorph.faces.landmarks import steady_landmarks
-from facemorph.faces.mesh import best_meshes, is_face, region_of
+from facemorph.faces.mesh import region_of
 from facemorph.images import read_image
 
 NEAR = 12

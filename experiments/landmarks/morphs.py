@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from facemorph.faces.descriptors import describe, face_chip
+from facemorph.faces.frame import common_frame
 from facemorph.faces.locate import locate_face
 from facemorph.faces.mask import hull, mask_of
-from facemorph.faces.morph import LandmarkMorph, Look, common_frame
+from facemorph.faces.morph import LandmarkMorph, Look
 from facemorph.images import grid, read_image, write_image
 
 SIZE_PX = 512

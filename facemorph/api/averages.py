@@ -7,25 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from facemorph.api.faces import Image, Path_, as_images, read
+from facemorph.api.inputs import Image, Path_, as_images, known_face, name_of, read
 from facemorph.errors import InputError
 from facemorph.faces import points as files
 from facemorph.faces.average import AverageFace, average_faces, check_weights
 from facemorph.faces.locate import locate_face
 from facemorph.faces.mask import cut_free, ground_colour
-from facemorph.faces.point_checks import as_points, check_inside, check_template
+from facemorph.faces.point_checks import as_points, check_template
 from facemorph.faces.points import FacePoints, beside, points_of, seen_points
 from facemorph.faces.transform import mirrored, remark_on, transform_face, within
-
-
-def known_face(image: object, name: str) -> AverageFace | None:
-    """A face whose points came with it, checked; None for an image, whose points are not known yet."""
-    if not isinstance(image, AverageFace):
-        return None
-    array, _ = read(image.image)
-    points = as_points(image.points, name)
-    check_inside(points, name, array.shape[1], array.shape[0])
-    return AverageFace(array, points, image.lines)
 
 
 def _located(
@@ -64,11 +54,6 @@ def _origin(image: Image | AverageFace, known: AverageFace | None) -> str:
         return "given"
     path = beside(Path(image)) if isinstance(image, str | PathLike) else None
     return str(path) if path else "detected"
-
-
-def name_of(image: Image | AverageFace, number: int) -> str:
-    """What messages call an image: its path, or its number in the list, from 1."""
-    return str(image) if isinstance(image, str | PathLike) else f"image {number}"
 
 
 def _shown(face: AverageFace, mask: str, background: str) -> AverageFace:

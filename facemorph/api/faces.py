@@ -11,50 +11,15 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from facemorph.errors import FaceError, ImageError, InputError
+from facemorph.api.inputs import Image, Path_, read
+from facemorph.errors import FaceError, ImageError
 from facemorph.faces import locate
 from facemorph.faces.compare import Comparison, compare_images
 from facemorph.faces.crop import find_crop
 from facemorph.faces.descriptors import SAME_PERSON
 from facemorph.faces.locate import Face, locate_face
-from facemorph.faces.pictures import find_pictures
 from facemorph.images import MAX_PIXELS, read_image
 from facemorph.video import ClipReport
-
-Path_ = str | PathLike[str]
-Image = str | PathLike[str] | np.ndarray
-
-
-def read(image: Image) -> tuple[np.ndarray, str]:
-    """An image as uint8 RGB [H, W, 3], and what messages call it."""
-    if isinstance(image, str | PathLike):
-        return read_image(Path(image)), str(image)
-    if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"An image is {repr(image)[:40]}, a {type(image).__name__}.",
-            "A path or a uint8 RGB array [H, W, 3] is expected.",
-        )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ImageError(
-            f"An image is an array of {image.dtype} of shape {image.shape}; uint8 RGB [H, W, 3] was expected.",
-            "Grey images: np.repeat(grey[..., None], 3, 2). Floats in 0..1: (255 * image).round().astype(np.uint8).",
-        )
-    return np.ascontiguousarray(image), "the array"
-
-
-def as_images(images: Sequence[Image]) -> list[Image]:
-    """A list of images; of the path of a folder, the pictures in it in natural order.
-
-    Raises:
-        InputError: it is one image, or a folder without any.
-    """
-    if isinstance(images, str | PathLike):
-        if Path(images).is_dir():
-            return [*find_pictures([Path(images)])]
-        raise InputError(f"{images} is one image.", "A list of images, or the path of a folder of them, is expected.")
-    if isinstance(images, np.ndarray) and images.ndim < 4:
-        raise InputError("One array was given for a list of images.", "A list, or uint8 [N, H, W, 3], is expected.")
-    return list(images)
 
 
 @dataclass(frozen=True)
@@ -220,7 +185,7 @@ def align_folder(
     Running it again completes what was interrupted.
 
     Args:
-        landmarks: as `detect_faces`; "auto" also goes on with those that `output` was begun with.
+        landmarks: as `detect_faces`; "auto" also keeps the kind that `output` was started with.
         jobs: processes; 0 takes one for each CPU.
 
     Returns: the manifest's rows: source, status (accepted or rejected, and why), box, score, landmarks.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facemorph.animation import Morph
-from facemorph.api.faces import Image, Path_
+from facemorph.api.inputs import Image, Path_
 from facemorph.api.portraits import ChildImage, Projection, project
 from facemorph.errors import InputError
 from facemorph.images import captioned, resize

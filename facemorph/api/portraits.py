@@ -1,30 +1,18 @@
-"""The front door to morphs and to StyleGAN: project portraits, mix them, generate."""
+"""The front door to StyleGAN: project portraits, mix them, generate."""
 
-import contextlib
-import difflib
 import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from facemorph.animation import Morph
-from facemorph.animation import write_morph as write_a_morph
-from facemorph.api.averages import known_face, name_of
-from facemorph.api.faces import Image, Path_, as_images, read
+from facemorph.api.inputs import Image, Path_, as_files
 from facemorph.config import check_number
-from facemorph.errors import ConfigError, FacemorphError, InputError
-from facemorph.evaluation.even import even_fractions
-from facemorph.faces.average import AverageFace
-from facemorph.faces.mask import ground_colour
-from facemorph.faces.morph import Look
-from facemorph.faces.points import FacePoints, write_points
-from facemorph.images import read_image, write_image
-from facemorph.morphs import CHAINS, METHODS, MorphOptions
+from facemorph.errors import InputError
+from facemorph.images import read_image
 from facemorph.progress import Tell
 from facemorph.stylegan.latents import Latent, read_latent, write_latent
 from facemorph.stylegan.load import default_network, find_face_network
@@ -124,7 +112,7 @@ def project(
         network: a name or a file; by default the best on this machine.
         preset: "instant" (the encoder's guess), "fast", "balanced" or "best" (the generator is tuned as well).
         settings: what to change in it, such as {"schedule.steps": 500}.
-        aligned: the images are aligned already, as the network wants them.
+        aligned: the images are already aligned as the network expects.
         landmarks: as `facemorph.detect_faces`.
         progress: True shows a bar; a function is called with (steps done, all steps), and what it raises ends the work.
 
@@ -138,7 +126,7 @@ def project(
     name = network or default_network()
     overrides = [f"{key}={value}" for key, value in (settings or {}).items()]
     config = load_projection_config(preset, overrides, str(name))
-    with _as_files(*many) as (*files, scratch):
+    with as_files(*many) as (*files, scratch):
         found = project_files(
             files, scratch / "out", str(name), config,
             aligned=aligned, landmarks=landmarks, device=device, seed=seed, progress=progress, all_or_none=True,
@@ -178,7 +166,7 @@ def children(
         count, seed: how many siblings, and which.
         ages: years; a child is made at each. Empty: the age as it comes out.
         gender: -1 to 1, the ends of the gender direction; None leaves it.
-        mix: "siblings" (each mixes the layers anew), "even", "layers" or "mirrored".
+        mix: "siblings" (each mixes the layers in its own way), "even", "layers" or "mirrored".
         share: the father's fraction, 0 to 1.
         likeness: move each child until its face resembles both parents', by dlib's descriptor.
 
@@ -247,134 +235,3 @@ def combine(
         check_network(latent, generator, who)
     image, latent = combine_latents(generator, latents, shares, names)
     return Combination(latent, image)
-
-
-def morph(
-    first: Image | AverageFace | Sequence[Image | AverageFace],
-    second: Image | AverageFace | None = None,
-    *,
-    method: str = "stylegan",
-    steps: int = 9,
-    at: Sequence[float] | None = None,
-    even: bool = False,
-    size: int = 512,
-    shape: float | None = None,
-    colour: float | None = None,
-    mask: str = "",
-    background: str = "#FFFFFF",
-    network: Path_ | None = None,
-    run: Path_ | None = None,
-    progress: bool = False,
-    **options: Any,
-) -> np.ndarray:
-    """The morph of one face into another, both ends included: uint8 RGB [steps, S, S, 3].
-
-    A list of faces, or a folder, makes a chain, in which `steps` are those from each face to the next:
-    [legs (steps - 1) + 1, ...].
-
-    Args:
-        first, second: images. For landmarks an `AverageFace` brings its points.
-        method: "stylegan" (through a generator's latent space), "landmarks" (warp and dissolve, without any network) or
-            "dcgan" (through a trained run's latent space).
-        at: images at these fractions of the whole way instead of at `steps`.
-        even: two faces: steps equally far in identity.
-        size: landmarks: side of the images.
-        shape, colour: landmarks: fixed at this fraction, so that the other alone changes.
-        mask, background: landmarks: show the inner "face" or an "oval" alone, on a colour like #808080 or "transparent"
-            (RGBA).
-        network: stylegan: a network file or a name; by default the best on this machine.
-        run: dcgan: the folder of a trained run.
-        options: more of `facemorph.morphs.MorphOptions`, such as face_only.
-
-    Raises:
-        ImageError: an image cannot be read.
-        FaceError: there is no face in one of them.
-        InputError: fewer than two faces; points do not fit.
-        ConfigError: an unknown method or option, or a value that it cannot have.
-        WeightsError: the network is not on this machine.
-    """
-    if method not in METHODS:
-        raise ConfigError(f"method should be one of {', '.join(METHODS)}, not {method}.")
-    known = [field.name for field in fields(MorphOptions)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise ConfigError(f"A morph has no option {name}.", f"Is it {near[0]}?" if near else ", ".join(known))
-    is_one = isinstance(first, np.ndarray | AverageFace) or (
-        isinstance(first, str | PathLike) and not Path(first).is_dir()
-    )
-    faces: list[Image | AverageFace] = [first] if is_one else [*as_images(first)]  # type: ignore[list-item, arg-type]
-    faces += [second] if second is not None else []
-    if len(faces) < 2:
-        raise InputError("A morph needs two faces or more.", "fm.morph(a, b), or fm.morph([a, b, c]).")
-    for number, fraction in enumerate(at if at is not None else ()):
-        check_number(f"at[{number}]", fraction, 0, 1)
-    if even and (at is not None or len(faces) > 2):
-        raise ConfigError("even is for two faces, without at.", "Leave one of them out.")
-    ground_colour(background)
-    look = Look(shape, colour, mask, background)
-    if method != "landmarks" and look != Look():
-        raise ConfigError(f"shape, colour, mask and background are for landmarks, not {method}.", 'method="landmarks"')
-    with _as_files(*faces) as (*paths, scratch):
-        options.setdefault("latents", scratch)
-        if run is not None:
-            options["run"] = Path(run)
-        if network is not None:
-            options["network"] = network
-        chosen = MorphOptions(steps, steps, size, **options)
-        if len(paths) == 2 and look == Look():
-            made = METHODS[method](paths[0], paths[1], chosen, progress)
-        else:
-            made = CHAINS[method](paths, chosen, look, progress)
-        fractions = np.linspace(0, 1, (len(paths) - 1) * (steps - 1) + 1).tolist() if at is None else list(at)
-        if even:
-            fractions, _ = even_fractions(made, steps, progress)
-        return np.stack(list(made.frames(fractions)))
-
-
-def landmark_morph(first: Image, second: Image, *, size: int = 512) -> Morph:
-    """The morph by landmarks, ready to be asked for any image of it: `.frames([0.5])` is its middle.
-
-    Raises:
-        ImageError, FaceError: an image cannot be read, or shows no face.
-    """
-    with _as_files(first, second) as (a, b, _):
-        return METHODS["landmarks"](a, b, MorphOptions(size_px=size), False)
-
-
-def write_morph(
-    folder: Path_, morph: Morph, *, steps: int = 9, frames: int = 30, overwrite: bool = False,
-    progress: bool | Tell = False,
-) -> list[Path]:  # fmt: skip
-    """Write what `facemorph morph` writes: strip.png, morph.mp4, morph.gif, stills, manifest.jsonl. The strip first.
-
-    Raises:
-        OutputError: `folder` holds something already and `overwrite` is not set, or cannot be written.
-    """
-    passed_on = cast(bool, progress)  # to `progress_bar`, which takes a function as well
-    return write_a_morph(Path(folder), morph, steps=steps, frames=frames, overwrite=overwrite, progress=passed_on)
-
-
-@contextlib.contextmanager
-def _as_files(*images: Image | AverageFace) -> Iterator[list[Path]]:
-    """Images as files, arrays as PNG in a temporary folder, with their points beside them if known; and the folder."""
-    names: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        paths: list[Path] = []
-        for number, image in enumerate(images, 1):
-            if isinstance(image, str | PathLike):
-                paths.append(Path(image))
-                continue
-            face = known_face(image, name_of(image, number))
-            paths.append(Path(folder, f"image_{number}.png"))
-            names |= {str(paths[-1]): name_of(image, number), paths[-1].name: name_of(image, number)}
-            write_image(paths[-1], read(image)[0] if face is None else face.image)  # type: ignore[arg-type]
-            if face is not None:
-                write_points(paths[-1].with_suffix(".json"), FacePoints(face.points))
-                names |= {str(paths[-1].with_suffix(".json")): "given", f"image_{number}.json": "given"}
-        try:
-            yield [*paths, Path(folder)]
-        except FacemorphError as error:  # which names no file that the caller never saw
-            for path, name in names.items():
-                error.problem = error.problem.replace(path, name)
-            raise

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from facemorph.api.faces import Path_
+from facemorph.api.inputs import Path_
 from facemorph.config import from_dict, plain
 from facemorph.dcgan.config import Config, load_config
 from facemorph.dcgan.health import Health
@@ -152,7 +152,7 @@ def train(
     device: str = "auto",
     progress: bool = False,
 ) -> Run:
-    """Train a DCGAN on aligned faces, or go on with a run that was interrupted.
+    """Train a DCGAN on aligned faces, or continue an interrupted run.
 
     Args:
         faces: folders of a person each, or a folder of such folders, as `facemorph align` makes them.

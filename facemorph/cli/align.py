@@ -26,7 +26,7 @@ from facemorph.cli.options import (
 @landmarks_option
 @click.option("--side", "side_px", type=click.IntRange(0), default=0, help="Side of the paper crop, in frame pixels.")
 @click.option("--person", type=PATH, help="Image of the person to keep; faces that do not match are rejected.")
-@click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Narrower faces are not detected.")
+@click.option("--min-face", "min_face_px", type=click.IntRange(0), default=0, help="Ignore faces narrower than this.")
 @click.option("--follow", is_flag=True, help="Track the face from frame to frame: faster for large frames.")
 @click.option("--device", default="cpu", show_default=True, help="Where the CNN detector runs: cpu or cuda.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; by default one per CPU.")
@@ -49,9 +49,9 @@ def align(
     """Find the face in every image of FOLDERS, and cut it out aligned.
 
     Each folder is a person; its faces go to faces/<folder>/, with a manifest.jsonl that accounts for every image, and
-    contact sheets of the accepted and the rejected beside it. Where there are several faces, the largest is taken, or
+    contact sheets of accepted and rejected faces beside it. If an image shows several faces, the largest is taken, or
     with --person the one that matches. Running it again completes what was interrupted. Several processes share the
-    work where RANK and WORLD_SIZE are set, as torchrun sets them.
+    work if RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph align frames/man frames/woman

@@ -5,25 +5,34 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    PATH,
+    computing,
+    detector_option,
+    masking,
+    output_option,
+    overwrite_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import projecting, write_combined
 
 
 @click.command(short_help="The average of many faces: mean shape, colours, and texture.")
 @click.argument("pictures", type=PATH, nargs=-1, required=True)
-@click.option("--weights", metavar="LIST", help="One for each picture, as 1,1,2. Default: equal.")
+@click.option("--weights", metavar="LIST", help="One number per picture, such as 2,1,1. Default: all equal.")
 @click.option("--texture/--no-texture", default=True, show_default=True,
-              help="Keep the amount of detail that the faces have; without, it is the mean of the pixels.")  # fmt: skip
+              help="Restore the detail that averaging blurs; without it, the plain mean of the pixels.")  # fmt: skip
 @click.option("--size", "size_px", type=click.IntRange(64, 4096),
-              help="A square around the head. Default: the pictures' own frame, if they are of one size.")  # fmt: skip
-@click.option("--face-only", is_flag=True, help="Show the inner face alone, on the ground of --background.")
-@click.option("--network", help="Average in the latent space of this generator: a file, or a card's name. Its latent "
+              help="Side of a square around the head. Default: the pictures' frame, if all have one size.")  # fmt: skip
+@click.option("--face-only", is_flag=True, help="Show the inner face alone, on --background.")
+@click.option("--network", help="Average in the latent space of this generator: a file, or a card's name. The latent "
               "is written beside the picture.")  # fmt: skip
 @projecting
 @masking
 @detector_option
 @output_option("average.png", "The picture; its points are written beside it (.tem).", IMAGE_FILE)
-@click.option("--overwrite", is_flag=True, help="Replace what -o names.")
+@overwrite_option()
 @verbosity
 @computing
 def average(
@@ -33,7 +42,7 @@ def average(
 ) -> None:  # fmt: skip
     """The average face of PICTURES, or of the pictures in a folder.
 
-    What in a folder is no picture of a face is left out, and named. Points in a file beside a picture (.tem, .pts,
+    Pictures in a folder that show no face are left out, with a message. Points in a file beside a picture (.tem, .pts,
     .csv, .json) are used instead of detected ones.
 
     \b
@@ -56,14 +65,14 @@ def average(
     try:
         parts = [float(part) for part in weights.split(",")] if weights else None
     except ValueError:
-        raise InputError(f"--weights {weights}: numbers are expected, as 1,1,2.") from None
+        raise InputError(f"--weights {weights}: expected numbers such as 2,1,1.") from None
     beside = output.with_suffix(".safetensors" if network else ".tem")
     for path in (output, beside):
         check_free(path, overwrite)
     found = find_pictures(pictures)
     if network:
         if mask or size_px or not texture:
-            raise click.UsageError("--network takes none of --size, --no-texture, --face-only, --oval, --background.")
+            raise click.UsageError("--network excludes --size, --no-texture, --face-only, --oval and --background.")
         write_combined(output, found, check_weights(parts, len(found)).tolist(), network, search, progress)
         return
     face = average_files(

@@ -1,4 +1,4 @@
-"""What the commands that take a list of pairs have in common: options, the run, and what is said at its end."""
+"""What the commands that take a list of pairs have in common: options, the run, and the report at its end."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def pairs_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --pairs and --jobs."""
 
-    @click.option("--pairs", type=PATH, help="A CSV file instead of pictures: first,second and if you like amount "
-                  "(a fraction) and name. Run again, it goes on where it was.")  # fmt: skip
-    @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="--pairs: threads.")
+    @click.option("--pairs", type=PATH, help="A CSV file instead of pictures, with columns first, second and, "
+                  "optionally, amount (a fraction) and name. Running it again makes only what is missing.")  # fmt: skip
+    @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads for --pairs.")
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return command(*args, **kwargs)
@@ -39,7 +39,7 @@ def run_pairs(
     pairs: "Sequence[Pair]", folder: Path, make: "Callable[[Pair], Made]", recipe: Mapping[str, Any], *,
     others: Sequence[Path] = (), overwrite: bool, jobs: int, progress: bool,
 ) -> None:  # fmt: skip
-    """Make the pairs of a list, and say what failed; the exit code is 1 if anything did."""
+    """Make the pairs of a list and report what failed; the exit code is 1 if anything did."""
     from facemorph import __version__
     from facemorph.batches import MANIFEST, SHEET, run_batch
     from facemorph.errors import InputError
@@ -50,9 +50,9 @@ def run_pairs(
     )  # fmt: skip
     for number, name, why in report.failed:
         click.echo(f"line {number} ({name}): {why}", err=True)
-    before = f", {report.kept} were there already" if report.kept else ""
+    before = f", {report.kept} already there" if report.kept else ""
     click.echo(f"{folder}: {report.made} pairs made{before}; {SHEET}, {MANIFEST}")
     if report.failed:
         raise InputError(
-            f"{len(report.failed)} of {len(pairs)} lines could not be made.", "Mend the list, and run it again."
+            f"{len(report.failed)} of {len(pairs)} lines could not be made.", "Correct the list and run it again."
         )

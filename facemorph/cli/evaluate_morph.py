@@ -34,7 +34,7 @@ def evaluate_morph(folder: Path, network: Path | None, device: str, progress: bo
         figure = plots.plot_family(found)
         for child in found["children"]:
             click.echo(f"{child['picture']}: {child['to_mother']} to the mother, {child['to_father']} to the father")
-        click.echo(f"parents {found['parents_apart']} apart; unrelated people {found['unrelated']['nearest']} at least")
+        click.echo(f"parents {found['parents_apart']} apart; unrelated people at least {found['unrelated']['nearest']}")
     else:
         found = evaluate_morph(folder, find_network(network) if network else None, device=device, progress=progress)
         figure = plots.plot_morph(found)

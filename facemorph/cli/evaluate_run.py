@@ -1,22 +1,14 @@
 """`facemorph evaluate run`: the samples of trained runs against real faces."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from facemorph.cli.options import (
-    PATH,
-    computing,
-    device_option,
-    output_option,
-    overwrite_option,
-    seed_option,
-    verbosity,
-)
+from facemorph.cli.options import PATH, run_options
 
 if TYPE_CHECKING:
-    from facemorph.evaluation.evaluate_run import Evaluation
+    from facemorph.evaluation.report import Evaluation
 
 
 def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -31,12 +23,10 @@ def _or_the_one_here(ctx: click.Context, parameter: click.Parameter, runs: tuple
 @click.argument("runs", type=PATH, nargs=-1, callback=_or_the_one_here)
 @click.option("--samples", type=click.IntRange(16, 50_000), default=1000, show_default=True, help="Images to generate.")
 @click.option("--against", type=PATH, metavar="DIR", help="Also compare with the faces in this folder.")
-@device_option
-@output_option(None, "Folder. By default the run folder itself; of several runs, a folder of each name.")
-@overwrite_option
-@seed_option("Chooses the samples and the walks.")
-@verbosity
-@computing
+@run_options(
+    "Folder; for several runs it gets a folder for each. By default the run folder itself.",
+    "Chooses the samples and the walks.",
+)
 def run(
     runs: tuple[Path, ...],
     samples: int,
@@ -50,45 +40,48 @@ def run(
     """Generate faces with the trained RUNS and compare them with the faces that each was trained on.
 
     Frechet and kernel distance over dlib's face descriptors and over ImageNet features, diversity, copies of training
-    images, coverage of expressions, and how even random walks are. Several runs are compared in one table. Of runs of
-    train-generator: the same distances, diversity, copies, and how held-out faces are rebuilt.
+    images, coverage of expressions, and how even random walks are. Several runs are compared in one table. For runs
+    of train-generator: the same distances, diversity, copies, and how well held-out faces are reconstructed.
 
     \b
     facemorph evaluate run/
     facemorph evaluate runs/few --against faces --seed 1
     facemorph evaluate run/ runs/paper/ -o compared
     """
-    from facemorph.errors import RunError
-    from facemorph.evaluation import evaluate_run as library
+    from facemorph.device import pick_device
+    from facemorph.evaluation.report import REPORT, output_folders
     from facemorph.files import check_free
-    from facemorph.run_folder import STYLEGAN, kind_of_run
+    from facemorph.run_folder import STYLEGAN, kind_of_runs
 
-    kinds = {kind_of_run(path) for path in runs}
-    if len(kinds) > 1:
-        raise RunError("Some of these are runs of `train`, some of `train-generator`.", "Evaluate each kind alone.")
-    folders = library.places(list(runs), output)
+    kind = kind_of_runs(runs)
+    folders = output_folders(list(runs), output)
     if output:
         for folder in folders:
-            check_free(folder / library.REPORT, overwrite)
-    options = {"samples": samples, "seed": seed, "against": against, "device": library.device_name(device)}
-    if kinds == {STYLEGAN}:
-        from facemorph.evaluation import evaluate_generator as generators
+            check_free(folder / REPORT, overwrite)
+    options = {"samples": samples, "seed": seed, "against": against, "device": str(pick_device(device))}
+    if kind == STYLEGAN:
+        from facemorph.evaluation.evaluate_generator import evaluate_generator, has_network, table_rows
 
-        trained = [generators.has_network(path) for path in runs]
-        found = [
-            generators.evaluate_generator(one, to, **options, progress=progress)
-            for one, to in zip(trained, folders, strict=True)
+        networks = [has_network(path) for path in runs]
+        done = [
+            evaluate_generator(one, to, **options, progress=progress) for one, to in zip(networks, folders, strict=True)
         ]
-        click.echo(_columns([Path(path).name for path in runs], [generators.table_rows(one.report) for one in found]))
-        _echo_remarks(found)
-        return
-    opened = [library.has_generator(path) for path in runs]
-    done = [library.evaluate(one, to, **options, progress=progress) for one, to in zip(opened, folders, strict=True)]
-    click.echo(_table([one.report for one in done]))
-    _echo_remarks(done)
+    else:
+        from facemorph.evaluation.evaluate_run import evaluate, has_generator, table_rows
+
+        opened = [has_generator(path) for path in runs]
+        done = [evaluate(one, to, **options, progress=progress) for one, to in zip(opened, folders, strict=True)]
+    _echo(done, [table_rows(one.report) for one in done])
 
 
-def _echo_remarks(done: "list[Evaluation]") -> None:
+def _echo(done: "list[Evaluation]", tables: list[list[tuple[str, str]]]) -> None:
+    from facemorph.evaluation.report import has_negative_kernel
+
+    click.echo(_columns([Path(one.report["run"]).name for one in done], tables))
+    if any(has_negative_kernel(one.report["distances"]) for one in done):
+        click.echo(
+            "A kernel distance below 0 means 0 within its error: the estimate is unbiased and scatters around 0."
+        )
     for one in done:
         for remark in one.report["remarks"]:
             click.echo(f"{one.report['run']}: {remark}")
@@ -96,7 +89,7 @@ def _echo_remarks(done: "list[Evaluation]") -> None:
 
 
 def _columns(names: list[str], tables: list[list[tuple[str, str]]]) -> str:
-    """Several reports side by side; each has its own labels where baselines differ, so the first one's are shown."""
+    """Several reports side by side; where labels differ, in their baselines, those of the first one are shown."""
     rows = [("", names)]
     for number, (label, _) in enumerate(max(tables, key=len)):
         rows.append((label, [table[number][1] if number < len(table) else "" for table in tables]))
@@ -106,60 +99,3 @@ def _columns(names: list[str], tables: list[list[tuple[str, str]]]) -> str:
         f"{label:<{label_width}}  " + "  ".join(f"{value:>{wide}}" for value, wide in zip(values, widths, strict=True))
         for label, values in rows
     )
-
-
-def _table(reports: list[dict[str, Any]]) -> str:
-    """Several runs side by side, a line per measure."""
-    rows: list[tuple[str, list[str]]] = [("", [Path(report["run"]).name for report in reports])]
-
-    def add(label: str, form: str, *keys: str) -> None:
-        values = []
-        for report in reports:
-            value: Any = report
-            for key in keys:
-                value = value[key]
-            values.append(form.format(value))
-        rows.append((label, values))
-
-    def add_distances(space: str, title: str, form: str) -> None:
-        for kind in ("frechet", "kernel"):
-            found = [report["distances"][space] for report in reports]
-            baseline = f"{found[0]['floor'][kind]:{form}}"
-            name = f"{kind.capitalize()} distance, {title} (split-half baseline {baseline})"
-            bounds = [(one[kind]["value"], one[kind]["low"], one[kind]["high"]) for one in found]
-            rows.append((name, [f"{at:{form}} ({low:{form}} to {high:{form}})" for at, low, high in bounds]))
-            if kind == "frechet":
-                add("  of which bias, about", f"{{:{form}}}", "distances", space, "frechet_bias")
-
-    add_distances("descriptors", "faces", ".4f")
-    add_distances("imagenet", "ImageNet", ".2f")
-    for name, key in (("a face is detected", "seen"), ("nearer than 0.6 to a person", "near_a_person")):
-        add(name, "{:.0%}", "samples_show", key)
-    add("between two persons", "{:.0%}", "samples_show", "between_persons")
-    add("diversity, relative to the real faces'", "{:.0%}", "diversity", "descriptors", "ratio")
-    add("nearest training face, median", "{:.3f}", "memory", "descriptors", "samples_median")
-    add("  the same of real faces", "{:.3f}", "memory", "descriptors", "real_median")
-    add("nearer than 95 % of real faces", "{:.0%}", "memory", "descriptors", "nearer_share")
-    add("nearer to a mirrored training face", "{:.0%}", "mirrored", "samples")
-    add("expressions covered", "{:.0%}", "expressions", "coverage")
-    add("  by as many real faces", "{:.0%}", "expressions", "coverage_real")
-    add("  by samples between two persons", "{:.0%}", "expressions_between_persons", "coverage")
-    add("walks: mean step", "{:.3f}", "walks", "mean_step")
-    add("walks: largest step over the mean", "{:.2f}", "walks", "largest_over_mean")
-    kernels = [value for report in reports for one in report["distances"].values() for value in _kernel_values(one)]
-    widths = [max(len(values[i]) for _, values in rows) for i in range(len(reports))]
-    label_width = max(len(label) for label, _ in rows)
-    lines = [
-        f"{label:<{label_width}}  "
-        + "  ".join(f"{value:>{width}}" for value, width in zip(values, widths, strict=True))
-        for label, values in rows
-    ]
-    if min(kernels) < 0:
-        lines.append(
-            "A kernel distance below 0 means 0 within its error: the estimate is unbiased and scatters around 0."
-        )
-    return "\n".join(lines)
-
-
-def _kernel_values(distances: dict[str, Any]) -> tuple[float, ...]:
-    return distances["kernel"]["value"], distances["kernel"]["low"], distances["floor"]["kernel"]

@@ -13,7 +13,7 @@ from facemorph.cli.options import PATH, output_option, quoted, seed_option, thre
 @click.option(
     "--per-second", type=click.IntRange(1, 60), default=4, show_default=True, help="Frames per second of the clip."
 )
-@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Of the images.")
+@click.option("--format", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True, help="Image format.")
 @click.option("--person", metavar="NAME", help="All clips show this one person. By default each clip is a person.")
 @seed_option("Chooses the frames.")
 @verbosity
@@ -43,7 +43,7 @@ def extract(
     settings = video.ExtractSettings(per_second, seed, format)
     people = video.find_people(list(clips), person)
     if len(people) > 2 and progress and not any(clip.is_dir() for clip in clips):
-        click.echo(f"{len(people)} persons; if these clips show one person, add --person NAME.", err=True)
+        click.echo(f"{len(people)} people; if these clips show one person, add --person NAME.", err=True)
     reports = video.extract(people, output, settings, progress=progress)
     for name, found in reports.items():
         taken, seconds = sum(r.frames_taken for r in found), sum(r.seconds for r in found)

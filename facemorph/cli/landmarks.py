@@ -11,6 +11,7 @@ from facemorph.cli.options import (
     detector_option,
     landmarks_option,
     output_option,
+    overwrite_option,
     verbosity,
 )
 
@@ -20,11 +21,11 @@ from facemorph.cli.options import (
 @click.option("--format", "kind", type=TableChoice("facemorph.faces.points:FORMATS"), default="tem", show_default=True)
 @detector_option
 @landmarks_option
-@click.option("--ibug", is_flag=True, help="Of the mesh's 478 points the 68 of iBUG's scheme, as dlib's are.")
+@click.option("--ibug", is_flag=True, help="Write the 68 points of the iBUG scheme instead of the mesh's 478.")
 @output_option("landmarks", "Folder for the points and the pictures with their points drawn in.")
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known of the face, a line of JSON a picture; "
-              "write nothing.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything known about each face, one line of JSON per "
+              "picture; write no files.")  # fmt: skip
+@overwrite_option("Replace what is in the folder.")
 @verbosity
 @computing
 def landmarks(
@@ -33,8 +34,8 @@ def landmarks(
 ) -> None:  # fmt: skip
     """Detect the points of the faces in PICTURES, or in the pictures of a folder.
 
-    Of each picture's largest face: the 478 points of the mesh, or dlib's 68. Files of them beside the pictures are
-    taken by morph, average and transform.
+    The largest face of each picture gives the 478 points of the mesh, or dlib's 68. morph, average and transform use
+    such files where they lie beside the pictures.
 
     \b
     facemorph landmarks portraits/ --format tem

@@ -16,6 +16,7 @@ from facemorph.cli.options import (
     masking,
     network_option,
     output_option,
+    overwrite_option,
     seed_option,
     verbosity,
 )
@@ -27,42 +28,42 @@ MOST_STILLS = 1000
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
 @click.argument("pictures", type=PATH, nargs=-1)
 @pairs_options
-@click.option("--loop", is_flag=True, help="Of three faces or more: back to the first at the end.")
+@click.option("--loop", is_flag=True, help="With three faces or more: return to the first at the end.")
 @click.option("--order", type=click.Choice(["given", "name", "date"]), default="given", show_default=True,
-              help="Of the faces: name in natural order (2 before 10), date as in EXIF.")  # fmt: skip
-@click.option("--at", "percents", metavar="LIST", help="landmarks, two faces: stills at these per cents of the way, "
-              "as 0,25,50 or 0,10,...,100.")  # fmt: skip
-@click.option("--even", is_flag=True, help="Two faces: place the steps so that neighbours are equally far in identity.")
-@click.option("--shape", type=float, help="landmarks: shape fixed at this fraction; the colour alone changes.")
-@click.option("--colour", type=float, help="landmarks: colour fixed at this fraction; the shape alone changes.")
+              help="Order of the faces: as given, by name (2 before 10), or by the date in EXIF.")  # fmt: skip
+@click.option("--at", "percents", metavar="LIST", help="landmarks, two faces: stills at these percentages of the way, "
+              "such as 0,25,50 or 0,10,...,100.")  # fmt: skip
+@click.option("--even", is_flag=True, help="Two faces: space the steps evenly in identity, by descriptor distance.")
+@click.option("--shape", type=float, help="landmarks: hold the shape at this fraction; only the colour changes.")
+@click.option("--colour", type=float, help="landmarks: hold the colour at this fraction; only the shape changes.")
 @masking
 @click.option(
     "--method",
     type=TableChoice("facemorph.morphs:METHODS", "auto"),
     default="auto",
     show_default=True,
-    help="stylegan: through a network's latent space; landmarks: both faces are warped to the shape between and "
-    "dissolved; dcgan: through a trained run's latent space. auto: dcgan with --run, landmarks with --size, "
-    "--face-only or --detector, otherwise stylegan.",
+    help="stylegan: through a network's latent space; landmarks: warp both faces to the shape between "
+    "them and dissolve; dcgan: through a trained run's latent space. auto: dcgan with --run, landmarks with an option "
+    "of that method (--size, --at, ...), otherwise stylegan.",
 )
 @output_option(None, "Folder for the results; by default morphs/<first>-<second>.")
-@click.option("--steps", type=click.IntRange(2, 100), help="Stills, both ends included. Default: 9; of a chain, from "
-              "each face to the next, 2.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(2, 100), help="Stills, both ends included. Default: 9; in a chain, 2 "
+              "from each face to the next.")  # fmt: skip
 @click.option("--frames", type=click.IntRange(2, 1000), default=30, show_default=True,
               help="Frames of MP4 and GIF from each face to the next.")  # fmt: skip
 @click.option("--size", "size_px", type=click.IntRange(64, 2048), default=512, show_default=True,
               help="landmarks: side in pixels.")  # fmt: skip
-@click.option("--face-only", is_flag=True, help="landmarks: change the inner face alone, within the first image.")
+@click.option("--face-only", is_flag=True, help="landmarks: morph the inner face alone, inside the first image.")
 @detector_option
 @network_option
 @click.option("--interpolation", type=click.Choice(["lerp", "slerp"]), default="lerp", show_default=True,
-              help="stylegan, dcgan: straight, or around the average.")  # fmt: skip
+              help="stylegan, dcgan: in a straight line, or on an arc around the average.")  # fmt: skip
 @click.option("--layers", type=click.Choice(["coarse", "middle", "fine"]), multiple=True,
-              help="stylegan: change these alone; may be given several times.")  # fmt: skip
+              help="stylegan: change only these layers; may be given several times.")  # fmt: skip
 @projecting
 @click.option("--run", "run", type=PATH, help="dcgan: the folder of a trained run.")
-@seed_option("dcgan: of the starts of the search.")
-@click.option("--overwrite", is_flag=True, help="Replace what is in the folder.")
+@seed_option("dcgan: chooses where the search starts.")
+@overwrite_option("Replace what is in the folder.")
 @verbosity
 @computing
 def morph(
@@ -72,11 +73,11 @@ def morph(
     face_only: bool, detector: str, network: str | None, interpolation: str, layers: tuple[str, ...], search: Any,
     run: Path | None, seed: int, overwrite: bool, progress: bool,
 ) -> None:  # fmt: skip
-    """Morph the face in each of PICTURES into the next one's: a strip of images, a GIF and an MP4.
+    """Morph the face in each of PICTURES into the next: a strip of images, a GIF and an MP4.
 
-    Two pictures, three or more (a chain, in one film), or a folder of them. Points in a file beside a picture (.tem,
-    .pts, .csv, .json of the same stem) are used by landmarks instead of detected ones. Of several faces
-    in a picture, the largest is taken. A StyleGAN also takes latents of `facemorph project` (.safetensors).
+    Give two pictures, three or more (a chain, in one film), or a folder of them. If a picture shows several faces, the
+    largest is taken. --method landmarks uses points in a file beside a picture (.tem, .pts, .csv, .json of the same
+    stem) instead of detected ones; --method stylegan also takes latents of `facemorph project` (.safetensors).
 
     \b
     facemorph morph ann.jpg bob.jpg
@@ -90,15 +91,14 @@ def morph(
     facemorph morph ann.jpg bob.jpg --even --method landmarks
     facemorph morph --pairs pairs.csv --method landmarks --jobs 2 -o morphs/list
 
-    Of a list, each pair gives its picture at the amount (0.5 without one), or those of --at; no film.
+    With --pairs, each pair gives one picture at its amount (0.5 if there is none), or those of --at, and no film.
     """
     from facemorph.faces.pictures import find_pictures
 
     if bool(pictures) == (pairs is not None):
         raise click.UsageError("Give pictures, or a list of them: --pairs pairs.csv.")
     if pairs and (loop or order != "given" or steps):
-        raise click.UsageError("--loop, --order and --steps are not for --pairs.")
-    single = len(pictures) == 1
+        raise click.UsageError("--loop, --order and --steps cannot be used with --pairs.")
     faces = [] if pairs else find_pictures(pictures, order, at_least=2)
     if loop and len(faces) > 2:
         faces = [*faces, faces[0]]
@@ -107,14 +107,11 @@ def morph(
     stills = per_cents(percents) if percents else None
     steps = steps or (2 if chain else 9)
     landmarks_only = bool(mask or percents or shape is not None or colour is not None)
-    if landmarks_only and method != "landmarks":
-        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
-    if interpolation != "lerp" and method == "landmarks":
-        raise click.UsageError("--interpolation is for the latents of --method stylegan and dcgan.")
+    _check_method(method, landmarks_only, interpolation, run, jobs if pairs else 1)
     if chain and stills:
-        raise click.UsageError("--at is for two faces.")
+        raise click.UsageError("--at needs exactly two faces.")
     if even and (chain or stills or pairs):
-        raise click.UsageError("--even is for two faces, without --at and --pairs.")
+        raise click.UsageError("--even needs exactly two faces, and neither --at nor --pairs.")
     from facemorph.animation import write_morph
     from facemorph.faces.morph import Look
     from facemorph.faces.transform import remark_on
@@ -122,8 +119,6 @@ def morph(
     from facemorph.folders import name_of_folder
     from facemorph.morphs import CHAINS, METHODS, MorphOptions
 
-    if method == "dcgan" and run is None:
-        raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
     if method == "stylegan":
         network = chosen_network(network)
     where = {"latents" if key == "folder" else key: value for key, value in search.where.items()}
@@ -134,19 +129,17 @@ def morph(
     look = Look(shape, colour, mask, background)
     remark_on(shape=shape, colour=colour)
     if pairs:
-        if jobs > 1 and method != "landmarks":
-            raise click.UsageError("--jobs is for --method landmarks.")
         morph_pairs(pairs, output or Path("morphs", pairs.stem), method, options, look, stills, overwrite, jobs,
                     progress)  # fmt: skip
         return
-    first, second = faces[0], faces[-1 if not loop or not chain else -2]
-    named = f"{name_of(first)}-{name_of(second)}" if not chain else f"{name_of(first)}-to-{name_of(second)}"
-    folder = output or Path("morphs", name_of_folder(pictures[0]) if single else fit_name(named))
+    last = faces[-2 if loop and chain else -1]
+    named = f"{name_of(faces[0])}-{'to-' if chain else ''}{name_of(last)}"
+    folder = output or Path("morphs", name_of_folder(pictures[0]) if len(pictures) == 1 else fit_name(named))
     check_free(folder, overwrite)
     if chain or landmarks_only:
         made = CHAINS[method](faces, options, look, progress)
     else:
-        made = METHODS[method](first, second, options, progress)
+        made = METHODS[method](faces[0], faces[1], options, progress)
     for path, distance in zip(faces, getattr(made, "distances", ()), strict=False):
         click.echo(f"{path}: found in the run at a descriptor distance of {distance:.2f} (0.6: the same person)")
     if even:
@@ -160,6 +153,18 @@ def morph(
     )  # fmt: skip
     kind = "percent_*.png" if stills else "step_*.jpg"
     click.echo(f"{folder}: {', '.join(path.name for path in written[:3])}, and {len(written) - 3} images {kind}")
+
+
+def _check_method(method: str, landmarks_only: bool, interpolation: str, run: Path | None, jobs: int) -> None:
+    """Raises where an option does not go with the method; `jobs` are those of a list."""
+    if landmarks_only and method != "landmarks":
+        raise click.UsageError("--at, --shape, --colour, --oval and --background need --method landmarks.")
+    if interpolation != "lerp" and method == "landmarks":
+        raise click.UsageError("--interpolation needs --method stylegan or dcgan.")
+    if method == "dcgan" and run is None:
+        raise click.UsageError("--method dcgan needs --run: the folder of a trained run.")
+    if jobs > 1 and method != "landmarks":
+        raise click.UsageError("--jobs needs --method landmarks.")
 
 
 def morph_pairs(
@@ -192,7 +197,7 @@ def morph_pairs(
 
 
 def choose(run: Path | None) -> str:
-    """What "auto" stands for."""
+    """The method that "auto" stands for, by the options that were given."""
     if run is not None:
         return "dcgan"
     context = click.get_current_context()
@@ -204,7 +209,7 @@ def choose(run: Path | None) -> str:
 
 
 def per_cents(text: str) -> list[float]:
-    """Fractions from per cents such as 0,25,50 or 0,10,...,100."""
+    """Fractions from percentages such as 0,25,50 or 0,10,...,100."""
     parts = [part.strip() for part in text.split(",")]
     try:
         if "..." not in parts:
@@ -216,12 +221,12 @@ def per_cents(text: str) -> list[float]:
             step = following - start
             count = int((end - start) / step + 1e-9) + 1
             if count > MOST_STILLS:
-                raise click.BadParameter(f"{text!r} are {count:,} stills; {MOST_STILLS:,} at most are expected.")
+                raise click.BadParameter(f"{text!r}: expected {MOST_STILLS:,} stills at most, not {count:,}.")
             values = [start + number * step for number in range(count)]
     except (ValueError, IndexError, OverflowError):
-        raise click.BadParameter(f"{text!r}: numbers are expected, as 0,25,50 or 0,10,...,100.") from None
+        raise click.BadParameter(f"{text!r}: expected numbers such as 0,25,50 or 0,10,...,100.") from None
     if not all(0 <= value <= 100 for value in values):
-        raise click.BadParameter(f"{text!r}: per cents from 0 to 100 are expected.")
+        raise click.BadParameter(f"{text!r}: expected percentages from 0 to 100.")
     if len(set(values)) != len(values):
-        raise click.BadParameter(f"{text!r} names a per cent twice.")
+        raise click.BadParameter(f"{text!r} names a percentage twice.")
     return [value / 100 for value in values]

@@ -97,7 +97,7 @@ def threads_option(command: Command) -> Command:
 
 def device_option(command: Command) -> Command:
     """Adds --device, for `pick_device`."""
-    text = "cpu, cuda, cuda:1, ...; auto takes CUDA if there is one."
+    text = "cpu, cuda, cuda:1, ...; auto takes CUDA where there is one."
     return click.option("--device", default="auto", show_default=True, help=text)(command)
 
 
@@ -175,15 +175,31 @@ def output_option(default: str | None, help: str, type: click.ParamType = PATH) 
     return click.option("-o", "--output", type=type, default=default, show_default=default is not None, help=help)
 
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what -o names.")
-"""For commands that write into the run folder and replace their own files there, unless -o names another place."""
+def overwrite_option(help: str = "Replace results that exist.") -> Callable[[Command], Command]:
+    return click.option("--overwrite", is_flag=True, help=help)
+
+
+def run_options(output: str, seed: str, type: click.ParamType = PATH) -> Callable[[Command], Command]:
+    """Adds what every command on a trained run takes: -o, --overwrite, --seed, --device, -q, -v and --threads.
+
+    Without -o such a command writes into the run folder, and replaces its own files there; `output` and `seed` are the
+    help texts of these two.
+    """
+
+    def add(command: Command) -> Command:
+        where = output_option(None, output, type)
+        for option in (computing, verbosity, device_option, seed_option(seed), overwrite_option(), where):
+            command = option(command)
+        return command
+
+    return add
 
 
 def network_option(command: Command) -> Command:
     """Adds --network: a name, a path, or None, for which the command takes `chosen_network`."""
     text = (
         "A network file (.pkl, .pt, .safetensors) or a card's name. Default: a published FFHQ network, if it and its "
-        "perceptual loss are here; otherwise faces-128, inside the package."
+        "perceptual loss are in the cache; otherwise faces-128, inside the package."
     )
     return click.option("--network", help=text)(command)
 
@@ -293,9 +309,9 @@ landmarks_option = click.option(
 def masking(command: Command) -> Command:
     """Adds --oval and --background; the command receives `mask` ("", "face" or "oval") and `background`."""
 
-    @click.option("--oval", is_flag=True, help="landmarks: an oval around the face on a plain ground.")
-    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: the ground of --oval, or, without "
-                  "it, of the inner face. Default: white.")  # fmt: skip
+    @click.option("--oval", is_flag=True, help="landmarks: cut the face out as an oval, on --background.")
+    @click.option("--background", metavar="COLOUR", help="transparent, or #RRGGBB: what surrounds the oval or, without "
+                  "--oval, the inner face. Default: white.")  # fmt: skip
     @functools.wraps(command)
     def wrapped(*args: Any, oval: bool, background: str | None, **kwargs: Any) -> Any:
         if background:

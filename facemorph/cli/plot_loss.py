@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Plot the losses of runs, with a verdict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @output_option(None, "The image; .png, .svg or .pdf. By default loss.png in the (first) run folder.", PLOT_FILE)
-@overwrite_option
+@overwrite_option()
 @verbosity
 def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, progress: bool) -> None:
     """Plot d-loss and g-loss of RUNS against iteration, with the 2018 paper's band and the loss verdict.
@@ -30,19 +30,16 @@ def plot_loss(runs: tuple[Path, ...], output: Path | None, overwrite: bool, prog
     facemorph plot-loss run/ runs/paper/ -o compare.pdf
     """
     from facemorph.dcgan.run import Run
-    from facemorph.errors import RunError
     from facemorph.files import check_free
     from facemorph.plots import plot_generator_runs, plot_losses, save
-    from facemorph.run_folder import STYLEGAN, kind_of_run
+    from facemorph.run_folder import STYLEGAN, kind_of_runs
 
-    kinds = {kind_of_run(path) for path in runs}
-    if len(kinds) > 1:
-        raise RunError("Some of these are runs of `train`, some of `train-generator`.", "Plot each kind for itself.")
+    kind = kind_of_runs(runs)
     if output:
         check_free(output, overwrite)
     target = output or runs[0] / "loss.png"
     names = " ".join(str(path) for path in runs)
-    if kinds == {STYLEGAN}:
+    if kind == STYLEGAN:
         from facemorph.cli.train_generator import echo_verdict as echo_generator_verdict
         from facemorph.stylegan.training.run import GeneratorRun
 

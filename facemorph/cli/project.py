@@ -1,4 +1,4 @@
-"""facemorph project: portraits to latents."""
+"""`facemorph project`: portraits to latents."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ from facemorph.cli.options import (
     PATH,
     chosen_network,
     computing,
+    device_option,
     landmarks_option,
     list_settings_option,
     network_option,
     output_option,
+    overwrite_option,
     seed_option,
     verbosity,
 )
@@ -28,25 +30,25 @@ from facemorph.cli.projection_options import ALIGNED_HELP, LOSS_HELP, LOSSES, PR
 @click.option("--loss", type=LOSSES, help=LOSS_HELP)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: schedule.steps=500.")
 @list_settings_option("facemorph.stylegan.projection.config:ProjectionConfig")
-@click.option("--encoder", type=PATH, help="Start from its guess. Default: the one in the cache, if there is one.")
+@click.option("--encoder", type=PATH, help="Start from its guess. Default: the encoder in the cache, if any.")
 @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
 @landmarks_option
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@seed_option("Of the noise maps, where a config optimises them.")
-@click.option("--overwrite", is_flag=True, help="Do again what is done already.")
+@device_option
+@seed_option("Chooses the noise maps, if the config optimises them.")
+@overwrite_option("Redo images that are already done.")
 @output_option("projected", "Folder that receives a folder for each image.")
 @verbosity
 @computing
 def project(
     images: tuple[Path, ...], network: str | None, preset: str, name: str | None, space: str | None, loss: str | None,
-    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str | None, seed: int,
+    overrides: tuple[str, ...], encoder: Path | None, aligned: bool, landmarks: str, device: str, seed: int,
     overwrite: bool, output: Path, progress: bool,
 ) -> None:  # fmt: skip
     """Project each of IMAGES into the latent space of a StyleGAN, so that it can be mixed and changed there.
 
-    The largest face is aligned first, as the network's are. Written are the latent, the reconstruction, both images
-    side by side, and a report. Running it again goes on with what is not done yet. Several processes share the images
-    where RANK and WORLD_SIZE are set, as torchrun sets them.
+    The largest face is aligned first, as the network's training faces are. Each image gets a folder with its latent,
+    the reconstruction, both side by side, and a report. Running it again does only what is missing. Several processes
+    share the images if RANK and WORLD_SIZE are set, as torchrun sets them.
 
     \b
     facemorph project a.jpg b.jpg
@@ -66,16 +68,16 @@ def project(
     from facemorph.stylegan.projection.project_images import project_files
     from facemorph.stylegan.projection.report import summary
 
-    share = shard_from_environment()
+    shard = shard_from_environment()
     latents = project_files(
         images, output, known, settings, aligned=aligned, landmarks=landmarks, overwrite=overwrite,
-        progress=progress and share.rank == 0, device=device, encoder=encoder, seed=seed, share=share,
+        progress=progress and shard.rank == 0, device=device, encoder=encoder, seed=seed, shard=shard,
     )  # fmt: skip
-    mine = f" of share {share.rank + 1} of {share.world}" if share.world > 1 else ""
-    click.echo(f"{output}: {len(latents)} of {len(share.mine(images))} images{mine} projected.")
+    mine = f" of shard {shard.rank + 1} of {shard.world}" if shard.world > 1 else ""
+    click.echo(f"{output}: {len(latents)} of {len(shard.mine(images))} images{mine} projected.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")
-    if missing := len(share.mine(images)) - len(latents):
+    if missing := len(shard.mine(images)) - len(latents):
         raise InputError(
             f"{missing} of the images could not be projected.", "Mend or leave them out, and run it again."
         )

@@ -1,4 +1,4 @@
-"""Options of the commands that have to find portraits in a network before they go on."""
+"""Options of the commands that first project portraits."""
 
 import functools
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from typing import Any
 
 import click
 
-from facemorph.cli.options import PATH, SettingChoice, landmarks_option
+from facemorph.cli.options import PATH, SettingChoice, device_option, landmarks_option
 from facemorph.folders import name_of_folder
 
 PRESETS = ["instant", "fast", "balanced", "best"]
 SPACES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.space")
 LOSSES = SettingChoice("facemorph.stylegan.projection.config:SearchConfig.loss", "perceptual")
 LOSS_HELP = (
-    "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0, which pip brings; pixel: neither; auto (or perceptual): "
-    "vgg16 where its weights are here, otherwise imagenet. Default: the preset's."
+    "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0, installed with facemorph; pixel: pixels alone; auto (or "
+    "perceptual): vgg16 if its weights are in the cache, otherwise imagenet. Default: the preset's."
 )
-ALIGNED_HELP = "The images are aligned already, as the network wants them (`facemorph align` for faces-128)."
+ALIGNED_HELP = "The images are already aligned as the network expects (by `facemorph align`, for faces-128)."
 
 
 @dataclass(frozen=True)
 class ProjectionOptions:
-    """What was asked for, and `where`: the arguments of `resolve_latents` that say where and on what."""
+    """The options, and `where`: the arguments of `resolve_latents` for folder, alignment, landmarks and device."""
 
     preset: str
     overrides: tuple[str, ...]
@@ -40,18 +40,19 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options; the command receives them as `search`."""
 
     @click.option("--preset", type=click.Choice(PRESETS), default="balanced", show_default=True,
-                  help="How images are projected; instant: the encoder's guess.")  # fmt: skip
+                  help="How images are projected; instant: the encoder's guess alone.")  # fmt: skip
     @click.option("--space", type=SPACES, help="w mixes best, w+ resembles best.")
     @click.option("--loss", type=LOSSES, help=LOSS_HELP)
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
-    @click.option("--latents", type=PATH, default="projected", show_default=True, help="Keeps the projections.")
+    @click.option("--latents", type=PATH, default="projected", show_default=True,
+                  help="Folder of the projections; those it holds are used again.")  # fmt: skip
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
     @landmarks_option
-    @click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
+    @device_option
     @functools.wraps(command)
     def wrapped(
         *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
-        aligned: bool, landmarks: str, device: str | None, **kwargs: Any,
+        aligned: bool, landmarks: str, device: str, **kwargs: Any,
     ) -> Any:  # fmt: skip
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]
         where = {"folder": latents, "aligned": aligned, "landmarks": landmarks, "device": device}

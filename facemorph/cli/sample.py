@@ -4,28 +4,14 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import (
-    IMAGE_FILE,
-    PATH,
-    computing,
-    device_option,
-    output_option,
-    overwrite_option,
-    seed_option,
-    verbosity,
-)
+from facemorph.cli.options import IMAGE_FILE, PATH, run_options
 
 
 @click.command(short_help="A grid of generated faces from a run.")
 @click.argument("run", type=PATH)
-@output_option(None, "The image. By default sample-<seed>.png in the run folder.", IMAGE_FILE)
 @click.option("-n", "--count", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces on the grid.")
 @click.option("--person", metavar="NAME", help="Generate this person; for conditional runs.")
-@overwrite_option
-@seed_option("Chooses the faces.")
-@device_option
-@verbosity
-@computing
+@run_options("The image. By default sample-<seed>.png in the run folder.", "Chooses the faces.", IMAGE_FILE)
 def sample(
     run: Path, output: Path | None, count: int, person: str | None, overwrite: bool, seed: int, device: str,
     progress: bool,

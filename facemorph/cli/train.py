@@ -1,10 +1,11 @@
 """`facemorph train`: faces to a trained DCGAN."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from facemorph.cli.options import computing, device_option, list_settings_option, output_option, verbosity
+from facemorph.cli.options import computing, device_option, list_settings_option, output_option, quoted, verbosity
 
 
 @click.command(short_help="Train a DCGAN on aligned faces.")
@@ -44,15 +45,20 @@ def train(name: str, overrides: tuple[str, ...], output: Path, device: str, prog
         return
     run = Run(output)
     echo_verdict(run, health)
-    command = " ".join([f"facemorph train --config {name}", *(f"--set {o}" for o in overrides), f"-o {output}"])
     if interrupted:
-        click.echo(f"Interrupted; everything so far is saved. Continue with: {command}")
+        click.echo(f"Interrupted; everything so far is saved. Continue with: {_command(name, overrides, output)}")
         raise click.exceptions.Exit(130)
     click.echo(f"  samples: {run.samples}, losses: {output / 'loss.png'}")
     counted, persons = run.sample_faces(), list(run.about()["faces"])
     if counted and not counted.usable:
-        others = [f"--set {one}" for one in overrides if not one.startswith("training.steps=")]
-        longer = ["--set", f"training.steps={2 * max(config.training.steps, health.steps)}", "-o", str(output)]
-        click.echo("To train longer: " + " ".join([f"facemorph train --config {name}", *others, *longer]))
+        others = [one for one in overrides if not one.startswith("training.steps=")]
+        longer = f"training.steps={2 * max(config.training.steps, health.steps)}"
+        click.echo(f"To train longer: {_command(name, [*others, longer], output)}")
     ends = f" --from-person {persons[0]} --to-person {persons[1]}" if persons[1:] else ""
     click.echo(f"Next: facemorph sample {output}; facemorph evaluate {output}; facemorph walk {output}{ends}")
+
+
+def _command(name: str, overrides: Sequence[str], output: Path) -> str:
+    """The command that trains so, as a shell takes it."""
+    words = ["facemorph", "train", "--config", name, *(word for one in overrides for word in ("--set", one))]
+    return " ".join(map(quoted, [*words, "-o", str(output)]))

@@ -1,4 +1,4 @@
-"""facemorph train-encoder: a network that guesses latents."""
+"""`facemorph train-encoder`: a network that guesses latents."""
 
 from pathlib import Path
 
@@ -7,32 +7,34 @@ import click
 from facemorph.cli.options import (
     chosen_network,
     computing,
+    device_option,
     list_settings_option,
     network_option,
     output_option,
+    overwrite_option,
     verbosity,
 )
 
 
-@click.command(short_help="Train an encoder, so that project starts nearer.")
+@click.command(short_help="Train an encoder, which gives project a better start.")
 @network_option
 @click.option("--config", "name", default="encoder", show_default=True, metavar="FILE", help="A YAML file.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: lesson.batch_size=8.")
 @list_settings_option("facemorph.stylegan.projection.config:EncoderConfig")
-@click.option("--device", help="cpu or cuda. Default: cuda where there is one.")
-@click.option("--overwrite", is_flag=True, help="Replace an encoder that is there.")
+@device_option
+@overwrite_option("Replace an encoder that exists.")
 @output_option(None, "The encoder's file. Default: in the cache, where `project` looks for it.")
 @verbosity
 @computing
 def train_encoder(
-    network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str | None, overwrite: bool,
+    network: str | None, name: str, steps: int | None, overrides: tuple[str, ...], device: str, overwrite: bool,
     output: Path | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Train a network to guess the latents of an image at one look, on the generator's own images.
+    """Train an encoder, which guesses the latents of an image in one pass, on the generator's own images.
 
-    `project` starts from its guess, and needs half the steps or fewer. No data set is needed. Running the same command
-    again continues an interrupted one.
+    `project` then starts from its guess and needs half the steps or fewer. No data set is needed. Running the same
+    command again continues an interrupted one.
 
     \b
     facemorph train-encoder --network stylegan1-ffhq-1024
@@ -43,10 +45,10 @@ def train_encoder(
     settings = load_encoder_config(name, [*([f"lesson.steps={steps}"] if steps else []), *overrides])
     from facemorph.stylegan.projection.encoder_training import train_encoder as train
 
-    path, marks = train(
+    path, metrics = train(
         chosen_network(network), settings, output, device=device, overwrite=overwrite, progress=progress
     )
     click.echo(
-        f"{path}: on held-out images, latents are off by {marks['latent_error']:.0%} of their variance; "
-        f"what the generator makes of its guesses has {marks['psnr_db']} dB."
+        f"{path}: on held-out images, latents are off by {metrics['latent_error']:.0%} of their variance; "
+        f"images generated from them have a PSNR of {metrics['psnr_db']} dB."
     )

@@ -17,11 +17,11 @@ FROM_NOISE, FROM_NETWORK = "generator-128.yaml", "generator-tune.yaml"
 @click.command(short_help="Train a StyleGAN2 and its encoder, or tune one.")
 @click.argument("faces", nargs=-1, type=PATH)
 @click.option(
-    "--from", "start", metavar="NETWORK", help="Go on from a card's network, a network file, or a run folder."
+    "--from", "start", metavar="NETWORK", help="Start from a card's network, a network file, or a run folder."
 )
 @click.option("--config", "name", metavar="FILE", help="A YAML file, or the name of a shipped one. "
               f"Default: {FROM_NOISE}; with --from, {FROM_NETWORK}.")  # fmt: skip
-@click.option("--held-out", type=PATH, metavar="DIR", help="Faces for the figures alone. Default: 5 % of FACES.")
+@click.option("--held-out", type=PATH, metavar="DIR", help="Faces used only to measure. Default: 5 % of FACES.")
 @click.option("--steps", type=click.IntRange(min=1), help="Default: the config's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Default: the config's.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one value: training.batch_size=8.")
@@ -36,11 +36,11 @@ def train_generator(
     seed: int | None, overrides: tuple[str, ...], output: Path, device: str, profile: bool,
     progress: bool,
 ) -> None:  # fmt: skip
-    """Train a StyleGAN2 generator and its encoder together on FACES, from noise or on from a network.
+    """Train a StyleGAN2 generator and its encoder together on FACES, from noise or from another network.
 
-    FACES are folders as `align` makes them, or packs (.pack, .npy). The network takes their crop. From noise it wants
-    thousands of faces and a GPU; --from wants 50 or more, and works on a CPU. Running the same command again continues
-    an interrupted run. While it trains, RUN/loss.png and RUN/samples/ show how it goes.
+    FACES are folders as `align` makes them, or packs (.pack, .npy); the network makes faces of their crop. From noise
+    it needs thousands of faces and a GPU; --from needs 50 or more and works on a CPU. Running the same command again
+    continues an interrupted run. While it trains, RUN/loss.png and RUN/samples/ show how it goes.
 
     \b
     facemorph train-generator faces/ --from faces-128 -o tuned
@@ -54,12 +54,12 @@ def train_generator(
 
     from facemorph.stylegan.training.config import load_config
 
-    said = [f"data.faces=[{', '.join(_in_yaml(path) for path in faces)}]"] if faces else []
-    said += [f"data.held_out=[{_in_yaml(held_out)}]"] if held_out else []
-    said += [f"training.steps={steps}"] if steps else []
-    said += [f"training.seed={seed}"] if seed is not None else []
+    given = [f"data.faces=[{', '.join(_in_yaml(path) for path in faces)}]"] if faces else []
+    given += [f"data.held_out=[{_in_yaml(held_out)}]"] if held_out else []
+    given += [f"training.steps={steps}"] if steps else []
+    given += [f"training.seed={seed}"] if seed is not None else []
     name = name or (FROM_NETWORK if start else FROM_NOISE)
-    config = load_config(name, [*said, *overrides])  # before torch is loaded: a typo is reported at once
+    config = load_config(name, [*given, *overrides])  # before torch is loaded: a typo is reported at once
     import dataclasses
 
     from facemorph.plots import LivePlot
@@ -78,7 +78,7 @@ def train_generator(
     if interrupted:
         words = [*map(str, faces), *(["--from", start] if start else []), "--config", name]
         words += ["--held-out", str(held_out)] if held_out else []
-        words += [word for one in (said[1 + bool(held_out) :] if faces else said) for word in ("--set", one)]
+        words += [word for one in (given[1 + bool(held_out) :] if faces else given) for word in ("--set", one)]
         words += [word for one in overrides for word in ("--set", one)]
         command = " ".join(map(quoted, ["facemorph", "train-generator", *words, "-o", str(output)]))
         click.echo(f"Interrupted; everything so far is saved. Continue with: {command}")
@@ -96,19 +96,15 @@ def _in_yaml(path: Path) -> str:
 
 
 def _profile(parts: dict[str, float], steps: int) -> str:
+    from facemorph.progress import duration
+
     whole = parts["whole"]
     others = whole - sum(value for name, value in parts.items() if name != "whole")
     rows = [*((name, value) for name, value in parts.items() if name != "whole"), ("other", others), ("whole", whole)]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value:>9.1f} ms  {value / whole:>4.0%}" for name, value in rows]
-    lines.append(f"{steps} steps: about {_duration(steps * whole / 1000)}, without figures and grids")
+    lines.append(f"{steps} steps: about {duration(steps * whole / 1000)}, without figures and grids")
     return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else (
-        f"{seconds / 3600:.1f} hours"
-    )  # fmt: skip
 
 
 def echo_verdict(run: "GeneratorRun", health: "Health") -> None:

@@ -6,29 +6,38 @@ from typing import Any
 import click
 
 from facemorph.cli.batches import pairs_options, run_pairs
-from facemorph.cli.options import IMAGE_FILE, PATH, computing, detector_option, masking, output_option, verbosity
+from facemorph.cli.options import (
+    IMAGE_FILE,
+    PATH,
+    computing,
+    detector_option,
+    masking,
+    output_option,
+    overwrite_option,
+    verbosity,
+)
 from facemorph.cli.projection_options import projecting, write_combined
 
 
 @click.command(short_help="A face moved along the difference of two others, or made symmetric.")
 @click.argument("face", type=PATH, required=False)
 @pairs_options
-@click.option("--from", "start", type=PATH, help="Where the difference begins: a picture, such as an average.")
-@click.option("--to", "end", type=PATH, help="Where it ends.")
-@click.option("--symmetric", is_flag=True, help="Towards its own mirror image: 0.5 is symmetric.")
+@click.option("--from", "start", type=PATH, help="Picture at which the difference starts, such as an average.")
+@click.option("--to", "end", type=PATH, help="Picture at which it ends.")
+@click.option("--symmetric", is_flag=True, help="Move towards the face's mirror image: at 0.5 it is symmetric.")
 @click.option(
-    "--shape", type=float, default=0.5, show_default=True, help="1 is the whole difference; negative is back."
+    "--shape", type=float, default=0.5, show_default=True, help="Fraction of the change in shape; negative: backwards."
 )
-@click.option("--colour", type=float, default=0.5, show_default=True, help="The same of colours.")
+@click.option("--colour", type=float, default=0.5, show_default=True, help="The same for colour.")
 @click.option("--texture", type=float, default=0.0, is_flag=False, flag_value=0.5,
-              help="The same of the strength of detail; alone: 0.5.")  # fmt: skip
+              help="The same for the strength of detail; 0.5 if no number follows.")  # fmt: skip
 @click.option("--face-only", is_flag=True, help="Change the inner face alone, within the picture.")
-@click.option("--network", help="In the latent space of this generator, a file or a card's name: by --shape alone.")
+@click.option("--network", help="Move in this generator's latent space (a file, or a card's name), by --shape alone.")
 @projecting
 @masking
 @detector_option
 @output_option(None, "The picture; by default <face>-transformed.png. Its points are written beside it (.tem).")
-@click.option("--overwrite", is_flag=True, help="Replace what -o names.")
+@overwrite_option()
 @verbosity
 @computing
 def transform(
@@ -48,13 +57,13 @@ def transform(
     facemorph transform --pairs pairs.csv --shape 0.3 --colour 0
     facemorph transform --pairs pairs.csv --from young.png --to old.png --network faces-128 -o older
 
-    Of a list, `first` is the face; it moves from --from to --to, from itself to `second` without --from, and to
-    `second` without --to. An amount is that of shape and colour.
+    With --pairs, `first` is the face. Without --from the difference starts at the face itself; without --to it ends at
+    `second`. An amount in the list replaces both --shape and --colour.
     """
     if (face is None) == (pairs is None):
         raise click.UsageError("Give a face, or a list of them: --pairs pairs.csv.")
     if symmetric and (start or end):
-        raise click.UsageError("--symmetric goes towards the face's own mirror image: leave --from and --to out.")
+        raise click.UsageError("--symmetric moves towards the face's own mirror image: leave out --from and --to.")
     if not symmetric and not pairs and (start is None or end is None):
         raise click.UsageError("Give --from and --to, or --symmetric.")
     if output and not pairs:
@@ -67,7 +76,7 @@ def transform(
     if network and (symmetric or mask or face_only or texture):
         raise click.UsageError("--network moves a face by --from, --to and --shape alone.")
     if network and jobs > 1:
-        raise click.UsageError("--jobs is for lists without --network.")
+        raise click.UsageError("--jobs cannot be used with --network.")
     amounts = Amounts(shape, colour, texture)
     remark_on(shape=shape, colour=colour, texture=texture)
     if pairs:
@@ -92,7 +101,7 @@ def transform(
 
 
 def shown(made: Any, mask: str, background: str) -> Any:
-    """The picture, cut free where that was asked for."""
+    """The picture, cut free if there is a mask."""
     from facemorph.faces.mask import cut_free
 
     return cut_free(made.image, made.points, mask, background) if mask else made.image

@@ -4,15 +4,7 @@ from pathlib import Path
 
 import click
 
-from facemorph.cli.options import (
-    PATH,
-    computing,
-    device_option,
-    output_option,
-    overwrite_option,
-    seed_option,
-    verbosity,
-)
+from facemorph.cli.options import PATH, run_options
 
 
 @click.command(short_help="From one face to another: strip, GIF, MP4, measures.")
@@ -28,12 +20,10 @@ from facemorph.cli.options import (
 @click.option("--frames", type=click.IntRange(2, 1000), default=61, show_default=True, help="Frames of GIF and MP4.")
 @click.option("--slerp", is_flag=True, help="Walk on a sphere instead of straight (for normal z).")
 @click.option("--measure", is_flag=True, help="Also measure each step: distance to the persons, evenness.")
-@output_option(None, "Folder. By default walks/ in the run folder.")
-@overwrite_option
-@seed_option("For persons: of the 256 random faces. For --component: of the fixed components. Otherwise unused.")
-@device_option
-@verbosity
-@computing
+@run_options(
+    "Folder. By default walks/ in the run folder.",
+    "Of the 256 random faces, for persons; of the fixed components, for --component.",
+)
 def walk(
     run: Path,
     from_person: str | None,

@@ -25,17 +25,17 @@ def has_gradio() -> bool:
 
 
 @click.command(short_help="The web page: two portraits in, a family out.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is every one.")
-@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0 takes any free port.")
 @click.option("--auth", metavar="NAME:PASSWORD", envvar="FACEMORPH_WEB_AUTH", callback=name_and_password,
-              help="Ask for them. Wanted with --host or --allow-host; rather set FACEMORPH_WEB_AUTH, which no other "
-              "user of this machine sees.")  # fmt: skip
-@click.option("--no-auth", is_flag=True, help="Others may reach it without a password, as behind a proxy that asks.")
+              help="Ask visitors for this name and password. Required with --host or --allow-host. Better set "
+              "FACEMORPH_WEB_AUTH: other users of this machine can see what is typed here.")  # fmt: skip
+@click.option("--no-auth", is_flag=True, help="Let others in without a password: for a proxy that asks for one.")
 @click.option("--allow-host", "hosts", metavar="NAME", multiple=True,
-              help="A name under which a proxy serves it; may be given several times.")  # fmt: skip
+              help="A name under which a proxy serves the page; may be given several times.")  # fmt: skip
 @click.option("--run", "runs", type=PATH, multiple=True, help="A trained run to show; may be given several times.")
 @click.option("--keep", type=click.IntRange(1, 24 * 60), default=60, show_default=True,
-              help="Minutes after their last use that pictures are deleted.")  # fmt: skip
+              help="Pictures are deleted this many minutes after a visitor last used the page.")  # fmt: skip
 @network_option
 @verbosity
 @threads_option
@@ -43,10 +43,10 @@ def web(
     host: str, port: int, auth: tuple[str, str] | None, no_auth: bool, hosts: tuple[str, ...], runs: tuple[Path, ...],
     keep: int, network: str | None, progress: bool,
 ) -> None:  # fmt: skip
-    """Serve the web page on this machine, until Ctrl-C: children and morphs of two portraits, random faces, runs.
+    """Serve a web page until Ctrl-C: children and morphs of two portraits, random faces, and trained runs.
 
-    It needs the extra `web`, and nothing from elsewhere while it runs. What visitors upload and make is kept in a
-    folder for each of them, and deleted an hour after its last use and at the end.
+    It needs the extra `web`, and no internet. What a visitor uploads and makes lies in a folder of its own, which is
+    deleted after --keep minutes without use, and when the server stops.
 
     \b
     facemorph web
@@ -66,7 +66,7 @@ def web(
 
     def ready(address: str) -> None:
         if progress:
-            click.echo(f"The page is at {address}  (Ctrl-C ends it and deletes what visitors made.)")
+            click.echo(f"The page is at {address}  (Ctrl-C stops it and deletes what visitors made.)")
 
     serve(
         network=network, runs=runs, host=host, port=port, rules=Rules(auth, hosts), keep_seconds=60 * keep, ready=ready

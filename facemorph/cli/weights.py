@@ -1,10 +1,10 @@
-"""facemorph weights: published weights, fetched, added, checked, converted."""
+"""`facemorph weights`: published weights, fetched, added, checked, converted."""
 
 from pathlib import Path
 
 import click
 
-from facemorph.cli.options import PATH, OutputFile, verbosity
+from facemorph.cli.options import PATH, OutputFile, overwrite_option, verbosity
 
 
 @click.group()
@@ -17,14 +17,14 @@ def weights() -> None:
       facemorph weights fetch stylegan1-ffhq-1024
       facemorph generate --network stylegan1-ffhq-1024 --seeds 0-15
 
-    They lie in a cache folder (FACEMORPH_CACHE chooses another). Nothing inside a file is ever run.
+    They are kept in a cache folder (FACEMORPH_CACHE chooses another). Code inside a file is never run.
     """
 
 
 @weights.command("list")
 @verbosity
 def list_(progress: bool) -> None:
-    """The known weights: what each command needs, what is inside the package, what is here, what is missing.
+    """List the known weights: what each command needs, what comes with the package, what is in the cache or missing.
 
     \b
     Example:
@@ -55,17 +55,17 @@ def list_(progress: bool) -> None:
 
 @weights.command()
 @click.argument("name", required=False)
-@click.option("--for", "command", metavar="COMMAND", help="All that this command needs for a published network.")
+@click.option("--for", "command", metavar="COMMAND", help="Everything this command needs for a published network.")
 @verbosity
 def fetch(name: str | None, command: str | None, progress: bool) -> None:
-    """Download the weights NAME, or all --for a command, check them, convert them for quick loading.
+    """Download the weights NAME, or all --for a command; check them and convert them for quick loading.
 
     \b
     Examples:
       facemorph weights fetch stylegan1-ffhq-1024
       facemorph weights fetch --for child
 
-    An interrupted download goes on where it stopped.
+    An interrupted download continues where it stopped.
     """
     from facemorph.stylegan.load import fetch_ready
     from facemorph.weights.cards import card, need
@@ -79,12 +79,12 @@ def fetch(name: str | None, command: str | None, progress: bool) -> None:
 
 @weights.command()
 @click.argument("file", type=PATH)
-@click.option("--name", help="Which weights they are; needed where no hash is known. For a run: what to call it.")
-@click.option("--licence", help="For a run: what its network may be used for, which its faces decide.")
-@click.option("--overwrite", is_flag=True, help="For a run: replace the network of this name.")
+@click.option("--name", help="Which weights these are, if the hash is not known. For a run: the name to give it.")
+@click.option("--licence", help="For a run: the licence of its network, which depends on its faces.")
+@overwrite_option("For a run: replace the network of this name.")
 @verbosity
 def add(file: Path, name: str | None, licence: str | None, overwrite: bool, progress: bool) -> None:
-    """Take a FILE that you downloaded into the cache, known by its hash; or the network of a run folder, by a name.
+    """Add a FILE that you downloaded to the cache, by its hash; or the network of a run folder, under a name.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def add(file: Path, name: str | None, licence: str | None, overwrite: bool, prog
         from facemorph.stylegan.training.keep import add_run
 
         if not name:
-            raise click.UsageError(f"Say what the network of {file} is to be called: --name my-faces")
+            raise click.UsageError(f"The network of {file} needs a name: --name my-faces")
         card, network, encoder = add_run(file, name, licence, overwrite)
         click.echo(f"{card.name}: {network}\nEncoder: {encoder}\nLicence: {card.licence}")
         click.echo(f"Next: facemorph generate --network {card.name}; facemorph morph a.jpg b.jpg --network {card.name}")
@@ -112,7 +112,7 @@ def add(file: Path, name: str | None, licence: str | None, overwrite: bool, prog
 @click.argument("names", nargs=-1)
 @verbosity
 def verify(names: tuple[str, ...], progress: bool) -> None:
-    """Read the files that are here again and compare their hashes; all, or those of NAMES.
+    """Read the files in the cache again and compare their hashes: all, or those of NAMES.
 
     \b
     Example:
@@ -126,7 +126,7 @@ def verify(names: tuple[str, ...], progress: bool) -> None:
     for finding in findings:
         click.echo(f"{'ok ' if finding.good else 'BAD'} {finding.path}  {finding.remark}")
     if not findings:
-        click.echo("Nothing is here yet.")
+        click.echo("The cache holds no weights yet.")
     if not all(finding.good for finding in findings):
         raise WeightsError("A file is not what it should be.", "Delete it, then: facemorph weights fetch NAME")
 
@@ -137,11 +137,11 @@ def verify(names: tuple[str, ...], progress: bool) -> None:
     "-o",
     "--output",
     type=OutputFile(".safetensors"),
-    help="Default: FILE with the suffix .safetensors, in this folder.",
+    help="Default: FILE with the suffix .safetensors, in the current folder.",
 )
 @click.option("--alignment", type=click.Choice(["ffhq", "eyes"]), default="ffhq", show_default=True,
-              help="How the faces lie that it was trained on, as in `facemorph align --crop`.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+              help="Alignment of the faces it was trained on, as in `facemorph align --crop`.")  # fmt: skip
+@overwrite_option()
 @verbosity
 def convert(file: Path, output: Path | None, alignment: str, overwrite: bool, progress: bool) -> None:
     """Write a published network FILE (.pkl, .pt) as .safetensors and .json, which load in a second.

@@ -131,5 +131,5 @@ def broken(state: State, run: Run) -> TrainingError:
 @contextlib.contextmanager
 def own_randomness() -> Iterator[None]:
     """Random numbers used inside (a copy's initial weights) leave the global generator as it was."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
         yield

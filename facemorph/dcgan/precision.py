@@ -38,13 +38,13 @@ def with_precision(config: Config, precision: str) -> Config:
 
 
 def prepare(training: Training, precision: str, *networks: nn.Module) -> None:
-    """Let their convolutions go the way of this precision. R1 needs gradients of gradients, which torch's own have; in
-    bfloat16 ours are for CPUs."""
+    """Let their convolutions go the way of this precision. R1 needs gradients of gradients, which torch's own have.
+    Ours are for CPUs: on CUDA a run that was started with them continues with torch's."""
     low, winograd = dtype_of(precision) == torch.bfloat16, precision.endswith("winograd")
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d)):
-                layer.winograd = winograd and not training.r1 and not (low and layer.weight.is_cuda)
+                layer.winograd = winograd and not training.r1 and not layer.weight.is_cuda
             if isinstance(layer, (WinogradConv2d, WinogradConvTranspose2d, FromPixel, ToPixel)):
                 layer.low = low and not training.r1 and not layer.weight.is_cuda
 

@@ -39,7 +39,7 @@ def check_same_faces(faces: Faces, run: Run) -> None:
     if before.get("data_sha256") != faces.digest:
         then, now = describe_counts(before.get("faces", {})), describe_counts(faces.counts())
         raise RunError(
-            f"The faces have changed since {run.path} was begun: {then} then, {now} now.",
+            f"The faces have changed since {run.path} was started: {then} then, {now} now.",
             "Restore the old ones, or give another -o.",
         )
 
@@ -58,7 +58,7 @@ def begin(config: Config, run: Run, faces: Faces, device: torch.device, precisio
     begun = (run.path / "run.json").exists()
     if begun and (before := run.about().get("device")) != about["device"]:
         log.warning(
-            "The run was begun on %s and continues on %s, in %s as before; the last digits will differ.",
+            "The run was started on %s and continues on %s, in %s as before; the last digits will differ.",
             before, about["device"], about["precision"],
         )  # fmt: skip
     write_text(run.path / "config.yaml", to_yaml(config))  # first: it makes the folder a run folder

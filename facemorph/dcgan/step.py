@@ -80,8 +80,10 @@ def train_on_batch(
     sampler = AugmentSampler(random, total, part, state.strength)
 
     def precision() -> torch.autocast:
-        # A context for each pass: autocast's cache of cast weights must not outlive an optimiser's step.
-        return torch.autocast(real.device.type, dtype, enabled=dtype != torch.float32)
+        # A context for each pass: autocast's cache of cast weights must not outlive an optimiser's step. On CUDA it has
+        # none, as torch asks of what a graph holds (make_graphed_callables).
+        on_cpu = real.device.type == "cpu"
+        return torch.autocast(real.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=on_cpu)
 
     def latents() -> Tensor:
         z = draw_z(total, config.network, random)[part]

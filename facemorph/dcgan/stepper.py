@@ -17,11 +17,14 @@ from torch import Tensor
 from facemorph.dcgan.checkpoint import State
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.step import is_penalised, train_on_batch
+from facemorph.device import renew_random_numbers
 from facemorph.distributed import ALONE, ProcessGroup
 
 log = logging.getLogger("facemorph")
 
-WARM_UP = 3  # steps before the first is captured: the optimisers' state and the libraries' plans are made in them
+# Steps before the first is captured, on the stream of the capture, and one at least of each kind: the optimisers' state
+# and the libraries' plans are made in them.
+WARM_UP = 3
 
 
 class Stepper:
@@ -29,7 +32,7 @@ class Stepper:
 
     Args:
         images, labels: all faces, uint8 [N, 3, H, W], and the numbers of their persons [N], on the run's device.
-        capture: whether to capture steps; None: on CUDA, for one process, where the convolutions are torch's.
+        capture: whether to capture steps; None: on CUDA, for one process.
     """
 
     def __init__(
@@ -45,22 +48,24 @@ class Stepper:
         self.state, self.images, self.labels = state, images, labels
         self.config, self.dtype, self.group = config, dtype, group
         device = images.device
-        if capture is None:
-            capture = group.world == 1 and config.training.precision != "float32-winograd"
-        self.capture = capture and device.type == "cuda"
+        self.capture = device.type == "cuda" and (group.world == 1 if capture is None else capture)
         self.random = torch.Generator(device)
         self.noise = torch.zeros((), device=device)  # std of this step's instance noise
         part = group.part(config.training.batch_size)
         self.chosen = torch.zeros(part.stop - part.start, dtype=torch.long, device=device)
         self._order, self._epoch, self._taken = torch.empty(0), -1, 0
         self._graphs: dict[bool, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._warm: set[bool] = set()  # kinds of steps that were taken
         self._stream = torch.cuda.Stream(device) if self.capture else None
 
     def __call__(self) -> Tensor:
         """Take one step; return its numbers for the log, as `train_on_batch`."""
         self._prepare()
+        kind = is_penalised(self.config.training, self.state.step)  # a step with R1 is another graph
+        ready = self.capture and self._taken >= WARM_UP and kind in self._warm
         with self._beside():
-            numbers = self._replayed() if self.capture and self._taken >= WARM_UP else self.compute()
+            numbers = self._replayed(kind) if ready else self.compute()
+        self._warm.add(kind)
         self.state.step += 1
         self._taken += 1
         return numbers
@@ -68,11 +73,12 @@ class Stepper:
     def _prepare(self) -> None:
         """Write into the buffers what differs from step to step."""
         cfg, step = self.config.training, self.state.step
-        self.random.manual_seed((cfg.seed << 32) + step)
+        self.random.manual_seed(self._seed())
         epoch, place = divmod(step, len(self.images) // cfg.batch_size)
         if epoch != self._epoch:  # every face once an epoch, in a new order each epoch
             order = np.random.default_rng([cfg.seed, epoch]).permutation(len(self.images))
-            self._order, self._epoch = torch.from_numpy(order).to(self.images.device), epoch
+            # Not waited for: from memory that is not pinned the host's numbers are taken before the call returns.
+            self._order, self._epoch = torch.from_numpy(order).to(self.images.device, non_blocking=True), epoch
         batch = self._order[place * cfg.batch_size : (place + 1) * cfg.batch_size]
         self.chosen.copy_(batch[self.group.part(cfg.batch_size)])
         self.noise.fill_(cfg.instance_noise * (1 - step / cfg.steps))
@@ -86,14 +92,15 @@ class Stepper:
         state.update_ema(cfg.ema)
         return numbers
 
-    def _replayed(self) -> Tensor:
-        kind = is_penalised(self.config.training, self.state.step)  # a step with R1 is another graph
+    def _replayed(self, kind: bool) -> Tensor:
         if kind not in self._graphs:
             try:
                 self._graphs[kind] = self._captured()
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError) as error:
                 self.capture = False
-                log.warning("Steps cannot be captured as a CUDA graph here; they will be slower. (%s)", error)
+                reason = str(error).split("\n")[0]
+                log.warning("Steps cannot be captured as a CUDA graph here; they will be slower. (%s)", reason)
+                self._recover()
                 return self.compute()
         graph, numbers = self._graphs[kind]
         graph.replay()
@@ -106,6 +113,16 @@ class Stepper:
         with torch.cuda.graph(graph, pool=pool, stream=self._stream):
             numbers = self.compute()
         return graph, numbers
+
+    def _recover(self) -> None:
+        """After a capture that failed: random numbers that it does not hold, at the place where the step begins."""
+        torch.cuda.synchronize()
+        renew_random_numbers(self.images.device)
+        self.random = torch.Generator(self.images.device)
+        self.random.manual_seed(self._seed())
+
+    def _seed(self) -> int:
+        return (self.config.training.seed << 32) + self.state.step
 
     @contextlib.contextmanager
     def _beside(self) -> Iterator[None]:

@@ -17,19 +17,21 @@ from torch import Tensor
 from facemorph.dcgan.checkpoint import State, broken, inference_copy, own_randomness, save
 from facemorph.dcgan.config import Config
 from facemorph.dcgan.dataset import Faces, load_faces
-from facemorph.dcgan.health import Health, TrainingMonitor, spread
+from facemorph.dcgan.health import Health
+from facemorph.dcgan.monitor import TrainingMonitor, spread
 from facemorph.dcgan.networks import draw_z, with_label
 from facemorph.dcgan.precision import dtype_of, noted_precision, with_precision
 from facemorph.dcgan.run import LOG_FIELDS, STRENGTH, Run, SampleFaces
 from facemorph.dcgan.start import GRID, begin, check_same_config, check_same_faces
 from facemorph.dcgan.stepper import Stepper
 from facemorph.dcgan.trial import fastest_precision
-from facemorph.device import keep_memory, pick_device
+from facemorph.device import pick_device
 from facemorph.distributed import ProcessGroup, join_processes, synchronize
 from facemorph.errors import InputError
 from facemorph.faces.features import detected_in_aligned
 from facemorph.files import locked
 from facemorph.images import grid, to_uint8, write_image
+from facemorph.memory import keep_all_freed
 from facemorph.progress import progress_bar
 from facemorph.run_folder import in_use, interruptible
 from facemorph.threads import keep as keep_threads
@@ -81,7 +83,7 @@ def train(
         if (run.path / "run.json").exists():
             keep_threads(run.about().get("threads"))
         if device.type == "cpu":
-            keep_memory()
+            keep_all_freed()
         with group.rank_zero_first() as here:
             precision = _precision(config, run, device, len(faces.persons)) if here else ""
         precision = group.agree(precision)

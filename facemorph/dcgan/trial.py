@@ -43,8 +43,8 @@ def fastest_precision(config: Config, device: torch.device, persons: int) -> str
         return names[0]
     times = try_precisions(config, device, persons, names)
     best = min(times, key=lambda name: times[name] * (1 if dtype_of(name) == torch.float32 else 1 / WORTH))
-    told = "; ".join(f"{PRECISIONS[name]} {1000 * seconds:.1f} ms" for name, seconds in times.items())
-    log.info("Fastest here of those tried: %s (%s an image and step).", PRECISIONS[best], told)
+    listed = "; ".join(f"{PRECISIONS[name]} {1000 * seconds:.1f} ms" for name, seconds in times.items())
+    log.info("Fastest here of those tried: %s (%s an image and step).", PRECISIONS[best], listed)
     return best
 
 

@@ -12,11 +12,20 @@ from facemorph.device import pick_device
 from facemorph.errors import FacemorphError, RunError
 from facemorph.evaluation import measures
 from facemorph.evaluation.cached_features import face_features, imagenet_features
-from facemorph.evaluation.evaluate_run import COLLAPSED, COPIED, FEW_FACES, LEAST_FACES, REPORT, Evaluation, rounded
-from facemorph.files import replacing, sha256, write_json
+from facemorph.evaluation.report import (
+    COLLAPSED,
+    COPIED,
+    FEW_FACES,
+    LEAST_FACES,
+    SHOWN,
+    Evaluation,
+    distance_rows,
+    memory_rows,
+    write_evaluation,
+)
+from facemorph.files import sha256
 from facemorph.images import grid, to_tensor
 from facemorph.metrics.image_quality import ms_ssim, psnr
-from facemorph.plots import save
 from facemorph.stylegan.generate import Sampling, generate_images
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.projection.encoder import read_encoder
@@ -27,7 +36,7 @@ from facemorph.weights.cache import cache_folder
 
 log = logging.getLogger("facemorph")
 
-SHOWN, COLUMNS = 16, 8  # samples beside their nearest training faces, held-out faces beside rebuilt ones
+COLUMNS = 8  # pictures in a row: samples beside their nearest training faces, held-out faces beside rebuilt ones
 TOGETHER = 16  # images of seeds at a time
 SEEDS = 1 << 20  # seeds of one --seed
 
@@ -100,12 +109,7 @@ def evaluate_generator(
         "samples": fake[shown], "nearest": real[near["nearest"][shown]], "distance": near["distance"][shown],
         "held": held[:SHOWN], "rebuilt": made[:SHOWN],
     }  # fmt: skip
-    written = output / REPORT, output / "evaluation.png", output / "evaluation.npz"
-    write_json(written[0], rounded(report))
-    save(plot_generator_evaluation(report, arrays), written[1])
-    with replacing(written[2]) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    return Evaluation(report, arrays, written)
+    return write_evaluation(output, report, arrays, plot_generator_evaluation(report, arrays))
 
 
 def _real_faces(run: GeneratorRun) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -119,7 +123,9 @@ def _real_faces(run: GeneratorRun) -> tuple[np.ndarray, np.ndarray, bool]:
     except FacemorphError as error:
         problem = error.problem
     kept = run.faces()
-    log.warning("The faces that %s was trained on are not found here (%s): some are in the folder.", run.path, problem)
+    log.warning(
+        "The faces that %s was trained on are not found here (%s); those in the run folder are used.", run.path, problem
+    )
     return kept["real"], kept["held"], False
 
 
@@ -163,21 +169,13 @@ def _remarks(report: dict[str, Any], complete: bool) -> list[str]:
 
 
 def table_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The report as lines: what, and the figure."""
-    rows = []
-    for space, title, digits in (("descriptors", "faces", 4), ("imagenet", "ImageNet", 2)):
-        one = report["distances"][space]
-        for kind in ("frechet", "kernel"):
-            at, low, high = (one[kind][key] for key in ("value", "low", "high"))
-            floor = one["floor"][kind]
-            name = f"{kind.capitalize()} distance, {title} (split-half baseline {floor:.{digits}f})"
-            rows.append((name, f"{at:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"))
-    rows.append(("a face is detected (of real faces)", "{samples:.0%} ({real:.0%})".format(**report["detected"])))
-    rows.append(("diversity, relative to the real faces'", f"{report['diversity']['imagenet']['ratio']:.0%}"))
-    memory = report["memory"]
-    rows.append(("nearest training face, median", f"{memory['samples_median']:.3f}"))
-    rows.append(("  the same of real faces", f"{memory['real_median']:.3f}"))
-    rows.append(("nearer than 95 % of real faces", f"{memory['nearer_share']:.0%}"))
+    """The report as lines of a table: label and value."""
+    rows = [
+        *distance_rows(report["distances"]),
+        ("a face is detected (of real faces)", "{samples:.0%} ({real:.0%})".format(**report["detected"])),
+        ("diversity, relative to the real faces'", f"{report['diversity']['imagenet']['ratio']:.0%}"),
+        *memory_rows(report["memory"]),
+    ]
     if report["rebuilt"]:
         made = report["rebuilt"]
         rows.append((f"held-out faces rebuilt ({made['faces']}): squared difference", f"{made['pixels']:.4f}"))

@@ -1,6 +1,5 @@
 """A trained run's samples against real faces: a report as JSON, with remarks in words, and as an image."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +9,28 @@ import torch
 from facemorph.dcgan.dataset import Faces
 from facemorph.dcgan.run import Run
 from facemorph.dcgan.walk import TrainedGenerator, between, load_generator
-from facemorph.device import pick_device
-from facemorph.errors import InputError, RunError
+from facemorph.errors import RunError
 from facemorph.evaluation import measures
 from facemorph.evaluation.cached_features import face_features, imagenet_features
 from facemorph.evaluation.real import other_faces, training_faces
+from facemorph.evaluation.report import (
+    COLLAPSED,
+    COPIED,
+    FEW_FACES,
+    LEAST_FACES,
+    SHOWN,
+    Evaluation,
+    distance_rows,
+    memory_rows,
+    write_evaluation,
+)
 from facemorph.evaluation.report_plot import plot_evaluation
 from facemorph.faces.features import FaceFeatures, PersonCentroids
-from facemorph.files import replacing, sha256, write_json
-from facemorph.plots import save
+from facemorph.files import sha256
 from facemorph.weights.cache import cache_folder
 
-REPORT = "evaluation.json"
-LEAST_FACES = 16  # real ones
-FEW_FACES = 256  # twice the descriptor's width: with fewer, covariances are mostly noise
 WALKS, WALK_STEPS = 8, 16
-SHOWN = 16  # samples in evaluation.png, beside their nearest neighbours
-COLLAPSED = 0.5  # of the real faces' diversity; below this a remark says so
-MIRRORED = 0.25  # fraction of mirrored samples beyond that of real faces, likewise
-COPIED = 0.25  # fraction of samples nearer to a training image than 95 % of real faces are to another, likewise
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """`report` as in evaluation.json, and the `arrays` from which evaluation.png is plotted."""
-
-    report: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    written: tuple[Path, ...]
+MIRRORED = 0.25  # fraction of mirrored samples beyond that of real faces, above which a remark says so
 
 
 def evaluate(
@@ -63,10 +56,8 @@ def evaluate(
     for faces in (real, other):
         if faces is not None:
             _check_enough(faces)
-    common, own = (
-        cache_folder() / "studies",
-        output / "studied",
-    )  # real faces are shared by many runs, samples are this one's
+    # The features of real faces are shared by many runs; those of samples are this run's.
+    common, own = cache_folder() / "studies", output / "studied"
     options: dict[str, Any] = {"device": device, "progress": progress}
 
     fake = trained.images(trained.draw(samples, seed))
@@ -91,12 +82,7 @@ def evaluate(
         "walks": {"walks": WALKS, "steps": WALK_STEPS, **steps},
     }
 
-    written = output / REPORT, output / "evaluation.png", output / "evaluation.npz"
-    write_json(written[0], rounded(report))
-    save(plot_evaluation(report, arrays), written[1])
-    with replacing(written[2]) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    return Evaluation(report, arrays, written)
+    return write_evaluation(output, report, arrays, plot_evaluation(report, arrays))
 
 
 def compare_faces(
@@ -226,24 +212,6 @@ def _remarks(report: dict[str, Any], real: Faces, samples: int) -> list[str]:
     return remarks
 
 
-def rounded(value: Any) -> Any:
-    """Numbers to six digits, more than are significant."""
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [rounded(inner) for inner in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def device_name(name: str) -> str:
-    """The device that `name` means; auto is CUDA where there is one.
-
-    Raises:
-        ConfigError: there is no such device.
-    """
-    return str(pick_device(name))
-
-
 def has_generator(path: Path) -> Run:
     """The run at `path`, checked before anything slow starts.
 
@@ -256,17 +224,20 @@ def has_generator(path: Path) -> Run:
     return run
 
 
-def places(paths: list[Path], output: Path | None) -> list[Path]:
-    """Where each run's evaluation goes: into the run, or into `output`; for several runs into a folder per name.
-
-    Raises:
-        InputError: two runs of the same name would go into one folder.
-    """
-    if output is None:
-        return paths
-    if len(paths) == 1:
-        return [output]
-    names = [path.resolve().name for path in paths]
-    if len(set(names)) < len(names):
-        raise InputError(f"Two runs have the same name: {', '.join(names)}.", "Evaluate them one at a time.")
-    return [output / name for name in names]
+def table_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The report as lines of a table: label and value."""
+    show, walks = report["samples_show"], report["walks"]
+    return [
+        *distance_rows(report["distances"], with_bias=True),
+        ("a face is detected", f"{show['seen']:.0%}"),
+        ("nearer than 0.6 to a person", f"{show['near_a_person']:.0%}"),
+        ("between two persons", f"{show['between_persons']:.0%}"),
+        ("diversity, relative to the real faces'", f"{report['diversity']['descriptors']['ratio']:.0%}"),
+        *memory_rows(report["memory"]["descriptors"]),
+        ("nearer to a mirrored training face", f"{report['mirrored']['samples']:.0%}"),
+        ("expressions covered", f"{report['expressions']['coverage']:.0%}"),
+        ("  by as many real faces", f"{report['expressions']['coverage_real']:.0%}"),
+        ("  by samples between two persons", f"{report['expressions_between_persons']['coverage']:.0%}"),
+        ("walks: mean step", f"{walks['mean_step']:.3f}"),
+        ("walks: largest step over the mean", f"{walks['largest_over_mean']:.2f}"),
+    ]

@@ -29,7 +29,7 @@ def even_fractions(morph: Morph, steps: int, progress: bool = False) -> tuple[li
                 descriptors, detected = describe_any([image[..., :3]])
                 if not detected[0]:
                     raise FaceError(
-                        f"At {100 * fraction:.3g} % of the way no face is found, so that --even cannot measure it.",
+                        f"At {100 * fraction:.3g} % of the way no face is found, so --even cannot measure it.",
                         "Try --method landmarks, a larger --size, or no --even.",
                     )
                 known[fraction] = descriptors[0]

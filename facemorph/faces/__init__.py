@@ -1,0 +1,1 @@
+"""Faces in images: found, aligned, described, warped and averaged."""

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from facemorph.errors import InputError, WeightsError
 from facemorph.faces.descriptor_network import Block
+from facemorph.faces.descriptors import face_chip
 from facemorph.faces.dlib_models import Convolution
 from facemorph.faces.onnx_weights import read_onnx_weights
 from facemorph.files import find_in_package
@@ -106,7 +107,7 @@ def estimate_age_gender(images: Sequence[np.ndarray], landmarks: Sequence[np.nda
         for start in range(0, len(images), BATCH):
             faces = list(zip(images[start : start + BATCH], landmarks[start : start + BATCH], strict=True))
             for found, network, side in ((ages, age, AGE_PX), (odds, gender, GENDER_PX)):
-                chips = np.stack([_chip(image, points, side) for image, points in faces])
+                chips = np.stack([face_chip(image, points, side, CHIP_PADDING) for image, points in faces])
                 found.append(network(torch.from_numpy(chips)).double().numpy())
     return np.concatenate(ages), np.concatenate(odds)
 
@@ -124,17 +125,6 @@ def _weights_path(name: str) -> Path:
         return find_in_package(PACKAGE, name, SHA256[name])
     except WeightsError as error:
         raise WeightsError(error.problem, INSTALL) from None
-
-
-def _chip(image: np.ndarray, points: np.ndarray, side_px: int) -> np.ndarray:
-    """The upright crop of a face that the networks were trained on: uint8 RGB [side_px, side_px, 3]."""
-    import dlib
-
-    parts = [dlib.point(round(x), round(y)) for x, y in points]  # type: ignore[attr-defined]
-    (left, top), (right, bottom) = points.min(0).round().astype(int), points.max(0).round().astype(int)
-    box = dlib.rectangle(int(left), int(top), int(right), int(bottom))  # type: ignore[attr-defined]
-    shape = dlib.full_object_detection(box, parts)  # type: ignore[attr-defined]
-    return dlib.get_face_chip(np.ascontiguousarray(image), shape, side_px, CHIP_PADDING)  # type: ignore[attr-defined]
 
 
 def _normalized(chips: torch.Tensor) -> torch.Tensor:

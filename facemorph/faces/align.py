@@ -1,88 +1,34 @@
-"""Frames to aligned faces: detect, landmarks, crop, write; every frame accounted for in a manifest."""
+"""A folder of frames to a folder of aligned faces, resumed; every frame is accounted for in a manifest."""
 
 import contextlib
-import functools
 import json
 import logging
-import multiprocessing
 import os
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facemorph.errors import FaceError, ImageError, InputError
+from facemorph.faces.align_images import AlignSettings, align_in_chunks, detector_for, loaded_detector
 from facemorph.faces.crop import PAPER_MARGIN, find_crop
 from facemorph.faces.descriptors import describe, face_chip
-from facemorph.faces.detect import Detection, make_detector
 from facemorph.faces.landmarks import chosen_landmarks, landmarks_in
-from facemorph.faces.locate import Face, choose_face, locate_face
+from facemorph.faces.locate import choose_face, locate_face
 from facemorph.files import fit_name, output_stems, remove_torn, sha256, write_json, write_jsonl
 from facemorph.folders import find_persons, list_images, name_of_folder, refuse_same, tell_left_out
 from facemorph.images import contact_sheet, read_image, write_image
-from facemorph.memory import keep_freed
 from facemorph.progress import progress_bar
-from facemorph.shards import Shard, deaf_to_interrupts, hidden_main, known_rows, parts
-from facemorph.threads import cpus
+from facemorph.shards import Shard, known_rows, parts
 
 log = logging.getLogger("facemorph")
 
-CHUNK = 16  # images that one process takes at a time
-# Above either, a face counts as cut off by the frame. The box is needed too, as landmarks tend to stay in the image.
-LANDMARKS_OUTSIDE, BOX_OUTSIDE = 6, 0.25  # of 68; fraction of the box's side
 SIDE_SAMPLE = 15  # frames that decide the side of a crop of fixed size
 BEGUN = ".begun.json"  # the faces that a process is about to write
 SHEET = 100  # images on a contact sheet
 ALL = Shard()
-
-
-@dataclass(frozen=True)
-class AlignSettings:
-    """Which faces are taken, and how they are cut out.
-
-    Attributes:
-        crop: a name in `facemorph.faces.crop.CROPS`.
-        detector: a name in `facemorph.faces.detect.DETECTORS`.
-        landmarks: a name in `facemorph.faces.landmarks.LANDMARKS`; a manifest has what "auto" stood for.
-        side_px: side of a crop of fixed size, in frame pixels; 0 measures it on the person's own frames.
-        person: SHA-256 of the reference image; "" without one.
-        min_face_px: narrower faces are not detected.
-        follow: track the face from frame to frame (see `facemorph.faces.track`).
-    """
-
-    size_px: int = 64
-    crop: str = "eyes"
-    detector: str = "auto"
-    side_px: int = 0
-    person: str = ""
-    min_face_px: int = 0
-    follow: bool = False
-    landmarks: str = "auto"
-
-
-@functools.cache
-def _detector(kind: str, min_face_px: int = 0, follow: bool = False, device: str = "cpu") -> Any:
-    if follow and kind == "auto":
-        kind = "cnn"  # the map of whose scores is followed
-    detector = make_detector(kind, device=device, min_face_px=min_face_px)
-    if follow:
-        from facemorph.faces.track import Tracker
-
-        return Tracker(detector)
-    return detector
-
-
-def _detector_for(settings: AlignSettings, device: str) -> Any:
-    detector = _detector(settings.detector, settings.min_face_px, settings.follow, device)
-    if settings.follow:
-        detector.reset()  # the next frames may come from elsewhere
-    return detector
 
 
 def reference_descriptor(path: Path, detector: str = "auto", landmarks: str = "auto") -> np.ndarray:
@@ -94,68 +40,6 @@ def reference_descriptor(path: Path, detector: str = "auto", landmarks: str = "a
     image = read_image(path)
     face = locate_face(image, str(path), detector=detector, points=landmarks)
     return describe([face_chip(image, face.landmarks)])[0]
-
-
-def _align_chunk(
-    paths: list[Path], outputs: dict[str, Path], settings: AlignSettings, reference: np.ndarray | None, device: str
-) -> list[dict[str, Any]]:
-    """Align some images and return their manifest rows. Runs in a worker process."""
-    rows: list[dict[str, Any]] = []
-    images: list[np.ndarray] = []
-    readable: list[dict[str, Any]] = []
-    for path in paths:
-        row: dict[str, Any] = {"source": path.name, "source_sha256": ""}
-        rows.append(row)
-        try:
-            row["source_sha256"] = _digest(path)
-            images.append(read_image(path))
-            readable.append(row)
-        except ImageError as error:
-            row |= {"status": "rejected", "reason": "unreadable", "detail": error.problem}
-    detected = _detector_for(settings, device)(images)
-    for row, image, detections in zip(readable, images, detected, strict=True):
-        row |= _align_one(image, detections, outputs[row["source"]], settings, reference)
-    return rows
-
-
-def _digest(path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-
-
-def _align_one(
-    image: np.ndarray, detections: list[Detection], output: Path, settings: AlignSettings, reference: np.ndarray | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"faces": len(detections)}
-    if not detections:
-        return row | {"status": "rejected", "reason": "no face"}
-    try:
-        face = choose_face(image, detections, reference, settings.landmarks)
-    except FaceError as error:
-        return row | {"status": "rejected", "reason": "not the person", "detail": error.problem}
-    row |= {
-        "box": [int(side) for side in face.box],
-        "score": round(face.score, 4),
-        "landmarks": face.landmarks.round(2).tolist(),
-    }
-    cut = _cut_by_the_frame(face, image.shape[1], image.shape[0])
-    if cut:
-        return row | {"status": "rejected", "reason": "cut by the frame", "detail": cut}
-    crop = find_crop(settings.crop)
-    write_image(output, crop.cut(image, face.landmarks, settings.size_px, settings.side_px))
-    return row | {"status": "accepted", "file": output.name}
-
-
-def _cut_by_the_frame(face: Face, width: int, height: int) -> str:
-    """How much of the face lies outside the image, in words; empty if only a little."""
-    outside = int(((face.landmarks < 0) | (face.landmarks >= [width, height])).any(1).sum())
-    left, top, right, bottom = face.box
-    beyond = max(-left, -top, right - width, bottom - height) / (right - left)
-    if outside > LANDMARKS_OUTSIDE or beyond > BOX_OUTSIDE:
-        return f"{outside} of 68 landmarks and {max(beyond, 0):.0%} of the box outside"
-    return ""
 
 
 def find_folders(sources: list[Path]) -> list[Path]:
@@ -198,16 +82,10 @@ def align(
         ConfigError: an unknown crop or detector, a device that is missing, or a detector that cannot follow faces.
     """
     refuse_same(source, output)
-    _detector_for(settings, device)
+    detector_for(settings, device)
     chosen_landmarks(settings.landmarks)
     known = known_rows(output)
-    if person is not None:
-        read_image(person)  # which says what is wrong with it
-        settings = replace(settings, person=sha256(person))
-    settings = _same_settings(settings, known, output)
-    reference = None
-    if person is not None:
-        reference = reference_descriptor(person, settings.detector, settings.landmarks)
+    settings, reference = _settled(settings, person, known, output)
     _check_source(source, known, output)
     paths = list_images(source)
     tell_left_out(source, paths)
@@ -232,7 +110,7 @@ def align(
             if shard.world == 1:  # what a kill may leave without a row
                 write_json(output / BEGUN, [outputs[path.name].name for path in todo])
             with manifest.open("a") as file:  # chunk by chunk: an interruption loses little
-                for rows in _aligned_chunks(todo, outputs, settings, reference, jobs, device):
+                for rows in align_in_chunks(todo, outputs, settings, reference, jobs, device):
                     done |= {row["source"]: row for row in rows}
                     file.writelines(json.dumps(row) + "\n" for row in rows)
                     file.flush()
@@ -247,6 +125,23 @@ def align(
             part.unlink(missing_ok=True)
     (output / BEGUN).unlink(missing_ok=True)
     rows = [done[path.name] for path in paths]
+    _show_results(rows, source, output)
+    return rows
+
+
+def _settled(
+    settings: AlignSettings, person: Path | None, known: list[dict[str, Any]], output: Path
+) -> tuple[AlignSettings, np.ndarray | None]:
+    """The settings as the manifest will have them, and the descriptor of the person to keep, if one is named."""
+    if person is None:
+        return _same_settings(settings, known, output), None
+    read_image(person)  # which says what is wrong with it
+    settings = _same_settings(replace(settings, person=sha256(person)), known, output)
+    return settings, reference_descriptor(person, settings.detector, settings.landmarks)
+
+
+def _show_results(rows: list[dict[str, Any]], source: Path, output: Path) -> None:
+    """Warn of unreadable images, and write the contact sheets. Raises InputError if no face was accepted."""
     for row in rows:
         if row.get("reason") == "unreadable":
             log.warning("%s Skipped.", row["detail"])
@@ -257,60 +152,6 @@ def align(
             f"No face was accepted from the {len(rows)} images in {source}: {reasons}.",
             "Is it the right folder? With --person, is it the right person? --detector hog may detect other faces.",
         )
-    return rows
-
-
-def _aligned_chunks(
-    todo: list[Path],
-    outputs: dict[str, Path],
-    settings: AlignSettings,
-    reference: np.ndarray | None,
-    jobs: int,
-    device: str,
-) -> Iterator[list[dict[str, Any]]]:
-    size = 4 * CHUNK if settings.follow else CHUNK  # each chunk begins with a search of the whole frame
-    chunks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    shared = cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    jobs = min(jobs or max(shared, 1), len(chunks))
-    if jobs == 1:
-        for chunk in chunks:
-            yield _align_chunk(chunk, outputs, settings, reference, device)
-        return
-    # spawn: a fork of a process with threads (tqdm, torch) may hang
-    others = multiprocessing.active_children()
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        with hidden_main(), deaf_to_interrupts():
-            futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "A process that aligned faces was ended from outside, as a machine short of memory does.",
-                "What is done is kept. Run the same command again, with fewer processes: --jobs 1",
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                if worker not in others:  # or it would go on with up to three chunks
-                    worker.terminate()
-            raise
-
-
-def _begin_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    keep_freed()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output: Path) -> AlignSettings:
@@ -323,7 +164,7 @@ def _same_settings(settings: AlignSettings, known: list[dict[str, Any]], output:
     if find_crop(settings.crop).fixed_size and not settings.side_px:
         now["side_px"] = before["side_px"]  # measured then
     if now["detector"] == "auto":
-        now["detector"] = before["detector"]  # a folder goes on with the detector that it was begun with
+        now["detector"] = before["detector"]  # a folder keeps the detector that it was started with
     if before != now:
         changed = ", ".join(f"{key} was {before[key]}" for key in now if before.get(key) != now[key])
         raise InputError(
@@ -364,7 +205,7 @@ def _remove_stale(before: dict[str, dict[str, Any]], done: dict[str, dict[str, A
         stale |= set(json.loads((output / BEGUN).read_text(encoding="utf-8")))
     changed = sorted(name for name in before.keys() - done.keys() if "file" in before[name])
     if changed:
-        log.warning("%s: the faces of images that were replaced or are gone go: %d.", output, len(changed))
+        log.warning("%s: %d faces are removed, whose images were replaced or deleted.", output, len(changed))
     for name in stale - kept:
         (output / name).unlink(missing_ok=True)
     remove_torn(output)
@@ -376,7 +217,9 @@ def _measured_side(paths: list[Path], settings: AlignSettings) -> int:
     for path in paths[:: max(1, len(paths) // SIDE_SAMPLE)]:
         try:
             image = read_image(path)
-            points = choose_face(image, _detector(settings.detector)([image])[0], None, settings.landmarks).landmarks
+            points = choose_face(
+                image, loaded_detector(settings.detector)([image])[0], None, settings.landmarks
+            ).landmarks
         except (ImageError, FaceError):
             continue
         extents.append((points.max(0) - points.min(0)).max())

@@ -11,18 +11,9 @@ import numpy as np
 
 from facemorph.errors import InputError
 from facemorph.faces.average import to_picture, to_planes
+from facemorph.faces.frame import DETAIL, FramedFace, common_quad, cut_like
 from facemorph.faces.mask import cut_free, mask_of
-from facemorph.faces.morph import (
-    DETAIL,
-    Face,
-    LandmarkMorph,
-    LandmarkMorphSettings,
-    Look,
-    common_quad,
-    computed_ahead,
-    cut_like,
-    match_colours,
-)
+from facemorph.faces.morph import LandmarkMorph, LandmarkMorphSettings, Look, computed_ahead, match_colours
 from facemorph.faces.points import locate_points
 from facemorph.faces.smooth_warp import smooth_map
 from facemorph.faces.warp import sample
@@ -51,7 +42,7 @@ class LandmarkChain:
         self.frame = common_quad([face.points for face in self.points], sizes)
         self.legs = len(pictures) - 1
         self._leg: tuple[int, Callable[[float], np.ndarray]] | None = None
-        self._faces: dict[int, Future[Face]] = {}
+        self._faces: dict[int, Future[FramedFace]] = {}
         self._pool = ThreadPoolExecutor(2)
         self._one_at_a_time = threading.Lock()
 
@@ -69,7 +60,7 @@ class LandmarkChain:
         """The images at `fractions`, each computed while the caller uses the one before."""
         return computed_ahead(self.at, fractions)
 
-    def _cut(self, index: int) -> Face:
+    def _cut(self, index: int) -> FramedFace:
         located = read_image(self.pictures[index]), self.points[index].points
         face = cut_like(located, self.points[0].points, self.frame, self.settings.size_px)
         return face if self.settings.face_only else face.prepared()
@@ -107,7 +98,7 @@ class LandmarkChain:
 class InnerFaces:
     """One inner face becomes another within a third picture, whose colours both take."""
 
-    def __init__(self, ground: Face, first: Face, second: Face, look: Look) -> None:
+    def __init__(self, ground: FramedFace, first: FramedFace, second: FramedFace, look: Look) -> None:
         import torch
 
         self.ground, self.faces, self.look = ground, (first, second), look

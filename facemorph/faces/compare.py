@@ -14,7 +14,7 @@ from facemorph.images import read_image
 
 
 @dataclass(frozen=True)
-class Face:
+class ComparedFace:
     """The largest face of an image.
 
     Attributes:
@@ -34,8 +34,8 @@ class Face:
 class Comparison:
     """Two faces, the Euclidean distance of their descriptors (0 to about 1.5), and the threshold for `same`."""
 
-    first: Face
-    second: Face
+    first: ComparedFace
+    second: ComparedFace
     distance: float
     threshold: float
 
@@ -82,18 +82,18 @@ def compare_images(
     return Comparison(one, other, float(np.linalg.norm(one.descriptor - other.descriptor)), threshold)
 
 
-def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[Face]:
+def describe_images(paths: Sequence[str | PathLike[str]], detector: str = "auto") -> list[ComparedFace]:
     """The largest face of each image, with its descriptor. Raises as `compare` does."""
     return _describe(((read_image(path), str(path)) for path in paths), detector, "auto")
 
 
-def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str, landmarks: str) -> list[Face]:
+def _describe(images: Iterable[tuple[np.ndarray, str]], detector: str, landmarks: str) -> list[ComparedFace]:
     located, chips = [], []
     for image, name in images:
         face = locate_face(image, name, detector=detector, points=landmarks)
         located.append((Path(name), face))
         chips.append(face_chip(image, face.landmarks))
     return [
-        Face(path, tuple(map(round, face.box)), face.num_faces, descriptor)
+        ComparedFace(path, tuple(map(round, face.box)), face.num_faces, descriptor)
         for (path, face), descriptor in zip(located, describe(chips), strict=True)
     ]

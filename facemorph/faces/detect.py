@@ -108,7 +108,7 @@ class MmodDetector:
         from facemorph.faces.mmod import candidates
 
         # without TF32, in which cuDNN rounds the mantissa of float32 to 10 bits
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             scores = self.network(pyramid, window).cpu().numpy()  # [N, rows, columns]
         by_image = [candidates(self.network, score, pyramid.tiles, at=window) for score in scores]
         return [[one for one in some if one.box[2] - one.box[0] + 1 >= self.min_face_px] for some in by_image]
@@ -143,7 +143,7 @@ class AutoDetector:
         self.min_face_px = min_face_px
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
-        from facemorph.faces.mesh import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
+        from facemorph.faces.find_meshes import are_enough, as_blazeface_saw, best_meshes_of, is_face, mesh_in_box
 
         for index, image in enumerate(images):
             _check(image, index)

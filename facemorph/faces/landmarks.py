@@ -21,9 +21,9 @@ class LandmarksKind:
 
 
 LANDMARKS: dict[str, LandmarksKind] = {
-    "auto": LandmarksKind("mesh, or those that a folder was begun with"),
+    "auto": LandmarksKind("mesh, or the kind a folder was started with"),
     "mesh": LandmarksKind("MediaPipe's Face Mesh, right at any angle"),
-    "dlib": LandmarksKind("dlib's regression trees, as FFHQ was cut"),
+    "dlib": LandmarksKind("dlib's regression trees, which cropped FFHQ"),
 }
 DLIB_IN_BOX = "dlib-in-box"  # dlib's on the detector's own box: what `align` took before manifests named it
 

@@ -11,8 +11,9 @@ from PIL import Image
 from facemorph.errors import FaceError
 from facemorph.faces.descriptors import SAME_PERSON, describe, face_chip
 from facemorph.faces.detect import Detection, Detector, make_detector
+from facemorph.faces.find_meshes import are_enough, as_blazeface_saw, best_meshes, is_face, mesh_in_box
 from facemorph.faces.landmarks import DLIB_IN_BOX, chosen_landmarks, landmarks, steady_landmarks, trained_box
-from facemorph.faces.mesh import Mesh, are_enough, as_blazeface_saw, best_meshes, is_face, mesh_in_box
+from facemorph.faces.mesh import Mesh
 
 log = logging.getLogger("facemorph")
 
@@ -90,7 +91,7 @@ def locate_face(
     if not faces:
         raise FaceError(
             f"No face was detected in {name}.",
-            "A face at least 40 pixels wide, from the front or half aside, is expected. --detector hog may help.",
+            "A face at least 40 pixels wide, no further than half aside, is expected. --detector hog may help.",
         )
     if len(faces) > 1:
         box = tuple(round(side) for side in faces[0].box)

@@ -1,4 +1,4 @@
-"""What of a picture is shown: the inner face, an oval, everything; and on which ground."""
+"""Which part of a picture is shown, the inner face, an oval or everything, and on which background."""
 
 import re
 from collections.abc import Callable
@@ -75,10 +75,14 @@ def mask_of(points: np.ndarray, width: int, height: int, shape: str) -> np.ndarr
     if shape not in SHAPES:
         raise ConfigError(f"The mask {shape!r} is not known.", f"One of {', '.join(SHAPES)}.")
     outline = SHAPES[shape](points)
+    return soft_polygon(outline, width, height, FEATHER * float(np.ptp(outline, axis=0).max()) / 2)
+
+
+def soft_polygon(outline: np.ndarray, width: int, height: int, blur_px: float) -> np.ndarray:
+    """1 inside the polygon `outline` [N, 2], fading to 0 at its edge and not beyond: float32 [height, width]."""
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).polygon([(x, y) for x, y in outline], fill=255)
-    radius = FEATHER * float(np.ptp(outline, axis=0).max()) / 2
-    soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(blur_px)), np.float32) / 255
     inside = np.clip(2 * soft - 1, 0, 1)  # 0 outside, where hair and background begin
     return inside * inside * (3 - 2 * inside)
 

@@ -3,7 +3,6 @@
 This is the feature-based method with which the 2018 paper compares its GAN. It needs two images and no training.
 """
 
-import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,28 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
 
 from facemorph.config import check_number
-from facemorph.faces.average import head_quad
-from facemorph.faces.crop import cut
+from facemorph.faces.frame import DETAIL, FramedFace, common_frame
 from facemorph.faces.locate import locate_face
-from facemorph.faces.mask import cut_free, inner_face
-from facemorph.faces.mesh import NUM_POINTS, seen_as_68
-from facemorph.faces.outline import head_outline
+from facemorph.faces.mask import cut_free, inner_face, soft_polygon
+from facemorph.faces.mesh import NUM_POINTS
 from facemorph.faces.points import FacePoints, beside, check_template, points_of, seen_points
-from facemorph.faces.smooth_warp import similarity
 from facemorph.faces.warp import border_points, sample_within, sampling_maps, triangulate
 from facemorph.files import sha256
-from facemorph.images import read_image, to_tensor, to_uint8
+from facemorph.images import read_image, to_uint8
 
 if TYPE_CHECKING:
     import torch
-
-DETAIL = 2  # images have this multiple of the frame's resolution, so that bilinear sampling does not blur them
 FEATHER = 0.04  # of the frame: width of the soft edge inside the face mask
-MUCH, LITTLE = 0.1, 0.05  # of a frame, beyond a picture: more draws the frame in, until it is little
-FACE_ROOM = 1.05  # of the extent of the points: the least frame
 AHEAD = 2  # images that are computed at a time
 MIN_OUTLINE = 8  # rays with an outline; with fewer, it is estimated from the landmarks
 BROWS = [17, 19, 21, 22, 24, 26]
@@ -73,43 +64,6 @@ class Look:
     def __post_init__(self) -> None:
         check_number("shape", self.shape)
         check_number("colour", self.colour)
-
-
-@dataclass(frozen=True)
-class Face:
-    """An image in the common frame: uint8 RGB [DETAIL size_px, DETAIL size_px, 3], points [N, 2] in the frame."""
-
-    image: np.ndarray
-    points: np.ndarray
-
-    @property
-    def size_px(self) -> int:
-        return len(self.image) // DETAIL
-
-    @functools.cached_property  # a face of a chain is in two legs
-    def planes(self) -> "torch.Tensor":
-        """The image as float32 [1, 3, H, W] in -1..1."""
-        return to_tensor(self.image[None])
-
-    @functools.cached_property
-    def seen(self) -> np.ndarray:
-        """The points of dlib's template and of the mesh as dlib's 68."""
-        return seen_as_68(self.points) if len(self.points) == NUM_POINTS else self.points
-
-    @functools.cached_property
-    def outline(self) -> np.ndarray:
-        """The head's outline [RAYS, 2] in the frame, as `head_outline`."""
-        return (head_outline(self.image, (self.seen + 0.5) * DETAIL - 0.5) + 0.5) / DETAIL - 0.5
-
-    @property
-    def has_head(self) -> bool:
-        """Whether it is known which points are the chin and the brows, from which a head is found."""
-        return len(self.points) in (68, NUM_POINTS)
-
-    def prepared(self) -> "Face":
-        """Itself, with all that a morph needs: a thread for each face takes half of the time."""
-        _ = self.planes, self.has_head and self.outline
-        return self
 
 
 def landmark_morph(
@@ -156,64 +110,6 @@ def source_of(path: Path) -> Source:
     return image, row
 
 
-def common_frame(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], size_px: int
-) -> tuple[Face, Face]:
-    """Two images with their landmarks, cut out so that the faces coincide up to a similarity transform.
-
-    The first face is aligned as in FFHQ. The second is aligned to the first by the similarity that is the least-squares
-    fit of its landmarks (Umeyama 1991). Beyond its borders an image is mirrored and blurred.
-    """
-    sizes = [(image.shape[1], image.shape[0]) for image, _ in (first, second)]
-    frame = common_quad([first[1], second[1]], sizes)
-    with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda face: cut_like(face, first[1], frame, size_px).prepared(), (first, second))
-    return one, other
-
-
-def common_quad(shapes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The frame of a morph, a square [4, 2] around the first head, by the points and the sizes of all pictures.
-
-    Where a picture ends far inside it, as one that is cut tightly around a face does, it is drawn in towards the face.
-    """
-    quad = head_quad(shapes[0])
-    side, centre = float(np.hypot(*(quad[1] - quad[0]))), quad.mean(0)
-    axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]]) / side
-    fits = [similarity(shapes[0], points) for points in shapes]
-
-    def beyond(centre: np.ndarray, scale: float) -> float:
-        """How far the frame reaches beyond a picture, in its own sides."""
-        worst = 0.0
-        for (turn, shift), size in zip(fits, sizes, strict=True):
-            there = (centre + scale * (quad - quad.mean(0))) @ turn.T + shift + 0.5
-            one = scale * side * float(np.hypot(turn[0, 0], turn[1, 0]))
-            worst = max(worst, float(-there.min()) / one, float((there - np.array(size)).max()) / one)
-        return worst
-
-    if beyond(centre, 1) <= MUCH:
-        return quad
-    aligned = np.concatenate(
-        [(points - shift) @ np.linalg.inv(turn).T for points, (turn, shift) in zip(shapes, fits, strict=True)]
-    )
-    low, high = (aligned @ axes.T).min(0), (aligned @ axes.T).max(0)
-    centre = (low + high) / 2 @ axes
-    least = min(1.0, FACE_ROOM * float((high - low).max()) / side)
-    scale = next((one for one in np.linspace(1, least, 50) if beyond(centre, float(one)) <= LITTLE), least)
-    return centre + scale * (quad - quad.mean(0))
-
-
-def cut_like(located: tuple[np.ndarray, np.ndarray], first: np.ndarray, frame: np.ndarray, size_px: int) -> Face:
-    """An image with its points, in the `frame` around a face whose points are `first`."""
-    turn, shift = similarity(first, located[1])
-    return _cut_out(*located, frame @ turn.T + shift, size_px)
-
-
-def _cut_out(image: np.ndarray, points: np.ndarray, quad: np.ndarray, size_px: int) -> Face:
-    detailed = DETAIL * size_px
-    turn, shift = similarity(quad, np.array([[0, 0], [0, 1], [1, 1], [1, 0]]) * size_px - 0.5)
-    return Face(cut(image, quad, detailed, transform_px=detailed), points @ turn.T + shift)
-
-
 class LandmarkMorph:
     """The morph from one face to another in the common frame.
 
@@ -222,8 +118,8 @@ class LandmarkMorph:
 
     def __init__(
         self,
-        first: Face,
-        second: Face,
+        first: FramedFace,
+        second: FramedFace,
         *,
         face_only: bool = False,
         rows: Sequence[dict[str, Any]] = (),
@@ -302,7 +198,7 @@ def computed_ahead(at: Callable[[float], np.ndarray], fractions: Sequence[float]
                 future.cancel()
 
 
-def _heads(first: Face, second: Face) -> list[np.ndarray]:
+def _heads(first: FramedFace, second: FramedFace) -> list[np.ndarray]:
     """Corresponding points of both heads: landmarks, an estimate of the hairline, and the outline if it is clear.
 
     The mesh ends at the hairline itself. Of other templates than it and dlib's, the points alone.
@@ -323,15 +219,10 @@ def _heads(first: Face, second: Face) -> list[np.ndarray]:
     return heads
 
 
-def face_mask(face: Face) -> np.ndarray:
-    """Mask of the inner face, 1 inside and fading to 0 at the convex hull of the landmarks: float32 [S, S]."""
-    mask = Image.new("L", (len(face.image), len(face.image)))
-    corners = (inner_face(face.points) + 0.5) * DETAIL - 0.5
-    ImageDraw.Draw(mask).polygon([(x, y) for x, y in corners], fill=255)
-    radius = FEATHER * len(face.image) / 2
-    soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
-    inside = np.clip(2 * soft - 1, 0, 1)  # 0 outside the hull, where hair and background begin
-    return inside * inside * (3 - 2 * inside)
+def face_mask(face: FramedFace) -> np.ndarray:
+    """Mask of the inner face, 1 inside and fading to 0 at its outline: float32 [S, S]."""
+    side = len(face.image)
+    return soft_polygon((inner_face(face.points) + 0.5) * DETAIL - 0.5, side, side, FEATHER * side / 2)
 
 
 def match_colours(

@@ -237,7 +237,7 @@ def _may_hold_points(path: Path) -> bool:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
-        return True  # whose error is told
+        return True  # its error is reported later
     return isinstance(value, list) or (isinstance(value, dict) and not {"points", "landmarks"}.isdisjoint(value))
 
 
@@ -290,7 +290,7 @@ def _has_68_beside(picture: Path) -> bool:
     try:
         return path is not None and len(read_points(path).points) == 68
     except FacemorphError:
-        return False  # told when it is this picture's turn
+        return False  # reported when it is this picture's turn
 
 
 def locate_points(

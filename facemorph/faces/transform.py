@@ -137,7 +137,7 @@ def opposite_points(points: np.ndarray) -> list[int]:
     if off > MOST_ASYMMETRY:
         raise InputError(
             f"The {count} points do not show which of them lie opposite each other.",
-            "dlib's 68 and WebMorph's 189 are known; of others the template must be nearly symmetric.",
+            "dlib's 68 and WebMorph's 189 are known; any other template must be nearly symmetric.",
         )
     return order.tolist()
 

@@ -187,7 +187,7 @@ def as_latent(array: np.ndarray, generator: Generator, path: Path) -> Latent:
             "Name the network that it was made with: --network FILE",
         )
     w = np.broadcast_to(array, shape).copy()
-    log.info("%s does not say which network it belongs to; it is taken for one of this network, in W.", path)
+    log.info("%s does not say which network it belongs to; it is read as one of this network, in W.", path)
     return Latent(w, "w" if (w == w[0]).all() else "w+", fingerprint(generator), {"source": path.name})
 
 

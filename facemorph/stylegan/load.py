@@ -55,7 +55,7 @@ def load_generator(path: str | PathLike[str], device: str | torch.device = "cpu"
     if is_converted(path):
         return build(*read_converted(path), device)
     description = read_published(path)
-    log.info("%s was read as it was published; converted once, it loads faster (weights convert).", path.name)
+    log.info("%s was read in its published format; once converted it loads faster (weights convert).", path.name)
     return build_description(description, device)
 
 

@@ -2,7 +2,7 @@
 
 server.py     starts it: one FastAPI application, the page once in each language
 guard.py      what stands before every request: who may ask for what, how much, how often
-sessions.py   a folder for each visitor, deleted after an hour and at the end
+sessions.py   a folder for each visitor, deleted when unused for long, and at the end
 forgetful.py  Gradio without its memory of what it showed
 turns.py      long work, one at a time, the visitors in turn
 page.py       the page; portraits.py, child.py, morph.py, explore.py, runs.py: its parts

@@ -22,7 +22,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Requests in a minute of a visitor, and of an address (a class behind one router): uploads, anything, and first visits.
 UPLOADS, UPLOADS_OF_ADDRESS = 30, 600
 REQUESTS, REQUESTS_OF_ADDRESS, VISITORS_OF_ADDRESS = 1500, 30_000, 600
-JOINS = 240  # times in a minute that a visitor asks for something in the line
+JOINS = 240  # times in a minute that a visitor asks for something in the queue
 MOST_OPEN, MOST_OPEN_OF_ADDRESS = 40, 1000  # requests being answered at once
 WRONG_PASSWORDS = 30  # in a minute, of an address
 MOST_INSIDE = 2000
@@ -167,7 +167,7 @@ class Guard:
         return None, again
 
     def _refusal(self, scope: Scope, headers: dict[str, str], token: str, fresh: bool) -> tuple[int, str] | None:
-        """Status and text, or None for what may go on."""
+        """Status and text of a refusal, or None for a request that may pass."""
         path, method = scope["path"], "GET" if scope["method"] == "HEAD" else scope["method"]
         host = headers.get("host", "")
         address = address_of(scope)

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 import facemorph as fm
-from facemorph.api.portraits import Morph
+from facemorph.api.morphs import Morph
 from facemorph.web import panels, portraits
 from facemorph.web.sessions import Session, remove
 from facemorph.web.shop import Shop
@@ -92,7 +92,7 @@ class Part:
             yield shown
 
     async def way(self, session: Session) -> AsyncIterator[Any]:
-        """The images of the way, more and more; given up where they are asked for anew, with other layers say."""
+        """The images of the way, more and more; given up once others are asked for, such as other layers."""
         yield gr.skip()  # of a generator that yields nothing Gradio shows nothing
         if session.projections is None or self._has_it(session):
             return

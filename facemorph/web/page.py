@@ -19,8 +19,8 @@ LIVE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 PRESETS = ("instant", "fast", "balanced")
 
 
-def look(words: Words) -> dict[str, Any]:
-    """Theme, style and title; fonts are those of the visitor's own system."""
+def look() -> dict[str, Any]:
+    """Theme and style; fonts are those of the visitor's own system."""
     system = [gr.themes.Font("system-ui"), gr.themes.Font("Noto Sans KR"), gr.themes.Font("sans-serif")]
     mono = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
     theme = gr.themes.Base(
@@ -63,15 +63,16 @@ def build(shop: Shop, words: Words) -> gr.Blocks:
             with gr.Tab(words("tab_runs")) as tab:
                 runs.build(shop, words, tab, QUIET)
         with gr.Row(elem_classes="fm-foot"):
-            gr.HTML(f'<p class="fm-privacy">{panels.escape(words("privacy"))}</p>')
+            privacy = words("privacy", minutes=round(shop.sessions.keep_seconds / 60))
+            gr.HTML(f'<p class="fm-privacy">{panels.escape(privacy)}</p>')
             forget = gr.Button(words("forget"), size="sm", elem_classes="fm-forget")
-        told = gr.HTML()
+        message = gr.HTML()
 
         def forget_all(request: gr.Request) -> tuple[Any, ...]:
             shop.sessions.forget(request.cookies.get(COOKIE))
             return (panels.note(words("forgotten")), *restore.view(portraits.session_of(shop, request)))
 
-        forget.click(forget_all, None, [told, *restore.outputs], **QUIET)
+        forget.click(forget_all, None, [message, *restore.outputs], **QUIET)
         page.load(restore.load, None, restore.outputs, **QUIET)
     return page
 
@@ -162,7 +163,7 @@ class PortraitsTab:
         yield await asyncio.to_thread(self.view, session)  # which draws: other visitors must not wait for that
 
     async def load(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """After a refresh: what was made, and work that still goes on."""
+        """After a refresh: what was made, and work that is not done yet."""
         session = self.shop.sessions.find(request.cookies.get(COOKIE)) or portraits.session_of(self.shop, request)
         session.morph_open, session.way_shown = False, ()
         yield await asyncio.to_thread(self.view, session)
@@ -176,7 +177,7 @@ class PortraitsTab:
             if not upload:
                 return (None, *self.view(session))
             known_as, name = upload
-            path = session.uploads.pop(known_as, None)  # who asks for anything but an own upload asks for nothing
+            path = session.uploads.pop(known_as, None)  # of the visitor's own uploads: anything else is nothing
             if path is not None:
                 try:
                     self.shop.quick.submit(portraits.take, self.words, session, which, path, name).result()

@@ -68,7 +68,7 @@ def portrait(words: Words, one: Portrait | None) -> str:
         words("found_several", name=one.name, count=len(one.faces)) if several else words("found_face", name=one.name)
     )
     turned = {1: "was_turned", 3: "was_turned", 2: "was_upside_down"}.get(one.quarter_turns)
-    told = f"{text}. {words(turned)}" if turned else text
+    remark = f"{text}. {words(turned)}" if turned else text
     faces = [
         picture(
             face, words("face_number", number=number + 1) if several else text,
@@ -77,11 +77,11 @@ def portrait(words: Words, one: Portrait | None) -> str:
         )
         for number, face in enumerate(one.faces)
     ]  # fmt: skip
-    return note(told) + row(faces, "fm-found")
+    return note(remark) + row(faces, "fm-found")
 
 
 def progress(words: Words, turns: Turns, job: Job | None) -> str:
-    """How far long work is: the place in the line, the part that is done, the time left."""
+    """How far long work is: the place in the queue, the part that is done, the time left."""
     if job is None or job.state == "done":
         return ""
     if job.state == "cancelled":

@@ -1,6 +1,7 @@
 """Starts the page: one FastAPI application behind the guard, the page in each language, and each visitor's files."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -25,13 +26,13 @@ def check_address(host: str, auth: tuple[str, str] | None, allow_hosts: tuple[st
     public = host not in LOCAL_HOSTS or bool(allow_hosts)
     if public and auth is None and not open_to_all:
         raise ConfigError(
-            f"At {', '.join(allow_hosts) or host} others can reach this page, so it wants a password.",
-            "Give --auth NAME:PASSWORD, or set FACEMORPH_WEB_AUTH; --no-auth where a proxy asks for one.",
+            f"At {', '.join(allow_hosts) or host} others can reach this page, so a password is required.",
+            "Give --auth NAME:PASSWORD, or set FACEMORPH_WEB_AUTH; --no-auth if a proxy asks for one.",
         )
 
 
-def make_app(shop: Shop, rules: Rules) -> Any:
-    """The ASGI application."""
+def make_app(shop: Shop) -> Any:
+    """The ASGI application, to stand behind a `Guard` and `Streams`."""
     os.environ.update(GRADIO_TEMP_DIR=str(shop.sessions.scratch), **OFFLINE)
     import gradio as gr
     from fastapi import FastAPI, Request
@@ -69,10 +70,10 @@ def make_app(shop: Shop, rules: Rules) -> Any:
         gr.mount_gradio_app(
             app, blocks, f"/{language}", footer_links=[], run_history=False, show_error=False, ssr_mode=False,
             pwa=False, enable_monitoring=False, mcp_server=False, max_file_size=MAX_UPLOAD_BYTES, blocked_paths=["/"],
-            **look(words),
+            **look(),
         )  # fmt: skip
         make_forgetful(getattr(app.routes[-1], "app"), blocks)  # noqa: B009
-    return Guard(Streams(_Rewritten(app)), rules)
+    return _Rewritten(app)
 
 
 OFFLINE = {
@@ -172,11 +173,19 @@ def serve(
     shop = Shop(fm.Network(network), Sessions(keep_seconds), runs=named)
     stop = sweeping(shop.sessions, min(30, keep_seconds / 2))
     try:
-        app = make_app(shop, rules)
+        streams = Streams(make_app(shop))
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3, lifespan="on"
-        )
-        server = uvicorn.Server(config)
+            Guard(streams, rules), log_level="warning", access_log=False, server_header=False,
+            timeout_graceful_shutdown=3, lifespan="on",
+        )  # fmt: skip
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would call what follows an error
+                streams.cut()
+                await super().shutdown(sockets)
+
+        server = Server(config)
         shown = "localhost" if local else host
         address = f"http://{shown}:{listening.getsockname()[1]}/"
         threading.Thread(target=_tell_ready, args=(server, ready, address), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a visitor uploaded and made: in a folder and an object of that visitor, deleted after an hour and at the end."""
+"""What a visitor uploaded and made: a folder and an object for each visitor, deleted when unused for long."""
 
 import contextlib
 import os
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import facemorph as fm
-from facemorph.api.portraits import Morph, Projection
+from facemorph.api.morphs import Morph
+from facemorph.api.portraits import Projection
 from facemorph.web.turns import Job
 
 COOKIE = "facemorph"
@@ -69,7 +70,7 @@ class Session:
     uploads: dict[str, Path] = field(default_factory=dict)  # that were not read yet, by the name that the page knows
     job: Job | None = None
     stops: int = 0  # how often the visitor pressed stop
-    followers: list[object] = field(default_factory=list)  # who is told how far the work is, the newest last
+    followers: list[object] = field(default_factory=list)  # streams of the progress of the work, the newest last
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -155,7 +156,7 @@ class Sessions:
         return self.root / "gradio"
 
     def find(self, token: str | None) -> Session | None:
-        """The visitor's session, if there is one; it is used, so it is kept for another hour."""
+        """The visitor's session, if there is one; asking for it counts as use, so it is kept for longer."""
         with self._lock:
             session = self._sessions.get(token or "")
             if session:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import facemorph as fm
-from facemorph.api.portraits import Morph
+from facemorph.api.morphs import Morph
 from facemorph.errors import FacemorphError
 from facemorph.web.sessions import Session, Sessions
 from facemorph.web.turns import Turns
@@ -20,7 +20,7 @@ LIVE = {"sheet.png", "family.json", "family.zip"}  # made when they are asked fo
 
 @dataclass
 class Shop:
-    """What all visitors share: the network, the line for long work, the sessions, the runs that are shown.
+    """What all visitors share: the network, the queue of long work, the sessions, the runs that are shown.
 
     `quick` is one thread, on which the generator runs for sliders while long work goes on in another.
     """

@@ -17,7 +17,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LINGER_SECONDS = 5.0  # that a stream lives on after the last answer; a browser has six connections for all its pages
+LINGER_SECONDS = 2.0  # that a stream lives on after the last answer; a browser has six connections for all its pages
 HOLD_SECONDS = 1.0  # after the end of a stream, by when its page knows
 END = b'data: {"msg":"close_stream"'
 ASKS = "facemorph.page"  # the name of the page that asks, in the scope of its request
@@ -31,6 +31,12 @@ class Streams:
         self._asked: dict[str, asyncio.Event] = {}  # of each page with a stream: something was asked for
         self._asking: Counter[str] = Counter()  # requests for something that are on their way into Gradio's line
         self._ended: dict[str, float] = {}  # when a page's stream ended, of those that did just now
+        self._tasks: set[asyncio.Task[Any]] = set()  # one for each stream
+
+    def cut(self) -> None:
+        """Cut all streams off: pages say then that the connection is lost, and come again when the server does."""
+        for task in self._tasks:
+            task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = scope.get(ASKS)
@@ -67,12 +73,16 @@ class Streams:
                 started = True
                 await send(message)
 
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             await self.app({**scope}, receive, onward)  # which writes into the scope
             while end and await _comes(asked, receive):
                 end = None
                 await self.app({**scope}, receive, onward)
         finally:
+            self._tasks.discard(task)
             if self._asked.get(page) is asked:
                 del self._asked[page]
         if end:  # else the page is gone

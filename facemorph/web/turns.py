@@ -1,4 +1,4 @@
-"""Long work, one at a time: visitors in turn, each told the place in the line, the time left, and able to stop it."""
+"""Long work, one job at a time: visitors take turns, see their place in the queue and the time left, and may stop."""
 
 import logging
 import threading
@@ -40,10 +40,6 @@ class Job:
 
     def cancel(self) -> None:
         self._stop = True
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop
 
     @property
     def seconds_left(self) -> float | None:

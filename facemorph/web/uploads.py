@@ -76,7 +76,7 @@ def add_routes(app: Any, sessions: Sessions) -> None:
         return JSONResponse([name])
 
     async def upload_progress(request: Request) -> Response:
-        async def told() -> AsyncIterator[str]:
+        async def progress() -> AsyncIterator[str]:
             waited, key = 0.0, _key(request)
             while (progress := under_way.get(key)) is None and waited < WAIT_SECONDS:
                 waited += FOLLOW_SECONDS
@@ -89,7 +89,7 @@ def add_routes(app: Any, sessions: Sessions) -> None:
                 await asyncio.sleep(FOLLOW_SECONDS)
             yield 'data: {"msg": "done"}\n\n'
 
-        return StreamingResponse(told(), media_type="text/event-stream")
+        return StreamingResponse(progress(), media_type="text/event-stream")
 
     for language in LANGUAGES:
         app.add_api_route(f"/{language}/gradio_api/upload", upload, methods=["POST"])

@@ -17,8 +17,9 @@ TABLE: dict[str, tuple[str, str]] = {
         "동의한 사람의 사진만 사용해 주세요. 결과는 두 사진을 섞은 것이며 예측이 아닙니다. 실제 아이의 모습은 아무도 알 수 없습니다.",
     ),
     "privacy": (
-        "Pictures stay on this server, in a folder of your own, and are deleted an hour after you last used the page.",
-        "사진은 이 서버의 방문자별 폴더에만 보관되며, 마지막으로 사용한 뒤 한 시간이 지나면 삭제됩니다.",
+        "Pictures stay on this server, in a folder of your own, and are deleted {minutes} minutes after you last used "
+        "the page.",
+        "사진은 이 서버의 방문자별 폴더에만 보관되며, 마지막으로 사용한 뒤 {minutes}분이 지나면 삭제됩니다.",
     ),
     "forget": ("Delete my pictures now", "내 사진 지금 삭제"),
     "forgotten": ("All that you uploaded and made is deleted.", "올리고 만든 것을 모두 삭제했습니다."),
@@ -66,7 +67,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "working_film": ("Filming the morph", "모핑 영상을 만드는 중"),
     "working_walk": ("Walking from one person to the other", "한 사람에서 다른 사람으로 걷는 중"),
     "working_evaluate": ("Measuring the run", "학습 결과를 평가하는 중"),
-    "waiting": ("In the line: {place} before you", "대기 중: 앞에 {place}건"),
+    "waiting": ("In the queue: {place} ahead of you", "대기 중: 앞에 {place}건"),
     "starting": ("Starting", "시작하는 중"),
     "left": ("about {seconds} s left", "약 {seconds}초 남음"),
     "part": ("part {part}", "{part}부"),
@@ -81,7 +82,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "error_OutputError": ("the result cannot be written.", "결과를 저장할 수 없습니다."),
     "error_RunError": ("the run cannot do that yet.", "이 학습 기록으로는 아직 할 수 없습니다."),
     "error_WeightsError": ("weights are missing on this server.", "서버에 신경망 가중치가 없습니다."),
-    "expired": ("Your pictures were deleted after an hour. Please add them again.", "한 시간이 지나 사진이 삭제되었습니다. 다시 올려 주세요."),
+    "expired": ("Your pictures have been deleted. Please add them again.", "사진이 삭제되었습니다. 다시 올려 주세요."),
     # child
     "reconstructions": ("As the network draws them", "신경망이 그린 두 사람"),
     "as_photographed": ("{who}, in the picture", "{who}, 사진"),
@@ -127,7 +128,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "film_title": ("The morph as a film", "모핑 영상"),
     # explore
     "random_faces": ("Faces of nobody", "세상에 없는 얼굴들"),
-    "other_faces": ("Other faces", "다른 얼굴"),
     "first_seed": ("First seed", "첫 시드"),
     "truncation": ("Truncation: 0 the average, 1 none", "절단: 0 평균 얼굴, 1 없음"),
     "one_face": ("Change one face", "한 얼굴 바꾸기"),

@@ -13,7 +13,7 @@ MOST_FOLLOWERS = 6  # open pages of one visitor, say
 async def follow(
     turns: Turns, session: Session, what: str = "", make: Callable[[], Work | None] = lambda: None
 ) -> AsyncIterator[None]:
-    """Again and again while the visitor's work goes on; then begin what `make` makes, and again until that ends.
+    """Yields again and again while the visitor's work lasts; then starts what `make` makes, and yields until that ends.
 
     Nothing begins where the visitor presses stop meanwhile, where the same is at work already, or where `make` finds
     that there is nothing to do.

@@ -127,7 +127,7 @@ def _own_cards() -> dict[str, Card]:
         try:
             found[path.stem] = Card(name=path.stem, own=True, **yaml.safe_load(path.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-            log.warning("%s is no card and is passed over: %s", path, str(error)[:200])
+            log.warning("%s is not a card and is ignored: %s", path, str(error)[:200])
     return found
 
 

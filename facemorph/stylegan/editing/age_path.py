@@ -108,4 +108,4 @@ def read_age_path(path: Path) -> tuple[AgePath, np.ndarray, dict[str, Any], str]
             raise ValueError("its arrays do not fit each other")
         return age, arrays["gender"], json.loads(header["gender"]), header["network"]
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no age path: {error}.", "Install facemorph-toolkit anew.") from error
+        raise InputError(f"{path} is no age path: {error}.", "Reinstall facemorph-toolkit.") from error

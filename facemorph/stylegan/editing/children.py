@@ -57,7 +57,7 @@ class ChildrenConfig:
             check_number("age", years)
         names = [f"{years:g}" for years in self.ages]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f"Each age should be asked for once, not {twice[0]} years twice.")
+            raise ConfigError(f"Each age can be given only once: {twice[0]} years is given twice.")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_directions(family: ChildrenConfig, directions: dict[str, Edit]) -> Non
         if is_needed and name not in directions:
             raise InputError(
                 f"There is no direction for {name} in this network's latent space.",
-                f"Give a folder with {name}.npy as --directions, or leave --{name} out. faces-128 brings its own, the "
+                f"Give a folder with {name}.npy as --directions, or leave out --{name}. faces-128 has its own, the "
                 "published ones belong to stylegan1-ffhq-1024, and `facemorph directions --method attributes "
                 f"--attribute {name}` learns one for any network of faces.",
             )

@@ -90,7 +90,7 @@ def read_direction(path: Path, num_layers: int, w_size: int) -> Direction:
     if rows.ndim != 2 or rows.shape[1] != w_size or rows.shape[0] not in (1, num_layers):
         raise InputError(
             f"{path} holds an array of shape {array.shape}; this network's are ({num_layers}, {w_size}).",
-            "A direction belongs to one network. `facemorph directions --network FILE` finds some for any.",
+            "A direction belongs to one network. `facemorph directions --network FILE` finds some for any network.",
         )
     vector = np.repeat(rows, num_layers, 0) if len(rows) == 1 else rows
     return Direction(path.stem, np.ascontiguousarray(vector, np.float32), min(PUBLISHED_LAYERS, num_layers), {})
@@ -117,9 +117,11 @@ def read_directions(folder: Path, generator: Generator) -> dict[str, Direction]:
                 for name, one in found.items()
             }
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{noted} is damaged: {error!r}.", "Find the directions anew.") from None
+            raise InputError(f"{noted} is damaged: {error!r}.", "Find the directions again.") from None
         if not ours:
-            raise InputError(f"The directions in {folder} were found for another network.", "Find them anew for this.")
+            raise InputError(
+                f"The directions in {folder} were found for another network.", "Find them again for this one."
+            )
     return found
 
 
@@ -130,7 +132,7 @@ def embedded_edits(generator: Generator) -> dict[str, Edit]:
         return {}
     age, gender, about, network = read_age_path(path)
     if not belongs_to(network, generator):
-        raise InputError(f"{path.name} belongs to another network.", "Install facemorph-toolkit anew.")
+        raise InputError(f"{path.name} belongs to another network.", "Reinstall facemorph-toolkit.")
     return {"age": age, "gender": Direction("gender", gender, len(gender), {"file": path.name, **about})}
 
 

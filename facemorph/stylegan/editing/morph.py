@@ -51,13 +51,8 @@ class LatentMorph:
         settings: LatentMorphSettings,
         rows: Sequence[dict[str, Any]] = (),
     ) -> None:
-        self.generator, self.first, self.second, self.settings, self.rows = (
-            generator,
-            first,
-            second,
-            settings,
-            list(rows),
-        )
+        self.generator, self.settings, self.rows = generator, settings, list(rows)
+        self.first, self.second = first, second
 
     def latents(self, fractions: Sequence[float]) -> np.ndarray:
         """Latents [N, L, w_size] at fractions of the way."""
@@ -105,11 +100,7 @@ def latent_morph(
         [first, second], network, projection, folder=latents, aligned=aligned, landmarks=landmarks, device=device,
         progress=progress,
     )  # fmt: skip
-    known = fingerprint(generator)
-    rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
-    rows += [
-        {"source": path.name, "space": one.space, **one.about} for path, one in zip((first, second), found, strict=True)
-    ]
+    rows = _rows([first, second], found, generator, network, settings)
     return LatentMorph(generator, found[0], found[1], settings, rows)
 
 
@@ -158,7 +149,14 @@ def latent_chain(
         faces, network, projection, folder=latents, aligned=aligned, landmarks=landmarks, device=device,
         progress=progress,
     )  # fmt: skip
+    return LatentChain(generator, found, settings, _rows(faces, found, generator, network, settings))
+
+
+def _rows(
+    faces: Sequence[Path], found: Sequence[Latent], generator: Generator, network: str | Path,
+    settings: LatentMorphSettings,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The manifest: how the morph was made, and where each latent came from."""
     known = fingerprint(generator)
-    rows = [{"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}]
-    rows += [{"source": path.name, "space": one.space, **one.about} for path, one in zip(faces, found, strict=True)]
-    return LatentChain(generator, found, settings, rows)
+    made = {"method": "stylegan", "settings": asdict(settings), "network": str(network), "network_id": known}
+    return [made, *({"source": path.name, "space": a.space, **a.about} for path, a in zip(faces, found, strict=True))]

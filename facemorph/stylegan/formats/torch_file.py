@@ -21,7 +21,7 @@ _END, _END64, _LOCATOR64, _ENTRY, _LOCAL = (
     b"PK\x01\x02",
     b"PK\x03\x04",
 )
-_FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
+_FULL32 = 0xFFFFFFFF  # of a size or offset that stands in the zip64 extra field instead
 
 
 def entries(data: memoryview) -> dict[str, memoryview]:

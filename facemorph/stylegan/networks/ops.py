@@ -80,13 +80,24 @@ def up_convolve_in_phases(
     out, wide = weight.shape[:2]
     if kernel.shape != (4, 4):
         raise ValueError(f"a filter of 4 x 4 taps was expected, not {tuple(kernel.shape)}")
-    # The transposed convolution's 3 taps and the filter's 4 make 6; each phase of a pixel takes every other one.
-    fused = F.conv_transpose2d(weight.flatten(0, 1)[:, None], (4 * kernel).to(weight.dtype)[None, None])  # [., 1, 6, 6]
-    turned = fused.view(out, wide, 6, 6).flip(2, 3)
-    phases = [turned[:, :, 1 - a :: 2, 1 - b :: 2] for a in range(2) for b in range(2)]  # [out, in, 3, 3] each
-    y = F.conv2d(x, torch.stack(phases, 1).flatten(0, 1), padding=1)  # [N, 4 out, H, W]
-    y = F.pixel_shuffle(y, 2)
+    fused = weight.flatten(2) @ _taps_of_phases(kernel.to(weight.dtype))  # [out, in, 36]
+    fused = fused.view(out, wide, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)  # [4 out, in, 3, 3]
+    y = F.conv2d(x, fused.contiguous(memory_format=torch.channels_last), padding=1)  # [N, 4 out, H, W]
+    count, _, height, width = y.shape
+    # As pixel_shuffle, which would leave channels last.
+    phases = y.permute(0, 2, 3, 1).reshape(count, height, width, 2, 2, out).transpose(2, 3)  # [N, H, 2, W, 2, out]
+    y = phases.reshape(count, 2 * height, 2 * width, out).permute(0, 3, 1, 2)  # [N, out, 2H, 2W]
     return y if bias is None else y + bias[:, None, None]
+
+
+def _taps_of_phases(kernel: torch.Tensor) -> torch.Tensor:
+    """What each of a weight's 3 x 3 taps adds to the 3 x 3 of the four phases: [9, 36].
+
+    The transposed convolution's 3 taps and the filter's 4 make 6; each phase of a pixel takes every other one.
+    """
+    each = torch.eye(9, dtype=kernel.dtype, device=kernel.device).view(9, 1, 3, 3)
+    turned = F.conv_transpose2d(each, 4 * kernel[None, None]).flip(2, 3)[:, 0]  # [9, 6, 6]
+    return torch.stack([turned[:, 1 - a :: 2, 1 - b :: 2] for a in range(2) for b in range(2)], 1).flatten(1)
 
 
 def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:

@@ -32,9 +32,9 @@ class SearchConfig:
         "auto", "an encoder's guess, the nearest of some samples, or the mean; auto: encoder if there is one",
         choices=("auto", "encoder", "samples", "mean"),
     )  # fmt: skip
-    samples: int = setting(64, "how many are looked at for the nearest", low=1, high=4096)
-    size_px: int = setting(256, "images are compared at this side at most", low=16, high=1024)
-    background: float = setting(0.3, "weight of what lies outside the face; 1 is as much as the face", low=0, high=1)
+    samples: int = setting(64, "how many samples the nearest is chosen from", low=1, high=4096)
+    size_px: int = setting(256, "images are compared at this side at most, in pixels", low=16, high=1024)
+    background: float = setting(0.3, "weight of the surroundings of the face; 1: as much as the face", low=0, high=1)
     noise_maps: bool = setting(False, "optimise the layers' noise as well: nearer to the image, worse to edit")
     precision: str = setting("auto", "of VGG16; auto takes bfloat16 on CUDA", choices=("auto", "float32", "bfloat16"))
     batch_size: int = setting(0, "images at a time; 0: 1 on a CPU, on CUDA what fits into 8 GiB", low=0, high=256)
@@ -67,12 +67,12 @@ class ProjectionTerms:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the optimisation goes on."""
+    """The course of the optimisation."""
 
     steps: int = setting(300, "steps of Adam; 0: the start as it is", low=0, high=100_000)
     learning_rate: float = setting(0.3, "at its height, as a fraction of the std of one number of w", low=1e-6, high=10)
     from_encoder: float = setting(
-        0.33, "times that, where an encoder's guess is the start: it is near already", low=1e-6, high=1
+        0.33, "factor of the rate where an encoder's guess is the start, which is near", low=1e-6, high=1
     )
     ramp_up: float = setting(0.05, "fraction of the steps in which the learning rate rises", low=0, high=1)
     ramp_down: float = setting(0.4, "fraction in which it falls to 0 along a cosine", low=0, high=1)
@@ -153,7 +153,7 @@ class EncoderTraining:
     width: int = setting(32, "channels of the encoder's first features", low=4, high=256)
     mixing: float = setting(0.3, "fraction of the samples whose upper layers come from another latent", low=0, high=1)
     pictures_every: int = setting(
-        4, "steps between those that also compare images, which cost several times as much", low=1, high=1_000_000
+        4, "steps between those that also compare images; these cost several times as much", low=1, high=1_000_000
     )
     checkpoint_every: int = setting(500, "steps between checkpoints", low=1, high=1_000_000)
     seed: int = setting(0, "of the samples and the first weights", low=0, high=2**32 - 1)

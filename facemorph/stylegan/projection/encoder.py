@@ -1,4 +1,4 @@
-"""A network that guesses an image's latents at one look: a residual backbone, and a head for each layer.
+"""A network that guesses an image's latents in one pass: a residual backbone, and a head for each layer.
 
 After pSp (Richardson et al. 2021, "Encoding in style", arXiv:2008.00951): features of three sizes, for the coarse, the
 middle and the fine layers together, and each head gives the offset of its layer's latent from the mean.

@@ -35,7 +35,7 @@ SMOOTH = 0.98  # of the loss that the bar shows
 
 
 class EncoderTrainer:
-    """A generator, an encoder that learns from it, and what its mistakes cost."""
+    """A generator, the encoder that learns from it, its optimiser and its loss."""
 
     def __init__(self, generator: Generator, settings: EncoderConfig) -> None:
         device = generator.w_avg.device
@@ -70,7 +70,7 @@ class EncoderTrainer:
     def together(self) -> int:
         return max(1, TOGETHER_PIXELS // self.generator.architecture.resolution**2)
 
-    def learn(self) -> float:
+    def train_step(self) -> float:
         """One step; returns its loss."""
         lesson, terms = self.settings.lesson, self.settings.terms
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * self.step / lesson.steps))
@@ -99,7 +99,7 @@ class EncoderTrainer:
         return loss
 
     @torch.no_grad()
-    def examine(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """On held-out samples: the latents' mean squared error (1 for always guessing the mean), and PSNR in dB."""
         self.encoder.eval()
         found = []
@@ -139,20 +139,20 @@ def train_encoder(
 ) -> tuple[Path, dict[str, float]]:
     """Train an encoder for a card's network or a file's, and write it.
 
-    Running it again after an interruption goes on from the last checkpoint, which lies beside the output.
+    Running it again after an interruption continues from the last checkpoint, which lies beside the output.
 
     Args:
         output: by default where `project` looks for it.
 
     Returns:
-        The file, and what `EncoderTrainer.examine` says of it.
+        The file, and the figures of `EncoderTrainer.evaluate`.
 
     Raises:
         WeightsError: the network is not here.
-        InputError: the network makes no RGB images or wants a label, there is no such device, or a checkpoint of
+        InputError: the network makes no RGB images or needs a label, there is no such device, or a checkpoint of
             other settings is in the way.
         OutputError: the output exists and may not be overwritten, or cannot be written.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss became NaN or infinite.
     """
     generator = load_generator(find_face_network(network), pick_device(device))
     if generator.architecture.label_size or generator.architecture.image_channels != 3:
@@ -162,56 +162,56 @@ def train_encoder(
     if path.suffix != ".safetensors":
         raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
     check_free(path, overwrite)
-    school = EncoderTrainer(generator, settings)
+    trainer = EncoderTrainer(generator, settings)
     checkpoint = path.with_suffix(".checkpoint.pt")
     key = {"network": network_id, "settings": plain(settings)}
-    _resume(school, checkpoint, key)
+    _resume(trainer, checkpoint, key)
     smooth = math.nan
     steps = settings.lesson.steps
-    with progress_bar(progress, total=steps, unit=" steps", description="train-encoder", initial=school.step) as bar:
+    with progress_bar(progress, total=steps, unit=" steps", description="train-encoder", initial=trainer.step) as bar:
         try:
-            while school.step < steps:
-                loss = school.learn()
+            while trainer.step < steps:
+                loss = trainer.train_step()
                 if not math.isfinite(loss):
                     raise TrainingError(
-                        f"The loss is {loss} at step {school.step}.", "Try a smaller --set lesson.learning_rate=3e-4"
+                        f"The loss is {loss} at step {trainer.step}.", "Try a smaller --set lesson.learning_rate=3e-4"
                     )
                 smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
                 bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
                 bar.update()
-                if school.step % settings.lesson.checkpoint_every == 0 and school.step < steps:
-                    _save(school, checkpoint, key)
+                if trainer.step % settings.lesson.checkpoint_every == 0 and trainer.step < steps:
+                    _save(trainer, checkpoint, key)
         except KeyboardInterrupt:
-            _save(school, checkpoint, key)
-            log.info("Everything so far is saved; the same command goes on.")
+            _save(trainer, checkpoint, key)
+            log.info("Everything so far is saved; run the same command to continue.")
             raise
-    marks = school.examine()
-    write_encoder(path, school.encoder, network_id, {"settings": plain(settings), **marks}, overwrite=True)
+    metrics = trainer.evaluate()
+    write_encoder(path, trainer.encoder, network_id, {"settings": plain(settings), **metrics}, overwrite=True)
     checkpoint.unlink(missing_ok=True)
-    return path, marks
+    return path, metrics
 
 
-def _save(school: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
-    write_atomically(checkpoint, lambda file: torch.save({**key, **school.state()}, file))
+def _save(trainer: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
+    write_atomically(checkpoint, lambda file: torch.save({**key, **trainer.state()}, file))
 
 
-def _resume(school: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
+def _resume(trainer: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
     if not checkpoint.exists():
         return
     try:
-        state = torch.load(checkpoint, map_location=school.generator.w_avg.device, weights_only=True)
+        state = torch.load(checkpoint, map_location=trainer.generator.w_avg.device, weights_only=True)
         changed = [name for name in key if state[name] != key[name]]
         if not changed:
             state["random"] = state["random"].cpu()
-            school.restore(state)
+            trainer.restore(state)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to begin anew.") from error
+        raise InputError(f"{checkpoint} cannot be read: {str(error)[:200]}", "Delete it to start over.") from error
     if changed:
         raise InputError(
             f"{checkpoint} is a checkpoint with {' and '.join(f'other {name}' for name in changed)}.",
-            "Go on with the same command as before, or delete it to begin anew.",
+            "Continue with the same command as before, or delete it to start over.",
         )
-    log.info("Going on from step %d.", school.step)
+    log.info("Continuing from step %d.", trainer.step)
 
 
 def _lpips(settings: EncoderConfig, device: torch.device) -> Lpips | None:

@@ -17,13 +17,13 @@ from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
 
 SAMPLES_SEED = 2024
 CHUNK = 8  # samples that are generated together
-ASK_CUDA_EVERY = 10
+ASK_GPU_EVERY = 10  # steps
 SHRUNK = 0.5  # each sample is looked at as it is, and half-way to the mean
 
 
 @dataclass(frozen=True)
 class InitialCandidates:
-    """Latents [K, w_size] of seeded z, the mean first, and their images [K, 3, r, r] as an objective reduces them."""
+    """Latents [K, w_size] of seeded z, the mean first, and their reduced images [K, 3, r, r]."""
 
     w: torch.Tensor
     images: torch.Tensor
@@ -101,9 +101,9 @@ def optimize_latents(
         generator: frozen.
         objective: of N targets.
         start: latents [N, num_layers, w_size]; their mean over layers is taken, unless in w+ nothing is joined.
-        settings: `optimize_latents`, `terms` and `schedule` are used.
+        settings: `search`, `terms` and `schedule` are used.
         seed: of the noise maps, where they are optimised.
-        progress: moved on by N at each step.
+        bar: advanced by N at each step.
 
     Raises:
         InputError: the network makes no RGB images, or its images are not finite.
@@ -115,25 +115,17 @@ def optimize_latents(
         return _as_it_is(generator, objective, start, w_plus)
     mean, spread = generator.latent_statistics()
     mean = mean.clone()  # out of inference mode
-    w_size = generator.architecture.w_size
     common = start.detach().mean(1, keepdim=True)  # [N, 1, w_size]
     kept = w_plus and not schedule.joined  # else what the start's layers differ by is left behind
     offsets = (start.detach() - common if kept else torch.zeros_like(start)).requires_grad_(w_plus)  # [N, L, w_size]
     common.requires_grad_()
     noise = _fresh_noise(generator, len(start), seed) if settings.search.noise_maps else {}
-    peak = schedule.learning_rate * spread / math.sqrt(w_size)
-    groups: list[dict[str, Any]] = [{"params": [common], "scale": peak, "from": 0}]
-    if w_plus:
-        groups.append({"params": [offsets], "scale": peak, "from": round(schedule.joined * schedule.steps)})
-    if noise:  # of std 1
-        groups.append({"params": list(noise.values()), "scale": schedule.learning_rate, "from": 0})
-    optimizer = torch.optim.Adam(groups, lr=peak, betas=(0.9, 0.99))
+    optimizer = _adam(common, offsets if w_plus else None, noise, spread, schedule)
 
-    best = torch.full((len(start),), math.inf, device=start.device)
-    best_w, best_noise = start.detach().clone(), {name: plane.detach().clone() for name, plane in noise.items()}
-    milestone, since = best.clone(), torch.zeros((), dtype=torch.long, device=start.device)
-    # CUDA is asked only every few steps whether to stop: each answer is waited for.
-    look_every = ASK_CUDA_EVERY if start.device.type == "cuda" else 1
+    best = _Best(start, noise)
+    milestone, since = best.loss.clone(), torch.zeros((), dtype=torch.long, device=start.device)
+    # A GPU is asked only every few steps whether to stop: each answer is waited for.
+    look_every = 1 if start.device.type == "cpu" else ASK_GPU_EVERY
     rows: dict[str, list[torch.Tensor]] = {}
     falls_from = round((1 - schedule.ramp_down) * schedule.steps)
     step, end = 0, schedule.steps
@@ -149,12 +141,7 @@ def optimize_latents(
             parts["noise"] = settings.terms.noise * noise_correlation(list(noise.values()))
         loss = torch.stack(list(parts.values())).sum(0)  # [N]
 
-        with torch.no_grad():  # before the step: the loss is that of w as it is
-            better = loss < best
-            best = torch.where(better, loss, best)
-            best_w = torch.where(better[:, None, None], w, best_w)
-            for name, plane in noise.items():
-                best_noise[name] = torch.where(better[:, None, None, None], plane, best_noise[name])
+        best.look(loss, w, noise)  # before the step: the loss is that of w as it is
         for name, value in {"loss": loss, **parts}.items():
             rows.setdefault(name, []).append(value.detach())
 
@@ -167,16 +154,49 @@ def optimize_latents(
         if bar is not None:
             bar.update(len(start))
         if schedule.patience and step < falls_from:
-            gained = best < (1 - schedule.gain) * milestone
-            milestone = torch.where(gained, best, milestone)
+            gained = best.loss < (1 - schedule.gain) * milestone
+            milestone = torch.where(gained, best.loss, milestone)
             since = torch.where(gained.any(), 0, since + 1)
             if step % look_every == 0 and int(since) >= schedule.patience:
                 end -= falls_from - step
                 falls_from = step
-    if not torch.isfinite(best).all():
+    if not torch.isfinite(best.loss).all():
         raise InputError("The network's images are not finite.", "Try --set search.precision=float32.")
     history = {name: torch.stack(values).float().cpu().numpy() for name, values in rows.items()}  # [steps, N]
-    return ProjectionResult(best_w, best, history, best_noise)
+    return ProjectionResult(best.w, best.loss, history, best.noise)
+
+
+def _adam(
+    common: torch.Tensor, offsets: torch.Tensor | None, noise: dict[str, torch.Tensor], spread: float,
+    schedule: ScheduleConfig,
+) -> torch.optim.Adam:  # fmt: skip
+    """Adam, whose groups say at which step they join in ("from") and what their rate is relative to ("scale").
+
+    `offsets` are None where all layers share one latent; `spread` is the RMS distance of latents from their mean.
+    """
+    scale = schedule.learning_rate * spread / math.sqrt(common.shape[2])
+    groups: list[dict[str, Any]] = [{"params": [common], "scale": scale, "from": 0}]
+    if offsets is not None:
+        groups.append({"params": [offsets], "scale": scale, "from": round(schedule.joined * schedule.steps)})
+    if noise:  # of std 1
+        groups.append({"params": list(noise.values()), "scale": schedule.learning_rate, "from": 0})
+    return torch.optim.Adam(groups, lr=scale, betas=(0.9, 0.99))
+
+
+class _Best:
+    """Of each of N images the lowest loss so far [N], with its latents [N, num_layers, w_size] and noise maps."""
+
+    def __init__(self, start: torch.Tensor, noise: dict[str, torch.Tensor]) -> None:
+        self.loss = torch.full((len(start),), math.inf, device=start.device)
+        self.w, self.noise = start.detach().clone(), {name: plane.detach().clone() for name, plane in noise.items()}
+
+    @torch.no_grad()
+    def look(self, loss: torch.Tensor, w: torch.Tensor, noise: dict[str, torch.Tensor]) -> None:
+        better = loss < self.loss
+        self.loss = torch.where(better, loss, self.loss)
+        self.w = torch.where(better[:, None, None], w, self.w)
+        for name, plane in noise.items():
+            self.noise[name] = torch.where(better[:, None, None, None], plane, self.noise[name])
 
 
 @torch.no_grad()

@@ -52,8 +52,8 @@ def read_portrait(
 
     Raises:
         ImageError: it cannot be read.
-        FaceError: there is no face in it, and it is not said to be aligned.
-        InputError: it is said to be aligned and is not, or as another network wants it.
+        FaceError: there is no face in it, and `aligned` is not set.
+        InputError: `aligned` is set and it is not, or is aligned for another network.
     """
     image = read_image(path)
     digest = sha256(path)
@@ -78,7 +78,7 @@ def read_portrait(
     off = misalignment(points, width, alignment)
     if off > ALIGNED_WITHIN:
         others = [one.name for one in ALIGNMENTS.values() if misalignment(points, width, one) <= ALIGNED_WITHIN]
-        instead = f" It is aligned as {others[0]}; this network wants {alignment.name}." if others else ""
+        instead = f" It is aligned as {others[0]}; this network needs {alignment.name}." if others else ""
         raise InputError(
             f"{path} is not aligned: the face lies {off:.0%} of the side from where alignment puts it.{instead}",
             f"Leave --aligned out, and it will be aligned first; or: facemorph align --crop {alignment.name}",

@@ -128,7 +128,7 @@ def make_projector(
 
     Raises:
         WeightsError: the network, or with the loss vgg16 its weights, is not here; the message says how to get it.
-        InputError: there is no such device, or the network makes no RGB images or wants a label.
+        InputError: there is no such device, or the network makes no RGB images or needs a label.
     """
     path = find_face_network(network)
     chosen = pick_device(device)

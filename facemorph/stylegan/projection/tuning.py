@@ -34,7 +34,7 @@ def tune(
         objective: of one target.
         found: where it lies.
         tuning: steps and learning rate.
-        progress: moved on by 1 at each step.
+        bar: advanced by 1 at each step.
     """
     tuned = copy.deepcopy(generator)
     noise = {name: plane.detach() for name, plane in found.noise.items()}

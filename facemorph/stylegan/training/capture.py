@@ -6,9 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from facemorph.device import renew_random_numbers
+
 log = logging.getLogger("facemorph")
 
-WARM_UP = 3  # steps that run before a capture, on a stream of their own (as torch's documentation of graphs asks)
+WARM_UP = 3  # steps that run before a capture, on its stream (as torch's documentation of graphs asks)
 
 
 class CapturedStep:
@@ -16,11 +18,12 @@ class CapturedStep:
 
     A replay repeats the same operations on the same memory, so that `step` must take what changes from tensors that
     stay where they are. Random numbers go on from torch's global CUDA generator, which may be seeded between steps.
-    Where the capture fails, the step goes on as before, and it is said.
+    If the capture fails, the step runs as before, and the log says so.
     """
 
-    def __init__(self, step: Callable[[], Tensor]) -> None:
-        self.step, self.calls = step, 0
+    def __init__(self, step: Callable[[], Tensor], device: torch.device) -> None:
+        self.step, self.device, self.calls = step, device, 0
+        self.stream = torch.cuda.Stream(device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.numbers: Tensor | None = None
         self.failed = False
@@ -40,24 +43,28 @@ class CapturedStep:
         return self.numbers.clone()  # the next replay writes there again
 
     def _beside(self) -> Tensor:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
             numbers = self.step()
-        torch.cuda.current_stream().wait_stream(side)
-        numbers.record_stream(torch.cuda.current_stream())
+        current.wait_stream(self.stream)
+        numbers.record_stream(current)
         return numbers
 
     def _capture(self) -> None:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # Of the two contexts the outer one puts the current stream back where the inner one ends with an error.
+            with torch.cuda.stream(self.stream), torch.cuda.graph(graph, stream=self.stream):
                 self.numbers = self.step()
         except (RuntimeError, AssertionError) as error:
             self.failed, self.numbers = True, None
             log.warning("The step cannot be captured in a CUDA graph and runs without: %s", str(error).split("\n")[0])
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
+            seed = torch.initial_seed()
+            renew_random_numbers(self.device)
+            torch.manual_seed(seed)
             return
         self.graph = graph
         log.info("The step is captured in a CUDA graph.")

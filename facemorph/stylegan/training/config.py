@@ -24,12 +24,12 @@ class Data:
     )
     crop: str = setting(
         "auto",
-        "how the faces lie; auto takes what `align` noted in the folders. Packs do not say it",
+        "the crop of the faces; auto reads it from the manifests of `align`, which packs do not have",
         choices=("auto", "eyes", "ffhq", "paper"),
     )
     held_out: tuple[str, ...] = setting((), "folders or packs of faces for the figures, which are not trained on")
     hold_out: float = setting(
-        0.05, "share of the faces that is held out where held_out names none; whole persons, if 20 or more", low=0,
+        0.05, "share of the faces that is held out if held_out names none; of 20 people or more, whole people", low=0,
         high=0.5,
     )  # fmt: skip
     limit: int = setting(0, "at most this many faces, chosen by the seed; 0 takes all", low=0)
@@ -85,19 +85,19 @@ class Judging:
 class Terms:
     """What the generator and the encoder minimise, each with its weight."""
 
-    judges: float = setting(1.0, "that the judges take drawn and rebuilt faces for real; 0: there are no judges", low=0)
-    pixels: float = setting(4.0, "squared difference of pixels, rebuilt to real", low=0)
-    features: float = setting(1.0, "difference of EfficientNet-Lite0's features, rebuilt to real", low=0)
-    identity: float = setting(1.0, "difference of dlib's face features, rebuilt to real", low=0)
-    descriptor: float = setting(0.0, "squared distance of dlib's descriptors, rebuilt to real", low=0)
-    latent: float = setting(0.0, "that the encoder finds the latents of drawn faces again", low=0)
-    far: float = setting(0.02, "squared distance of rebuilt faces' latents from the mean", low=0)
-    stray: float = setting(0.02, "squared difference between a rebuilt face's layers", low=0)
+    judges: float = setting(1.0, "that the judges take generated and reconstructed faces for real; 0: no judges", low=0)
+    pixels: float = setting(4.0, "squared difference of pixels, reconstructed to real", low=0)
+    features: float = setting(1.0, "difference of EfficientNet-Lite0's features, reconstructed to real", low=0)
+    identity: float = setting(1.0, "difference of dlib's face features, reconstructed to real", low=0)
+    descriptor: float = setting(0.0, "squared distance of dlib's descriptors, reconstructed to real", low=0)
+    latent: float = setting(0.0, "error of the encoder on the latents of generated faces", low=0)
+    far: float = setting(0.02, "squared distance of the encoder's latents from the mean", low=0)
+    stray: float = setting(0.02, "squared difference between the layers of the encoder's latents", low=0)
 
     def __post_init__(self) -> None:
         check_settings(self, "terms")
         if not (self.judges or self.pixels or self.features or self.identity or self.descriptor):
-            raise ConfigError("Of judges, pixels, features, identity and descriptor, terms needs one above 0.")
+            raise ConfigError("terms needs judges, pixels, features, identity or descriptor above 0.")
 
 
 @dataclass(frozen=True)
@@ -106,22 +106,26 @@ class Training:
 
     steps: int = setting(12_000, "training steps in total; a finished run may be continued with more", low=1)
     seconds: float = setting(
-        0.0, "end after so many seconds of training, by which the learning rate then falls; 0: by steps alone", low=0
+        0.0, "end after this many seconds of training, and let the learning rate fall by time; 0: by steps alone", low=0
     )
-    batch_size: int = setting(64, "images per step, half of them drawn, half rebuilt", low=4)
+    batch_size: int = setting(64, "images per step, half of them generated, half reconstructed", low=4)
     alone: float = setting(
-        0.45, "share of the run in which only drawing is learnt, before the encoder; with --from: 0", low=0, high=1
+        0.45, "share of the run in which the generator learns alone, before the encoder; with --from: 0", low=0, high=1
     )
     g_rate: float = setting(1.5e-3, "learning rate of the generator", above=0, below=1)
     d_rate: float = setting(1.5e-3, "learning rate of the judges", above=0, below=1)
     e_rate: float = setting(7e-4, "learning rate of the encoder", above=0, below=1)
     warm_up: int = setting(150, "steps in which the learning rates rise", low=1)
-    decay_from: float = setting(0.55, "share of the run from which on the rates fall, to a fiftieth", low=0, high=1)
+    decay_from: float = setting(
+        0.55, "share of the run after which the learning rates fall, to a fiftieth", low=0, high=1
+    )
     loss: str = setting("hinge", "of judges and generator; hinge: Lim and Ye 2017", choices=LOSSES)
-    mixing: float = setting(0.5, "fraction of drawn faces with two latents (Karras et al. 2019)", low=0, high=1)
+    mixing: float = setting(0.5, "fraction of generated faces with two latents (Karras et al. 2019)", low=0, high=1)
     augment: bool = setting(True, "what the judges see is changed: colour, shift, cutout (Zhao et al. 2020)")
     mirror: bool = setting(True, "half of the real faces are mirrored")
-    soften: float = setting(0.35, "fraction of faces that the encoder sees as from smaller pictures", low=0, high=1)
+    soften: float = setting(
+        0.35, "fraction of faces that the encoder sees as if enlarged from smaller pictures", low=0, high=1
+    )
     frozen_norm: bool = setting(False, "the encoder's batch statistics stay as they are: for small batches")
     ema_images: int = setting(15_000, "images in which half of an EMA is forgotten", low=1)
     precision: str = setting(
@@ -141,9 +145,13 @@ class Training:
 class Output:
     """What a run writes while it trains."""
 
-    sample_every: int = setting(500, "steps between grids (64 drawn faces; 16 rebuilt beside the real ones)", low=1)
-    figures_every: int = setting(1000, "steps between figures (Frechet distances, rebuilt held-out faces)", low=1)
-    figure_images: int = setting(1000, "drawn and real faces that figures compare, at most", low=16, high=50_000)
+    sample_every: int = setting(
+        500, "steps between grids (64 generated faces; 16 reconstructed beside the real ones)", low=1
+    )
+    figures_every: int = setting(
+        1000, "steps between figures (Frechet distances, reconstructions of held-out faces)", low=1
+    )
+    figure_images: int = setting(1000, "generated and real faces that figures compare, at most", low=16, high=50_000)
     checkpoint_every: int = setting(500, "steps between checkpoints", low=1)
 
     def __post_init__(self) -> None:

@@ -155,12 +155,12 @@ def _one_crop(crops: dict[str, str], wanted: str) -> str:
     if wanted != "auto":
         known.setdefault(wanted, "data.crop")
     if len(known) > 1:
-        told = ", ".join(f"{crop} ({where})" for crop, where in known.items())
-        raise InputError(f"The faces lie differently: {told}.", "Align all of them with the same --crop.")
+        named = ", ".join(f"{crop} ({where})" for crop, where in known.items())
+        raise InputError(f"The faces have different crops: {named}.", "Align all of them with the same --crop.")
     if not known:
         raise InputError(
-            f"How the faces in {', '.join(crops)} lie is not known: `facemorph align` has left no manifest there.",
-            "Say it: --set data.crop=eyes (or ffhq, paper)",
+            f"The crop of the faces in {', '.join(crops)} is unknown: there is no manifest of `facemorph align`.",
+            "Name it: --set data.crop=eyes (or ffhq, paper)",
         )
     return next(iter(known))
 

@@ -1,4 +1,4 @@
-"""Figures at intervals: how near drawn faces are to real ones, and how well held-out faces are rebuilt."""
+"""Figures at intervals: how near generated faces are to real ones, and how well held-out faces are reconstructed."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ class FigureTaker:
 
     @torch.no_grad()
     def take(self, generator: Generator, encoder: Encoder | None) -> dict[str, float]:
-        """The figures, by their names in `FIGURES`; NaN where they cannot be told, as rebuilt ones without encoder."""
+        """The figures, by their names in `FIGURES`; NaN where they cannot be measured, as without an encoder."""
         found: dict[str, float] = {name: float("nan") for name in FIGURES}
         drawn = self.features(draw_faces(generator, self.count))
         if len(self.real[0]) > 1:

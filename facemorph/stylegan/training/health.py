@@ -1,10 +1,10 @@
-"""What a run's log and figures say: is it learning, have the judges won, are all drawn faces alike?"""
+"""What a run's log and figures say: is it learning, have the judges won, are all generated faces alike?"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-COLLAPSED = 0.3  # of the real faces' diversity; below, drawn faces are nearly one
+COLLAPSED = 0.3  # of the real faces' diversity; below, generated faces are nearly identical
 WON = 0.1  # the judges' loss, of at most about 2, below which they are certain
 RECENT = 100  # steps that are looked at for it
 BETTER = 0.98  # a figure that falls below this share of its first value has improved
@@ -16,7 +16,7 @@ class Health:
 
     Attributes:
         d_loss: the judges', median of the last `RECENT` steps.
-        first, last: figures by name, at the first and at the last time; those that could be told both times.
+        first, last: figures by name, at the first and at the last time; those that could be measured both times.
     """
 
     verdict: str
@@ -36,9 +36,9 @@ def judge(losses: dict[str, np.ndarray], figures: dict[str, np.ndarray]) -> Heal
     first: dict[str, float] = {}
     last: dict[str, float] = {}
     for name in names:
-        told = figures[name][np.isfinite(figures[name])]
-        if len(told) > 1:
-            first[name], last[name] = float(told[0]), float(told[-1])
+        measured = figures[name][np.isfinite(figures[name])]
+        if len(measured) > 1:
+            first[name], last[name] = float(measured[0]), float(measured[-1])
     finite = all(np.isfinite(column).all() for column in losses.values())
     verdict, reason = _verdict(finite, d_loss, len(recent), _last(figures["diversity"]), first, last)
     return Health(verdict, reason, steps, d_loss, first, last)
@@ -50,19 +50,20 @@ def _verdict(
     if not finite:
         return "failed", "a loss is NaN or infinite"
     if diversity < COLLAPSED:
-        return "failed", f"the drawn faces are nearly one: their diversity is {diversity:.0%} of the real faces'"
+        reason = f"the generated faces are nearly identical: their diversity is {diversity:.0%} of the real faces'"
+        return "failed", reason
     if recent == RECENT and 0 < d_loss < WON:
         return "failed", f"the judges have won: their loss is {d_loss:.3f}"
     better = [name for name in first if last[name] < BETTER * first[name]]
     worse = [name for name in first if last[name] > first[name] / BETTER]
-    told = ", ".join(f"{name.replace('_', ' ')} {first[name]:.3g} -> {last[name]:.3g}" for name in first)
+    changes = ", ".join(f"{name.replace('_', ' ')} {first[name]:.3g} -> {last[name]:.3g}" for name in first)
     if not first:
         return "undecided", "figures have been taken less than twice"
     if len(better) > len(worse):
-        return "improving", told
-    return "level" if not worse else "worse", told
+        return "improving", changes
+    return "level" if not worse else "worse", changes
 
 
 def _last(values: np.ndarray) -> float:
-    told = values[np.isfinite(values)]
-    return float(told[-1]) if len(told) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite[-1]) if len(finite) else float("nan")

@@ -35,11 +35,11 @@ def add_run(path: Path, name: str, licence: str | None = None, overwrite: bool =
         raise RunError(f"{path} has no network yet.", "Train it at least to the first checkpoint.")
     if not re.fullmatch(NAME, name):
         raise InputError(
-            f"{name!r} cannot be a network's name.", "Small letters, digits, '-', '.' and '_', as faces-ko."
+            f"{name!r} cannot be a network's name.", "Use lower-case letters, digits, '-', '.' and '_', as in faces-ko."
         )
     known = cards().get(name)
     if known and not known.own:
-        raise WeightsError(f"{name} is a network of the package's list.", "Choose another --name.")
+        raise WeightsError(f"{name} is the name of a published network.", "Choose another --name.")
     if known and not overwrite:
         raise OutputError(
             f"There is a network {name} already, from {known.page}.", "Choose another --name, or --overwrite."

@@ -3,7 +3,7 @@
 config.yaml             the resolved configuration; its `kind` tells it from a DCGAN's run
 run.json                versions, commit, seed, faces and their hash, device
 log.csv                 every step's losses
-figures.csv             Frechet distances of drawn faces, and how held-out faces are rebuilt, at intervals
+figures.csv             Frechet distances of generated faces, and how held-out faces are reconstructed, at intervals
 loss.png                the plot of both
 health.json             the verdict
 faces.npz               held-out faces, and some of those trained on, for figures
@@ -34,7 +34,7 @@ NUMBERS = (
 """What a step tells; 0 where a term has no part in it."""
 LOG_FIELDS = ("step", *NUMBERS, "rate", "pace", "seconds")
 FIGURES = ("frechet_faces", "frechet_imagenet", "diversity", "rebuilt_pixels", "rebuilt_features", "rebuilt_descriptor")
-"""NaN where they cannot be told."""
+"""NaN where they cannot be measured."""
 FIGURE_FIELDS = ("step", "images", *FIGURES, "seconds")
 KEPT_BYTES = 16 << 20  # of held-out faces, and of those trained on, that the run folder keeps
 

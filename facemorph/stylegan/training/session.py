@@ -90,15 +90,15 @@ def check_folder(config: Config, run: GeneratorRun) -> None:
     before = run.config()
     check_same_settings(run.path, plain(before), plain(config), MAY_CHANGE)
     if before.start != config.start:
-        told = [f"from {one.start}" if one.start else "from noise" for one in (before, config)]
-        raise RunError(f"{run.path} holds a run that began {told[0]}, not {told[1]}.", "Give another -o.")
+        starts = [f"from {one.start}" if one.start else "from noise" for one in (before, config)]
+        raise RunError(f"{run.path} holds a run that started {starts[0]}, not {starts[1]}.", "Give another -o.")
 
 
 def check_same_faces(faces: Faces, run: GeneratorRun) -> None:
     if (run.path / "run.json").exists() and run.about().get("data_sha256") != faces.digest:
         before = run.about().get("faces", {})
         raise RunError(
-            f"The faces have changed since {run.path} was begun: {before.get('trained_on')} and "
+            f"The faces have changed since {run.path} was started: {before.get('trained_on')} and "
             f"{before.get('held_out')} held out then, {len(faces.images)} and {len(faces.held)} now.",
             "Restore the old ones, or give another -o.",
         )
@@ -134,7 +134,7 @@ def begin(session: Session, device: torch.device, group: ProcessGroup) -> None:
     run.cut_figures(state.step)
     log.info("Training on %s, crop %s, on %s in %s. %s", faces, faces.crop, name, precision, config.recipe)
     if session.start is not None:
-        log.info("From %s.", session.start.told)
+        log.info("From %s.", session.start.description)
     if state.step:
         log.info("Continuing from step %d.", state.step)
         _export(session, state.networks())  # a kill may have come between them and the checkpoint
@@ -190,6 +190,6 @@ def _precision(config: Config, device: torch.device) -> torch.dtype:
 def _take_judges(state: State, judges: dict[str, Tensor]) -> None:
     own = state.judges.state_dict()
     if any(key not in judges or judges[key].shape != value.shape for key, value in own.items()):
-        log.warning("The judges that came with it are of other settings; new ones begin.")
+        log.warning("The judges saved with it have other settings; new ones are made.")
         return
     state.judges.load_state_dict({key: judges[key] for key in own})

@@ -37,18 +37,18 @@ OLD_BUFFERS = {".u": ".vector"}
 
 @dataclass(frozen=True)
 class Start:
-    """Networks to go on from.
+    """Networks to start from.
 
     Attributes:
         encoder: None where there is none: a new one begins at the mean latent.
         judges: their weights by the names in `judges.Judges`; empty where there are none.
-        told: in words, for the log.
+        description: in words, for the log.
     """
 
     generator: Generator
     encoder: Encoder | None
     judges: dict[str, Tensor]
-    told: str
+    description: str
 
 
 def read_start(name: str, crop: str) -> Start:
@@ -79,7 +79,7 @@ def _check(generator: Generator, name: str, crop: str) -> None:
         raise InputError(f"{name} is {what}; a StyleGAN2 without labels, in colour, was expected.")
     if a.alignment.name != crop:
         raise InputError(
-            f"The faces lie as in the crop {crop}; {name} makes faces in the crop {a.alignment.name}.",
+            f"The faces have the crop {crop}; {name} makes faces of the crop {a.alignment.name}.",
             f"Align them again: facemorph align --crop {a.alignment.name} --size {a.resolution}",
         )
 
@@ -107,8 +107,8 @@ def _from_files(folder: Path, crop: str) -> Start:
     judges: dict[str, Tensor] = {}
     if (folder / JUDGES).exists():
         judges = _reading(folder / JUDGES, _old_judges)
-    told = f"{'with its' if encoder else 'and a new'} encoder, {'with its' if judges else 'new'} judges"
-    return Start(generator, encoder, judges, f"{folder}, {told}")
+    parts = f"{'with its' if encoder else 'and a new'} encoder, {'with its' if judges else 'new'} judges"
+    return Start(generator, encoder, judges, f"{folder}, {parts}")
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facemorph.device import keep_memory, pick_device
+from facemorph.device import pick_device
 from facemorph.distributed import ProcessGroup, join_processes
 from facemorph.files import locked
 from facemorph.images import grid, write_image
+from facemorph.memory import keep_all_freed
 from facemorph.progress import progress_bar
 from facemorph.run_folder import in_use, interruptible
 from facemorph.stylegan.networks.generator import Generator
@@ -79,7 +80,7 @@ def train(
         if (folder / "run.json").exists():
             keep_threads(run.about().get("threads"))
         if device.type == "cpu":
-            keep_memory()
+            keep_all_freed()
         with group.rank_zero_first() as here:
             if here:
                 check_folder(config, run)
@@ -199,7 +200,7 @@ def profile_parts(config: Config, *, device_name: str = "auto") -> dict[str, flo
 
 
 def _runner(step: Step, device: torch.device, group: ProcessGroup) -> Callable[[], Tensor]:
-    return CapturedStep(step) if device.type == "cuda" and group.world == 1 else step
+    return CapturedStep(step, device) if device.type == "cuda" and group.world == 1 else step
 
 
 class _Clock:
@@ -251,15 +252,15 @@ def _write_samples(
 def _write_figures(
     run: GeneratorRun, state: State, networks: tuple[Generator, Encoder], taker: FigureTaker, batch: int, warned: bool
 ) -> bool:
-    """Returns whether a collapse has been said, which is done once and again after it was better."""
+    """Returns whether a collapse was reported: once, and again only after a recovery."""
     found = taker.take(networks[0], None if state.alone else networks[1])
     run.append_figures(state.step, state.step * batch, found, state.seconds)
-    told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items() if np.isfinite(value))
-    log.info("Step %d: %s.", state.step, told)
+    listed = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in found.items() if np.isfinite(value))
+    log.info("Step %d: %s.", state.step, listed)
     collapsed = found["diversity"] < COLLAPSED
     if collapsed and not warned:
         log.warning(
-            "Step %d: the drawn faces are nearly one: their diversity is %.0f %% of the real faces'.",
+            "Step %d: the generated faces are nearly identical: their diversity is %.0f %% of the real faces'.",
             state.step, 100 * found["diversity"],
         )  # fmt: skip
     return collapsed
