@@ -94,7 +94,7 @@ def test_an_interrupted_lesson_goes_on_to_the_same_numbers(
     whole, _ = train_encoder(network, SHORT, tmp_path / "whole.safetensors")
     learn, output = EncoderTrainer.train_step, tmp_path / "parts.safetensors"
 
-    def interrupted(trainer: EncoderTrainer) -> float:
+    def interrupted(trainer: EncoderTrainer) -> torch.Tensor:
         if trainer.step == 4:
             raise KeyboardInterrupt
         return learn(trainer)

@@ -145,7 +145,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
 def test_a_truncated_clip_keeps_what_decodes_and_says_how_much_was_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Without B-frames: cut before two of them, the frame that they need comes next, and frames are numbered as they come.
+    # Without B-frames: cut before two of them, the frame that they need comes next, and would have the number of one.
     whole = make_clip(tmp_path / "whole.mkv", even(8, 24), options={"bf": "0"})
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])

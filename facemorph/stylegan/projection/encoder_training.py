@@ -22,7 +22,7 @@ from facemorph.stylegan.load import find_face_network, load_generator
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import EncoderConfig
 from facemorph.stylegan.projection.encoder import encoder_path, new_encoder, write_encoder
-from facemorph.stylegan.projection.optimize import broadcast_w
+from facemorph.stylegan.projection.optimize import ASK_GPU_EVERY, broadcast_w
 
 log = logging.getLogger("facemorph")
 
@@ -58,20 +58,21 @@ class EncoderTrainer:
         heads learn to tell layers apart.
         """
         a = self.generator.architecture
-        z = torch.randn(2 * count, a.latent_size, generator=random).to(self.generator.w_avg.device)
+        device = self.generator.w_avg.device
+        z = torch.randn(2 * count, a.latent_size, generator=random).to(device, non_blocking=True)
         first, second = broadcast_w(self.generator.map(z), self.generator).chunk(2)
         mixed = torch.rand(count, generator=random) < self.settings.lesson.mixing
         cross = torch.randint(1, a.num_layers, (count,), generator=random)
         upper = (torch.arange(a.num_layers) >= cross[:, None]) & mixed[:, None]  # [N, num_layers]
-        latents = torch.where(upper[..., None].to(first.device), second, first)
+        latents = torch.where(upper[..., None].to(device, non_blocking=True), second, first)
         return latents, torch.cat([self.generator.synthesize(part) for part in latents.split(self.together)])
 
     @property
     def together(self) -> int:
         return max(1, TOGETHER_PIXELS // self.generator.architecture.resolution**2)
 
-    def train_step(self) -> float:
-        """One step; returns its loss."""
+    def train_step(self) -> torch.Tensor:
+        """One step; returns its loss [], which is not waited for."""
         lesson, terms = self.settings.lesson, self.settings.terms
         rate = min(1.0, (self.step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * self.step / lesson.steps))
         for group in self.optimizer.param_groups:
@@ -85,7 +86,7 @@ class EncoderTrainer:
         loss.backward()
         self.optimizer.step()
         self.step += 1
-        return float(loss.detach())
+        return loss.detach()
 
     def _image_loss(self, guess: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         terms = self.settings.terms
@@ -167,21 +168,24 @@ def train_encoder(
     key = {"network": network_id, "settings": plain(settings)}
     _resume(trainer, checkpoint, key)
     smooth = math.nan
-    steps = settings.lesson.steps
+    steps, every = settings.lesson.steps, settings.lesson.checkpoint_every
+    # A GPU is asked only every few steps for its losses: each answer is waited for.
+    look_every = 1 if generator.w_avg.device.type == "cpu" else ASK_GPU_EVERY
+    pending: list[torch.Tensor] = []
     with progress_bar(progress, total=steps, unit=" steps", description="train-encoder", initial=trainer.step) as bar:
         try:
             while trainer.step < steps:
-                loss = trainer.train_step()
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"The loss is {loss} at step {trainer.step}.", "Try a smaller --set lesson.learning_rate=3e-4"
-                    )
-                smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
-                bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+                pending.append(trainer.train_step())
                 bar.update()
-                if trainer.step % settings.lesson.checkpoint_every == 0 and trainer.step < steps:
+                saving = trainer.step % every == 0 and trainer.step < steps
+                if saving or trainer.step == steps or len(pending) == look_every:
+                    for loss in _finite(pending, trainer.step):
+                        smooth = loss if math.isnan(smooth) else SMOOTH * smooth + (1 - SMOOTH) * loss
+                    bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+                if saving:
                     _save(trainer, checkpoint, key)
         except KeyboardInterrupt:
+            _finite(pending, trainer.step)
             _save(trainer, checkpoint, key)
             log.info("Everything so far is saved; run the same command to continue.")
             raise
@@ -189,6 +193,22 @@ def train_encoder(
     write_encoder(path, trainer.encoder, network_id, {"settings": plain(settings), **metrics}, overwrite=True)
     checkpoint.unlink(missing_ok=True)
     return path, metrics
+
+
+def _finite(pending: list[torch.Tensor], step: int) -> list[float]:
+    """The losses of the last steps, which are taken from `pending`.
+
+    Raises:
+        TrainingError: one is no number any more.
+    """
+    losses = torch.stack(pending).tolist() if pending else []
+    pending.clear()
+    for number, loss in enumerate(losses, step - len(losses) + 1):
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss} at step {number}.", "Try a smaller --set lesson.learning_rate=3e-4"
+            )
+    return losses
 
 
 def _save(trainer: EncoderTrainer, checkpoint: Path, key: dict[str, Any]) -> None:
