@@ -103,17 +103,23 @@ def check_name(name: str, windows: bool = sys.platform == "win32") -> str:
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Check that `path` can be written: it does not exist, is an empty folder, or may be overwritten.
+    """Check that `path` can be written: it does not exist, is an empty folder, or may be overwritten, and where it
+    goes is a folder that may be written.
 
     Raises:
         OutputError: it cannot.
     """
     try:
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        folder = next(one for one in (path, *path.parents) if one.exists() and (one != path or one.is_dir()))
     except OSError as error:
         raise _cannot_write(path, error) from None
     if taken and not overwrite:
         raise OutputError(f"{path} exists already.", "Choose another -o, or add --overwrite.")
+    if not folder.is_dir():
+        raise OutputError(f"Cannot write {path}: {folder} is a file; a folder was expected.", "Choose another -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):  # said before the work, where it can be known
+        raise OutputError(f"Cannot write into {folder.absolute()}.", "Check permissions, or choose another -o.")
 
 
 def _temporary(path: Path, suffix: str = "") -> Path:

@@ -7,6 +7,7 @@ manifest.jsonl and removes them. Two that do so at once write the same file.
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,22 @@ def _if_there(path: Path) -> list[dict[str, Any]]:
         return read_jsonl(path)
     except FileNotFoundError:  # another process has just merged it
         return []
+
+
+@contextlib.contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Keep a Ctrl-C, which a terminal sends to every process of a command, from those that are started inside.
+
+    The process that started them ends them. One that is interrupted while it takes work leaves the others waiting.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

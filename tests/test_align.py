@@ -1,6 +1,8 @@
 """align on the public-domain portraits that come inside matplotlib and scikit-image, and on what has no face."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -250,16 +252,31 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="/proc tells which processes there are")
-def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_a_command_that_is_killed_or_interrupted(tmp_path: Path, by: signal.Signals) -> None:
     one = hopper()[:400, 50:470]
     for number in range(300):
         save(tmp_path / "frames" / "grace" / f"{number:03d}.jpg", one)
     command = [sys.executable, "-m", "facemorph", "align", "-q", "--jobs", "2", tmp_path / "frames" / "grace"]
-    process = subprocess.Popen([*command, "-o", tmp_path / "out"], stderr=subprocess.DEVNULL, cwd=ROOT)
+    process = subprocess.Popen(
+        [*command, "-o", tmp_path / "out"],
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_until(lambda: len(children_of(process.pid)) == 3, process)
-    children = children_of(process.pid)  # two workers, and a tracker of theirs
-    process.kill()
-    process.wait()
+    children, faces = children_of(process.pid), 0  # two workers, and a tracker of theirs
+    if by == signal.SIGINT:  # as a terminal does it: to all of them
+        wait_until(lambda: any((tmp_path / "out").rglob("*.png")), process)
+        faces = len(list((tmp_path / "out").rglob("*.png")))
+        os.killpg(process.pid, by)
+    else:
+        process.kill()
+    _, said = process.communicate(timeout=60)
+    if by == signal.SIGINT:  # at once: they do not go on with what lies ready for them
+        assert (process.returncode, said) == (130, b"Interrupted.\n")
+        assert len(list((tmp_path / "out").rglob("*.png"))) < faces + 16
     wait_until(lambda: not any(Path("/proc", child).is_dir() for child in children))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click import BadParameter
 
 from facemorph.errors import ImageError, InputError
 from facemorph.faces.average import AverageFace, average_files, check_weights, mean_shape
@@ -202,6 +203,12 @@ def test_a_chain_goes_through_its_faces_and_names_one_that_is_missing(tmp_path: 
     with pytest.raises(InputError, match=r"No such image: .*gone\.jpg"):
         find_pictures([*pictures, tmp_path / "gone.jpg"])
     assert per_cents("0,25,...,100") == [0, 0.25, 0.5, 0.75, 1]
+    for text, said in (
+        ("0,1e-7,...,100", "expected 1,000 stills at most, not 1,000,000,001"),
+        ("0,1,...,inf", "expected numbers"),
+    ):
+        with pytest.raises(BadParameter, match=said):
+            per_cents(text)
 
 
 def test_a_folder_is_averaged_without_what_is_no_face_in_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -195,6 +195,7 @@ def test_what_cannot_be_is_refused_and_nothing_written(
         (["extract", "folder", "-o", "o", "--person", "x" * 300], 1, "is too long.\nAt most 255 bytes"),
         (["align", "folder", "-o", "x" * 300], 1, "File name too long"),
         (["plot-loss", "x" * 300], 1, "File name too long"),
+        (["average", "folder", "-o", "file/average.png"], 1, "file is a file; a folder was expected.\nChoose another"),
         (["extract", "folder", "-o", "file"], 1, "A file has the name of a folder in this path"),
     ],
 )

@@ -126,6 +126,9 @@ def test_labels_are_read_with_and_without_a_heading(tmp_path: Path) -> None:
         path.write_text("1,2\n" + bad)
         with pytest.raises(InputError, match="not of the form"):
             library.read_labels(path)
+    path.write_text("hello\n")
+    with pytest.raises(InputError, match="holds no labels"):
+        library.read_labels(path)
 
 
 def face(**changes: float) -> np.ndarray:

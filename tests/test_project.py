@@ -72,7 +72,7 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     broken, out = tmp_path / "broken.jpg", tmp_path / "out"
     broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
     result = run(broken, people / "eileen.png", people / "grace.jpg", *quick(network, out))
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "2 of 3 images projected" in result.output and "broken.jpg is damaged" in result.output
     for name in ("eileen.png", "grace.jpg"):
         holds_together(out / Path(name).stem, network, people / name)
@@ -84,6 +84,12 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert run(people / "eileen.png", people / "grace.jpg", *quick(network, out)).exit_code == 0
     assert (out / "eileen" / "latent.safetensors").stat().st_mtime_ns == before
     assert (out / "grace" / "report.json").exists()
+
+    latent = out / "eileen" / "latent.safetensors"
+    latent.write_bytes(latent.read_bytes()[:500])
+    again = run(people / "eileen.png", *quick(network, out))
+    assert again.exit_code == 0 and "It is made anew." in again.output
+    holds_together(out / "eileen", network, people / "eileen.png")
 
     other = run(people / "eileen.png", *quick(network, out, "--space", "w"))
     assert other.exit_code == 1 and "other settings" in other.output and "--overwrite" in other.output

@@ -22,6 +22,8 @@ from facemorph.cli.options import (
 )
 from facemorph.cli.projection_options import name_of, projecting
 
+MOST_STILLS = 1000
+
 
 @click.command(short_help="One face becomes another: by landmarks, a StyleGAN, or a trained run.")
 @click.argument("pictures", type=PATH, nargs=-1)
@@ -217,8 +219,11 @@ def per_cents(text: str) -> list[float]:
             if len(parts) != 4 or parts[2] != "..." or (end - start) * (following - start) <= 0:
                 raise ValueError
             step = following - start
-            values = [start + number * step for number in range(int((end - start) / step + 1e-9) + 1)]
-    except (ValueError, IndexError):
+            count = int((end - start) / step + 1e-9) + 1
+            if count > MOST_STILLS:
+                raise click.BadParameter(f"{text!r}: expected {MOST_STILLS:,} stills at most, not {count:,}.")
+            values = [start + number * step for number in range(count)]
+    except (ValueError, IndexError, OverflowError):
         raise click.BadParameter(f"{text!r}: expected numbers such as 0,25,50 or 0,10,...,100.") from None
     if not all(0 <= value <= 100 for value in values):
         raise click.BadParameter(f"{text!r}: expected percentages from 0 to 100.")

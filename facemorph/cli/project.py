@@ -63,6 +63,7 @@ def project(
     if name and click.get_current_context().get_parameter_source("preset") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give --preset or --config, not both.")
     settings = load_projection_config(name or preset, [*chosen, *overrides], known)
+    from facemorph.errors import InputError
     from facemorph.shards import shard_from_environment
     from facemorph.stylegan.projection.project_images import project_files
     from facemorph.stylegan.projection.report import summary
@@ -76,3 +77,7 @@ def project(
     click.echo(f"{output}: {len(latents)} of {len(shard.mine(images))} images{mine} projected.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")
+    if missing := len(shard.mine(images)) - len(latents):
+        raise InputError(
+            f"{missing} of the images could not be projected.", "Mend or leave them out, and run it again."
+        )

@@ -20,7 +20,7 @@ from facemorph.faces.locate import Face, choose_face
 from facemorph.files import sha256
 from facemorph.images import read_image, write_image
 from facemorph.memory import keep_freed
-from facemorph.shards import hidden_main
+from facemorph.shards import deaf_to_interrupts, hidden_main
 from facemorph.threads import cpus
 
 CHUNK = 16  # images that one process takes at a time
@@ -157,8 +157,9 @@ def align_in_chunks(
             yield _align_chunk(chunk, outputs, settings, reference, device)
         return
     # spawn: a fork of a process with threads (tqdm, torch) may hang
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        with hidden_main():
+        with hidden_main(), deaf_to_interrupts():
             futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
         try:
             for future in as_completed(futures):
@@ -170,6 +171,9 @@ def align_in_chunks(
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                if worker not in others:  # or it would go on with up to three chunks
+                    worker.terminate()
             raise
 
 

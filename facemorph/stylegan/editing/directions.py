@@ -275,4 +275,6 @@ def read_labels(path: Path) -> tuple[list[int], np.ndarray]:
                 raise ValueError
         except ValueError:
             raise InputError(f"{path}, row {number}: {','.join(row)!r} is not of the form seed,value.") from None
+    if not seeds:
+        raise InputError(f"{path} holds no labels.", "Lines of seed,value were expected.")
     return seeds, np.array(values)

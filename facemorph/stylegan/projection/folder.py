@@ -10,6 +10,7 @@ from facemorph.errors import InputError, OutputError
 from facemorph.files import MANIFEST, distinct, output_stems, read_jsonl, sha256, write_jsonl
 from facemorph.folders import head_of, what_it_is
 from facemorph.shards import Shard, known_rows, parts
+from facemorph.stylegan.latents import read_latent
 from facemorph.stylegan.projection.report import read_report
 
 log = logging.getLogger("facemorph")
@@ -98,8 +99,14 @@ def is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
         words = {"source_sha256": "another picture", "settings": "other settings", "landmarks": "other landmarks"}
         raise OutputError(
             f"{folder} holds a projection with {' and '.join(words.get(n, f'another {n}') for n in changed)}.",
-            "Choose another folder (--latents; of `facemorph project` -o), or project again with its --overwrite.",
+            f"Choose another folder (--latents; of `facemorph project`: -o), or project it again, as you want it now: "
+            f"facemorph project {image} -o {folder.parent} --overwrite",
         )
+    try:
+        read_latent(folder / "latent.safetensors")
+    except InputError as error:
+        log.warning("%s It is made anew.", error.problem)
+        return False
     return True
 
 

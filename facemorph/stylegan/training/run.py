@@ -61,7 +61,9 @@ class GeneratorRun:
         """
         kind = kind_of_run(path)
         if kind != STYLEGAN:
-            raise RunError(f"{path} is a run of `facemorph train`; one of `train-generator` was expected.")
+            raise RunError(
+                f"{path} is a run of `facemorph train`; one of `train-generator` was expected.", "Name another folder."
+            )
         return cls(path)
 
     def config(self) -> Config:
