@@ -26,8 +26,8 @@ class MorphOptions:
         size_px, face_only, detector: landmarks: side of the images; change the inner face alone; "cnn", "hog", ...
         landmarks: landmarks, stylegan: a name in `facemorph.faces.landmarks.LANDMARKS`.
         network, projection, latents, aligned, device: stylegan: which network (empty: the best on this machine), how
-            portraits are projected into it (None: the preset "balanced"), the folder that keeps the latents, whether
-            the portraits are aligned already, and where it runs.
+            portraits are projected into it (None: the preset "balanced"), the folder that keeps the latents (None:
+            as `project_files` says), whether the portraits are aligned already, and where it runs.
         interpolation: stylegan, dcgan: "lerp" straight, or "slerp" around the average.
         layers: stylegan: which of coarse, middle and fine change; empty: all.
         run, seed: dcgan: the folder of a trained run, and the seed of the search's starts.
@@ -40,7 +40,7 @@ class MorphOptions:
     detector: str = "auto"
     network: str | Path = ""
     projection: ProjectionConfig | None = None
-    latents: Path = Path("projected")
+    latents: Path | None = None
     aligned: bool = False
     device: str | None = None
     interpolation: str = "lerp"

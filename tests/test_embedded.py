@@ -274,6 +274,28 @@ def test_the_plain_morph_goes_through_the_embedded_network(people: Path, tmp_pat
     assert rows[0]["method"] == "stylegan" and rows[0]["network_id"] == NETWORKS[FACES_128]
 
 
+def test_another_preset_keeps_its_latents_in_a_folder_of_its_own(people: Path, tmp_path: Path) -> None:
+    def latents() -> dict[str, bytes]:
+        found = tmp_path.glob("projected*/eileen/latent.safetensors")
+        return {path.parent.parent.name: path.read_bytes() for path in found}
+
+    def child(*options: object) -> Result:
+        few = ("--children", 1, "--overwrite", *options)
+        return run("child", people / "eileen.png", people / "eileen.png", *few)
+
+    assert child("--preset", "instant").exit_code == 0
+    first = latents()
+    done = child("--preset", "fast", "--set", "schedule.steps=3")
+    assert done.exit_code == 0 and "projected holds projections with other settings" in done.output, done.output
+    second = latents()
+    assert list(first) == ["projected"] and second.keys() == {"projected", "projected-2"}
+    assert second["projected"] == first["projected"] != second["projected-2"]
+    assert child("--preset", "fast", "--set", "schedule.steps=3").exit_code == 0
+    assert child("--preset", "instant").exit_code == 0 and latents() == second  # none is made again
+    done = child("--preset", "fast", "--set", "schedule.steps=3", "--latents", "projected")
+    assert done.exit_code == 1 and "projected/eileen holds a projection with other settings" in done.output
+
+
 def test_generate_without_options_draws_sixteen_faces(tmp_path: Path) -> None:
     done = run("generate")
     assert done.exit_code == 0, done.output

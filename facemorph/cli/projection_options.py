@@ -44,14 +44,15 @@ def projecting(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--space", type=SPACES, help="w mixes best, w+ resembles best.")
     @click.option("--loss", type=LOSSES, help=LOSS_HELP)
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As in `facemorph project`.")
-    @click.option("--latents", type=PATH, default="projected", show_default=True,
-                  help="Folder of the projections; those it holds are used again.")  # fmt: skip
+    @click.option("--latents", type=PATH,
+                  help="Folder of the projections; those it holds are used again. Default: projected, or projected-2 "
+                  "and so on where that one holds these portraits with other settings.")  # fmt: skip
     @click.option("--aligned", is_flag=True, help=ALIGNED_HELP)
     @landmarks_option
     @device_option
     @functools.wraps(command)
     def wrapped(
-        *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path,
+        *args: Any, preset: str, space: str | None, loss: str | None, overrides: tuple[str, ...], latents: Path | None,
         aligned: bool, landmarks: str, device: str, **kwargs: Any,
     ) -> Any:  # fmt: skip
         chosen = [f"search.{key}={value}" for key, value in (("space", space), ("loss", loss)) if value]

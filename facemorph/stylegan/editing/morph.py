@@ -83,7 +83,7 @@ def latent_morph(
     settings: LatentMorphSettings,
     projection: ProjectionConfig,
     *,
-    latents: Path,
+    latents: Path | None,
     aligned: bool = False,
     landmarks: str = "auto",
     device: str | None = None,
@@ -91,7 +91,7 @@ def latent_morph(
 ) -> LatentMorph:
     """The morph of `first` into `second`, images or latents of `facemorph project`.
 
-    What has to be projected is kept in `latents`.
+    What has to be projected is kept in `latents`, or as `project_files` says.
 
     Raises:
         As `resolve_latents`.
@@ -138,7 +138,7 @@ def latent_chain(
     settings: LatentMorphSettings,
     projection: ProjectionConfig,
     *,
-    latents: Path,
+    latents: Path | None,
     aligned: bool = False,
     landmarks: str = "auto",
     device: str | None = None,

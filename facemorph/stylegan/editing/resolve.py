@@ -25,7 +25,7 @@ def resolve_latents(
     network: str | Path,
     settings: ProjectionConfig,
     *,
-    folder: Path,
+    folder: Path | None,
     aligned: bool = False,
     landmarks: str = "auto",
     device: str | None = None,
@@ -36,7 +36,7 @@ def resolve_latents(
 
     `check` sees the network before anything slow begins, and may raise.
 
-    Projections are kept in `folder` (see `project_files`), and not made again.
+    Projections are kept in `folder` (None: see `project_files`), and not made again.
 
     Raises:
         WeightsError, InputError: as `project_files`; a latent belongs to another network.

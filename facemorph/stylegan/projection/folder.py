@@ -1,5 +1,6 @@
 """A folder of projections: where each image's results lie, which are done already, and the manifest of all."""
 
+import itertools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from facemorph.stylegan.projection.report import read_report
 log = logging.getLogger("facemorph")
 
 
+PROJECTED = Path("projected")
 LATENT_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".safetensors")
 
 
@@ -88,13 +90,10 @@ def is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
     report = read_report(folder)
     if report is None:
         return False
-    report = {"landmarks": "dlib", **report}  # older ones do not say
-    expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
-    same_file = report.get("source_folder") == folder_of(image) and report.get("source") == image.name
-    if same_file and report.get("source_sha256") != expected["source_sha256"] and image.is_file():
+    changed = _changed(report, image, key)
+    if "source_sha256" in changed and _is_of(report, image):
         log.warning("%s has changed since it was projected; it is projected again.", image)
         return False
-    changed = [name for name, value in expected.items() if report.get(name) != value]
     if changed:
         words = {"source_sha256": "another picture", "settings": "other settings", "landmarks": "other landmarks"}
         raise OutputError(
@@ -108,6 +107,37 @@ def is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
         log.warning("%s It is made anew.", error.problem)
         return False
     return True
+
+
+def _changed(report: dict[str, Any], image: Path, key: dict[str, Any]) -> list[str]:
+    """What of an image's report is not as expected."""
+    report = {"landmarks": "dlib", **report}  # older ones do not say
+    expected = {**key, "source_sha256": sha256(image) if image.is_file() else None}
+    return [name for name, value in expected.items() if report.get(name) != value]
+
+
+def _is_of(report: dict[str, Any], image: Path) -> bool:
+    """Whether the report is of the file that lies there now."""
+    return report.get("source_folder") == folder_of(image) and report.get("source") == image.name and image.is_file()
+
+
+def free_folder(images: Sequence[Path], key: dict[str, Any]) -> Path:
+    """Where projections are kept if no folder is given: `projected`, or projected-2 and so on.
+
+    It is the first that holds none of these images with another network or other settings.
+    """
+    for number in itertools.count(1):
+        folder = PROJECTED if number == 1 else PROJECTED.with_name(f"{PROJECTED.name}-{number}")
+        reports = {image: read_report(target) for image, target in result_folders(images, folder).items()}
+        if not any(report and _other(report, image, key) for image, report in reports.items()):
+            return folder
+        log.info("%s holds projections with other settings.", folder)
+    raise AssertionError
+
+
+def _other(report: dict[str, Any], image: Path, key: dict[str, Any]) -> bool:
+    changed = _changed(report, image, key)
+    return bool(changed) and not ("source_sha256" in changed and _is_of(report, image))
 
 
 def _row(path: Path, folder: Path, failure: str | None) -> dict[str, Any]:

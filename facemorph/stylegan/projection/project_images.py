@@ -25,7 +25,14 @@ from facemorph.stylegan.latents import Latent, fingerprint, write_latent
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.config import ProjectionConfig
 from facemorph.stylegan.projection.estimate import log_estimate, may_take_long
-from facemorph.stylegan.projection.folder import folder_of, is_done, result_folders, write_manifest
+from facemorph.stylegan.projection.folder import (
+    PROJECTED,
+    folder_of,
+    free_folder,
+    is_done,
+    result_folders,
+    write_manifest,
+)
 from facemorph.stylegan.projection.optimize import ProjectionResult, synthesize
 from facemorph.stylegan.projection.portrait import Portrait, read_portrait
 from facemorph.stylegan.projection.projector import Projector, make_projector
@@ -39,7 +46,7 @@ ALL = Shard()
 
 def project_files(
     images: Sequence[Path],
-    folder: Path,
+    folder: Path | None,
     network: str | Path,
     settings: ProjectionConfig,
     *,
@@ -55,6 +62,8 @@ def project_files(
 ) -> list[Path]:
     """Project each image into a network's latent space, and write what was found to `folder`/<name of the image>/.
 
+    Without a folder they go to `projected`, or to the first of projected-2 and so on that holds none of these images
+    with other settings.
     Where two images share a name, their folders have longer ones (`facemorph.files.output_stems`).
     Written are latent.safetensors (`facemorph.stylegan.latents`, with the history of the loss), aligned.png (what was
     projected), reconstruction.png, side_by_side.png and report.json; with tuning also tuned.safetensors and its .json
@@ -76,12 +85,15 @@ def project_files(
         OutputError: a result of other settings is there and may not be overwritten, or `folder` cannot be written.
     """
     placed_by = chosen_landmarks(landmarks)
-    targets = result_folders(images, folder)
-    images = shard.mine(images)
+    targets = result_folders(images, folder or PROJECTED)
     projector = make_projector(network, settings, device, encoder)
     network_id = fingerprint(projector.generator)
     key = {"network": network_id, "settings": plain(settings), "aligned": aligned, "seed": seed}
     asked = key if landmarks == "auto" else {**key, "landmarks": placed_by}
+    if folder is None:
+        folder = free_folder(images, asked)
+        targets = result_folders(images, folder)
+    images = shard.mine(images)
     once = list({targets[path]: path for path in images}.values())  # an image may be named twice
     todo = [path for path in once if overwrite or not is_done(path, targets[path], asked)]
     for path in once:
