@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import signal
 import sys
 from typing import TextIO
 
@@ -12,6 +13,7 @@ def program() -> None:
     """Run the command, and end at once: to take torch down piece by piece would last another half a second."""
     code = 1  # what an unforeseen error leaves
     atexit.register(lambda: end_at_once(code))  # the first to be registered is the last to be called
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
     try:
         main(prog_name="facemorph")
         code = 0

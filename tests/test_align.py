@@ -252,7 +252,7 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="/proc tells which processes there are")
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_end_with_a_command_that_is_killed_or_interrupted(tmp_path: Path, by: signal.Signals) -> None:
     one = hopper()[:400, 50:470]
     for number in range(300):
@@ -267,14 +267,15 @@ def test_workers_end_with_a_command_that_is_killed_or_interrupted(tmp_path: Path
     )
     wait_until(lambda: len(children_of(process.pid)) == 3, process)
     children, faces = children_of(process.pid), 0  # two workers, and a tracker of theirs
-    if by == signal.SIGINT:  # as a terminal does it: to all of them
+    if by != signal.SIGKILL:
         wait_until(lambda: any((tmp_path / "out").rglob("*.png")), process)
         faces = len(list((tmp_path / "out").rglob("*.png")))
+    if by == signal.SIGINT:  # as a terminal does it: to all of them
         os.killpg(process.pid, by)
     else:
-        process.kill()
+        process.send_signal(by)
     _, said = process.communicate(timeout=60)
-    if by == signal.SIGINT:  # at once: they do not go on with what lies ready for them
+    if by != signal.SIGKILL:  # at once: they do not go on with what lies ready for them
         assert (process.returncode, said) == (130, b"Interrupted.\n")
         assert len(list((tmp_path / "out").rglob("*.png"))) < faces + 16
     wait_until(lambda: not any(Path("/proc", child).is_dir() for child in children))
