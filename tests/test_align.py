@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from conftest import ROOT
 from PIL import Image
 
 from facemorph.cli import main
+from facemorph.faces.align import AlignSettings
+from facemorph.faces.align import align as align_folder
 from facemorph.files import read_jsonl
 from facemorph.images import read_image
 
@@ -279,6 +283,26 @@ def test_workers_end_with_a_command_that_is_killed_or_interrupted(tmp_path: Path
         assert (process.returncode, said) == (130, b"Interrupted.\n")
         assert len(list((tmp_path / "out").rglob("*.png"))) < faces + 16
     wait_until(lambda: not any(Path("/proc", child).is_dir() for child in children))
+
+
+def test_an_interrupt_while_work_is_handed_out_ends_the_workers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM may come just then; the pool would otherwise wait for all that it was given."""
+    for number in range(40):
+        save(tmp_path / "grace" / f"{number:03d}.jpg", hopper()[:400, 50:470])
+    submit, calls = ProcessPoolExecutor.submit, []
+
+    def interrupted(pool: ProcessPoolExecutor, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return submit(pool, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        align_folder(tmp_path / "grace", tmp_path / "out", AlignSettings(), jobs=2)
+    assert len(calls) == 2 and not list((tmp_path / "out").rglob("*.png"))
 
 
 def children_of(pid: int) -> list[str]:

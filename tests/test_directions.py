@@ -10,11 +10,12 @@ from click.testing import CliRunner, Result
 from published_files import dumps, stylegan1, stylegan2
 
 from facemorph.cli import main
-from facemorph.errors import InputError, OutputError
+from facemorph.errors import ConfigError, InputError, OutputError
 from facemorph.faces.expression import ATTRIBUTES
 from facemorph.faces.locate import locate_face
 from facemorph.images import read_image
 from facemorph.stylegan.editing import directions as library
+from facemorph.stylegan.editing.find_directions import DirectionSearch, find_new_directions
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.generator import Generator
 
@@ -176,6 +177,11 @@ def test_smiles_of_portraits_are_seen(shared: Path) -> None:
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["directions", "-q", *map(str, arguments)])
+
+
+def test_a_seed_that_numpy_does_not_take_is_refused(generator: Generator) -> None:
+    with pytest.raises(ConfigError, match="seed should be a whole number from 0 to 4294957296, not 9223"):
+        find_new_directions(generator, DirectionSearch(seed=2**63 - 1))
 
 
 @pytest.mark.parametrize("method", ["sefa", "pca"])

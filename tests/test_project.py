@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,28 @@ def test_many_pictures_with_a_broken_one_then_resumed(people: Path, network: Pat
     assert other.exit_code == 1 and "other settings" in other.output and "--overwrite" in other.output
     assert run(people / "eileen.png", *quick(network, out, "--space", "w", "--overwrite")).exit_code == 0
     assert read_latent(out / "eileen" / "latent.safetensors").space == "w"
+
+
+def test_a_shard_with_a_broken_picture_ends_well_or_torchrun_would_end_the_others(
+    people: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, out = tmp_path / "broken.jpg", tmp_path / "out"
+    broken.write_bytes((people / "grace.jpg").read_bytes()[:2000])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, found in (("0", "0 of 1"), ("1", "1 of 1")):
+        monkeypatch.setenv("RANK", rank)
+        result = run(broken, people / "grace.jpg", *quick(network, out))
+        assert result.exit_code == 0 and f"{found} images of shard" in result.output, result.output
+    assert [row["status"] for row in read_jsonl(out / "manifest.jsonl")] == ["failed", "done"]
+
+
+def test_the_command_that_a_refusal_names_can_be_typed(people: Path, network: Path, tmp_path: Path) -> None:
+    image, out = tmp_path / "my picture.jpg", tmp_path / "my results"
+    shutil.copy(people / "grace.jpg", image)
+    assert run(image, *quick(network, out)).exit_code == 0
+    result = run(image, *quick(network, out, "--space", "w"))
+    words = shlex.split(result.output.partition("now: facemorph ")[2].strip())
+    assert words == ["project", str(image), "-o", str(out), "--overwrite"]
 
 
 def test_a_projection_keeps_its_landmarks(people: Path, network: Path, tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def project(
     click.echo(f"{output}: {len(latents)} of {len(shard.mine(images))} images{mine} projected.")
     for latent in latents:
         click.echo(f"  {latent.parent / 'side_by_side.png'}  {summary(latent.parent)}")
-    if missing := len(shard.mine(images)) - len(latents):
+    missing = len(shard.mine(images)) - len(latents)
+    if missing and shard.world == 1:  # of several processes torchrun would end all where one fails
         raise InputError(
             f"{missing} of the images could not be projected.", "Mend or leave them out, and run it again."
         )

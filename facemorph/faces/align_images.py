@@ -159,9 +159,9 @@ def align_in_chunks(
     # spawn: a fork of a process with threads (tqdm, torch) may hang
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        with hidden_main(), deaf_to_interrupts():
-            futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
         try:
+            with hidden_main(), deaf_to_interrupts():
+                futures = [pool.submit(_align_chunk, chunk, outputs, settings, reference, device) for chunk in chunks]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:

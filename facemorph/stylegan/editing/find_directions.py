@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facemorph.config import check_whole
 from facemorph.errors import FaceError, InputError
 from facemorph.faces.age_gender import age_gender_installed, estimate_age_gender
 from facemorph.faces.expression import ATTRIBUTES
@@ -85,7 +86,9 @@ def find_new_directions(generator: Generator, how: DirectionSearch, progress: bo
 
     Raises:
         InputError: too few labels, or too few faces found in the network's own images.
+        ConfigError: a seed so large that those after it are none for NumPy, which takes 32 bits.
     """
+    check_whole("seed", how.seed, 0, 2**32 - max(CALIBRATION, PCA_SAMPLES, how.samples))
     spread = w_from_seeds(generator, range(how.seed, how.seed + CALIBRATION))
     if how.method in ("sefa", "pca"):
         if how.method == "sefa":

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def is_done(image: Path, folder: Path, key: dict[str, Any]) -> bool:
         raise OutputError(
             f"{folder} holds a projection with {' and '.join(words.get(n, f'another {n}') for n in changed)}.",
             f"Choose another folder (--latents; of `facemorph project`: -o), or project it again, as you want it now: "
-            f"facemorph project {image} -o {folder.parent} --overwrite",
+            f"facemorph project {shlex.quote(str(image))} -o {shlex.quote(str(folder.parent))} --overwrite",
         )
     try:
         read_latent(folder / "latent.safetensors")
