@@ -170,7 +170,7 @@ def _earlier(folder: Path, targets: Mapping[Path, Path]) -> list[dict[str, Any]]
                 gone, row = gone + 1, row | {"source_gone": True}
         kept.append(row)
     if gone:
-        log.warning("%s: %d images that were projected no longer exist; their projections are kept.", folder, gone)
+        log.warning("%s: %d of the projected images no longer exist; their projections are kept.", folder, gone)
     return kept
 
 
