@@ -14,10 +14,7 @@ from tqdm import tqdm
 from facemorph.config import plain
 from facemorph.errors import FacemorphError, InputError
 from facemorph.faces.landmarks import chosen_landmarks
-from facemorph.files import (
-    replacing_files,
-    write_json,
-)
+from facemorph.files import replacing_files, write_json
 from facemorph.images import grid, to_tensor, to_uint8, write_image
 from facemorph.progress import Tell, progress_bar
 from facemorph.shards import Shard
