@@ -31,6 +31,7 @@ from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.alignment import ALIGNMENTS, from_plain, to_plain
 from facemorph.stylegan.projection.encoder import read_encoder
 from facemorph.stylegan.projection.portrait import aligned_quad
+from facemorph.stylegan.training.config import Network
 from facemorph.stylegan.training.health import judge
 from facemorph.stylegan.training.judges import Backbones, Judges
 from facemorph.stylegan.training.networks import new_architecture
@@ -227,6 +228,32 @@ def test_a_published_stylegan2_is_tuned_with_a_new_encoder(faces: Path, tmp_path
     train(replace(config, training=replace(config.training, steps=4)), tmp_path / "run")  # the run has all it needs
 
 
+def test_a_network_grows_and_goes_on_in_another_crop(faces: Path, run: Path, tmp_path: Path) -> None:
+    large = write_faces(tmp_path / "large.npy", 12, 32)
+    grow = {"network": {"grow_to_px": 32, "channel_base": 256, "channel_max": 16, "encoder_width": 4}}
+    config = replace(tiny(large, data={"crop": "ffhq"}, **grow), start=str(run))
+    small, start = load_generator(run / "generator.safetensors"), read_start(str(run), "ffhq", config.network)
+    a = start.generator.architecture
+    assert (a.resolution, a.alignment.name) == (32, "ffhq")
+    assert a.channels == (*small.architecture.channels, 8)
+    # At first the images are those of before, enlarged by the filter of the skips.
+    z = small.z_from_seeds(range(3))
+    with torch.inference_mode():
+        before, after = small(z, noise="none"), start.generator(z, noise="none")
+        taps = torch.tensor([1.0, 3, 3, 1]) / 4
+        enlarged = torch.nn.functional.conv_transpose2d(
+            before.flatten(0, 1)[:, None], (taps[:, None] * taps)[None, None], stride=2, padding=1
+        ).reshape(after.shape)
+    torch.testing.assert_close(after, enlarged, atol=1e-5, rtol=0)
+    train(config, tmp_path / "grown")
+    losses = GeneratorRun.open(tmp_path / "grown").losses()
+    assert (losses["pixels"][:4] == 0).all() and (losses["pixels"][-4:] > 0).all()  # alone at first, as from noise
+    assert load_generator(tmp_path / "grown" / "generator.safetensors").architecture == a
+    assert not read_start(str(run), "eyes", replace(config.network, grow_to_px=16)).is_grown
+    with pytest.raises(InputError, match=r"makes images of 16 px; network.grow_to_px is 8"):
+        read_start(str(run), "ffhq", replace(config.network, grow_to_px=8))
+
+
 def test_networks_that_cannot_be_trained_are_told(faces: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.pkl", tmp_path / "second.pkl"
     first.write_bytes(dumps(stylegan1(16)))
@@ -240,7 +267,7 @@ def test_networks_that_cannot_be_trained_are_told(faces: Path, tmp_path: Path) -
 
 
 def test_a_run_goes_on_in_another_with_its_judges(faces: Path, run: Path, tmp_path: Path) -> None:
-    start = read_start(str(run), "eyes")
+    start = read_start(str(run), "eyes", Network())
     assert start.encoder is not None and "with its encoder and judges" in start.description
     config = replace(tiny(faces), start=str(run))
     train(replace(config, training=replace(config.training, steps=1, g_rate=1e-9, e_rate=1e-9)), tmp_path / "next")
@@ -271,7 +298,7 @@ def test_files_of_the_scripts_are_read(run: Path, tmp_path: Path) -> None:
         for name, one in judges.state_dict().items()
     }
     torch.save(old, tmp_path / "judges.pt")
-    start = read_start(str(tmp_path), "eyes")
+    start = read_start(str(tmp_path), "eyes", Network())
     assert start.generator.state_dict().keys() == generator.state_dict().keys()
     assert all(torch.equal(one, start.generator.state_dict()[name]) for name, one in generator.state_dict().items())
     x = torch.rand(2, 3, 16, 16)
@@ -281,7 +308,7 @@ def test_files_of_the_scripts_are_read(run: Path, tmp_path: Path) -> None:
     assert start.judges.keys() == judges.state_dict().keys()
     (tmp_path / "generator.npz").write_bytes(b"PK nothing")
     with pytest.raises(InputError, match=r"generator\.npz cannot be read"):
-        read_start(str(tmp_path), "eyes")
+        read_start(str(tmp_path), "eyes", Network())
 
 
 def test_each_command_tells_the_other_kind_of_run(run: Path, tmp_path: Path) -> None:

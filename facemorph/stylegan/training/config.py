@@ -51,16 +51,25 @@ class Network:
     mapping_layers: int = setting(4, "layers from z to w", low=1, high=16)
     encoder_width: int = setting(32, "channels of the encoder's first features", low=4, high=128)
     encoder_hidden: int = setting(512, "numbers that the encoder's heads share", low=8, high=4096)
+    grow_to_px: int = setting(
+        0, "with --from: layers are added up to images of this side, which may then have another crop; 0: none", low=0,
+        high=1024,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_settings(self, "network")
-        if self.size_px & (self.size_px - 1):
-            raise ConfigError(f"network.size_px should be a power of two from 8 to 1024, not {self.size_px}.")
+        for name, side in (("size_px", self.size_px), ("grow_to_px", self.grow_to_px)):
+            if side & (side - 1):
+                raise ConfigError(f"network.{name} should be a power of two from 8 to 1024, not {side}.")
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Feature maps at 4, 8, ... size_px."""
-        sides = [4 << level for level in range(int(math.log2(self.size_px)) - 1)]
+        return self.channels_up_to(self.size_px)
+
+    def channels_up_to(self, size_px: int) -> tuple[int, ...]:
+        """Feature maps at 4, 8, ... size_px."""
+        sides = [4 << level for level in range(int(math.log2(size_px)) - 1)]
         return tuple(max(1, min(self.channel_max, self.channel_base // side)) for side in sides)
 
 
@@ -110,8 +119,9 @@ class Training:
     )
     batch_size: int = setting(64, "images per step, half of them generated, half reconstructed", low=4)
     alone: float = setting(
-        0.45, "share of the run in which the generator learns alone, before the encoder; with --from: 0", low=0, high=1
-    )
+        0.45, "share of the run in which the generator learns alone, before the encoder; with --from 0 unless it grows",
+        low=0, high=1,
+    )  # fmt: skip
     g_rate: float = setting(1.5e-3, "learning rate of the generator", above=0, below=1)
     d_rate: float = setting(1.5e-3, "learning rate of the judges", above=0, below=1)
     e_rate: float = setting(7e-4, "learning rate of the encoder", above=0, below=1)

@@ -6,6 +6,7 @@ c * v, with v learning at a rate r, is the same as a weight that learns at c * r
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,21 @@ def new_generator(architecture: Architecture) -> Generator:
     generator.synthesis.filter.copy_(taps[:, None] * taps / taps.sum() ** 2)  # type: ignore[union-attr, operator]
     generator.w_avg.zero_()
     return generator
+
+
+@torch.no_grad()
+def grown(generator: Generator, config: Network, crop: str) -> Generator:
+    """The same generator with layers for images of `config.grow_to_px`, for faces in this crop. At first its images are
+    those of before, enlarged: the new layers add nothing to them (after Karras et al. 2018, section 2)."""
+    old = generator.architecture
+    channels = (*old.channels, *config.channels_up_to(config.grow_to_px)[len(old.channels) :])
+    architecture = replace(old, resolution=config.grow_to_px, channels=channels, alignment=ALIGNMENTS[crop])
+    larger = new_generator(architecture)
+    larger.load_state_dict({**larger.state_dict(), **generator.state_dict()})
+    for name, parameter in larger.named_parameters():
+        if name.endswith("to_rgb.weight") and name not in generator.state_dict():
+            parameter.zero_()
+    return larger
 
 
 def equalised(name: str, parameter: Tensor) -> float:

@@ -28,7 +28,7 @@ from facemorph.stylegan.training.judges import Backbones
 from facemorph.stylegan.training.networks import new_architecture
 from facemorph.stylegan.training.run import LOG_FIELDS, GeneratorRun
 from facemorph.stylegan.training.start import Start, read_start, rebuilt
-from facemorph.stylegan.training.state import State, shapes_in
+from facemorph.stylegan.training.state import State, can_draw_alone, shapes_in
 
 log = logging.getLogger("facemorph")
 
@@ -63,11 +63,13 @@ def prepare(config: Config, run: GeneratorRun | None, device: torch.device) -> S
         crop = crop_of(config.data)
         architecture = new_architecture(config.network, crop)
         if config.start:
-            start = read_start(config.start, crop)
+            start = read_start(config.start, crop, config.network)
             generator, encoder, architecture = start.generator, start.encoder, start.generator.architecture
         faces = load_faces(config.data, architecture.resolution, config.training.seed)
     backbones = Backbones(config, architecture.alignment.chip).placed(device, dtype)
     state = State(config, architecture, backbones, device, dtype, generator, encoder)
+    if start is not None and start.is_grown:
+        state.alone = can_draw_alone(config)
     if start is not None and start.judges and config.terms.judges:
         _take_judges(state, start.judges)
     return Session(config, run or GeneratorRun(Path()), faces, state, backbones, dtype, start)

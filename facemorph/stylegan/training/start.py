@@ -20,7 +20,8 @@ from facemorph.stylegan.networks.alignment import ALIGNMENTS, Alignment
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.projection.encoder import Encoder, EncoderShape, find_encoder, read_encoder
-from facemorph.stylegan.training.networks import CLAMP, TRUNCATION
+from facemorph.stylegan.training.config import Network
+from facemorph.stylegan.training.networks import CLAMP, TRUNCATION, grown
 from facemorph.stylegan.training.run import GeneratorRun
 from facemorph.stylegan.training.state import judges_in
 
@@ -49,13 +50,14 @@ class Start:
     encoder: Encoder | None
     judges: dict[str, Tensor]
     description: str
+    is_grown: bool = False
 
 
-def read_start(name: str, crop: str) -> Start:
+def read_start(name: str, crop: str, config: Network) -> Start:
     """What `--from` names: a card, a network's file, a run folder, or a folder with generator.npz.
 
     Args:
-        crop: of the faces, which has to be the network's.
+        crop: of the faces, which has to be the network's, unless it grows.
 
     Raises:
         InputError, RunError, WeightsError: it is not there, cannot be read, or is no network that can be trained.
@@ -68,15 +70,34 @@ def read_start(name: str, crop: str) -> Start:
         place = find_encoder(generator)
         encoder = read_encoder(place, generator) if place.is_file() else None
         start = Start(generator, encoder, {}, f"{name}, {'with its' if encoder else 'and a new'} encoder, new judges")
-    _check(start.generator, name, crop)
+    _check_kind(start.generator, name)
+    if config.grow_to_px not in (0, start.generator.architecture.resolution):
+        return _grown(start, name, crop, config)
+    _check_crop(start.generator, name, crop)
     return start
 
 
-def _check(generator: Generator, name: str, crop: str) -> None:
+def _grown(start: Start, name: str, crop: str, config: Network) -> Start:
+    """With new layers; encoder and judges of before looked at other images, and are made anew."""
+    before, side = start.generator.architecture.resolution, config.grow_to_px
+    if side < before:
+        raise InputError(
+            f"{name} makes images of {before} px; network.grow_to_px is {side}.",
+            f"It grows only: --set network.grow_to_px={2 * before}, or 0",
+        )
+    words = f"{name}, grown from {before} px to {side}, a new encoder, new judges"
+    return Start(grown(start.generator, config, crop), None, {}, words, is_grown=True)
+
+
+def _check_kind(generator: Generator, name: str) -> None:
     a = generator.architecture
     if a.generation != 2 or a.label_size or a.image_channels != 3:
         what = "a StyleGAN of the first generation" if a.generation == 1 else "a network with labels or without colours"
         raise InputError(f"{name} is {what}; a StyleGAN2 without labels, in colour, was expected.")
+
+
+def _check_crop(generator: Generator, name: str, crop: str) -> None:
+    a = generator.architecture
     if a.alignment.name != crop:
         raise InputError(
             f"The faces have the crop {crop}; {name} makes faces of the crop {a.alignment.name}.",

@@ -49,7 +49,7 @@ class State:
     ) -> None:  # fmt: skip
         with own_randomness(device, config.training.seed):
             self.architecture, self.device = architecture, device
-            self.alone = bool(config.training.alone and config.terms.judges and generator is None)
+            self.alone = can_draw_alone(config) and generator is None
             started = generator is not None
             self.g = trainable(generator or new_generator(architecture), device, dtype)
             fresh = encoder is None
@@ -193,6 +193,11 @@ class State:
             raise RunError(
                 f"{path} cannot be loaded: {str(error)[:300]}.", "Delete the run folder, or train into another -o."
             ) from None
+
+
+def can_draw_alone(config: Config) -> bool:
+    """Whether a run may begin with the generator alone."""
+    return bool(config.training.alone and config.terms.judges)
 
 
 def _by_rate(generator: Generator) -> dict[float, list[nn.Parameter]]:

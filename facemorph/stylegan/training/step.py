@@ -106,15 +106,18 @@ class Step:
         chance = torch.rand(len(x), 1, 1, 1, device=x.device)
         return torch.where(chance < QUARTER * fraction, quarter, torch.where(chance < fraction, half, x))
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Images from noise, some with the latents of two (Karras et al. 2019, section 3.1), and those latents."""
+    def draw(self, count: int) -> Tensor:
+        """Latents [N, num_layers, w_size] from noise, some mixed of two (Karras et al. 2019, section 3.1)."""
         g, a, device = self.state.g, self.state.architecture, self.state.device
         first, second = g.map(torch.randn(2 * count, a.latent_size, device=device))[:, None].chunk(2)
         cross = torch.randint(1, a.num_layers, (count, 1), device=device)
         mixed = torch.rand(count, 1, device=device) < self.config.training.mixing
         later = (torch.arange(a.num_layers, device=device)[None] >= cross) & mixed  # [N, num_layers]
-        latents = torch.where(later[..., None], second, first)
-        return g.synthesis(latents, RANDOM_NOISE), latents
+        return torch.where(later[..., None], second, first)
+
+    def synthesize(self, latents: list[Tensor]) -> Tensor:
+        """Images of all these latents at once."""
+        return self.state.g.synthesis(torch.cat(latents), RANDOM_NOISE)
 
     def encode(self, x: Tensor) -> Tensor:
         with self.precision():
@@ -136,10 +139,10 @@ class Step:
         state, count = self.state, self.count
         state.judges.requires_grad_(True)
         with self.watch("judges: faces drawn and rebuilt"), torch.no_grad():
-            made, _ = self.draw(count if state.alone else count // 2)
+            latents = [self.draw(count if state.alone else count // 2)]
             if not state.alone:
-                rebuilt = state.g.synthesis(self.encode(self.real(count - count // 2)), RANDOM_NOISE)
-                made = torch.cat([made, rebuilt])
+                latents.append(self.encode(self.real(count - count // 2)))
+            made = self.synthesize(latents)
         with self.watch("judges: looking"):
             # Changed one by one, judged together.
             together = torch.cat([self._seen(self.real(count)), self._seen(made)])
@@ -158,30 +161,32 @@ class Step:
     def _generator(self, numbers: dict[str, Tensor]) -> None:
         state, terms = self.state, self.config.terms
         state.judges.requires_grad_(False)
-        drawn = latents = None
         count = self.count if state.alone else self.count // 2
-        if terms.judges or terms.latent:
-            with self.watch("faces drawn"), contextlib.nullcontext() if terms.judges else torch.no_grad():
-                drawn, latents = self.draw(count)
-        rebuilt = None
         loss = torch.zeros((), device=state.device)
-        if not state.alone:
-            with self.watch("faces rebuilt"):
+        latents = []
+        real = found = known = None
+        with self.watch("faces drawn and rebuilt"):
+            if terms.judges:
+                latents.append(self.draw(count))
+            if not state.alone:
                 real = self.real(count)
-                given = self.soften(real)
-                if terms.latent and drawn is not None:
-                    given = torch.cat([given, drawn.detach()])
-                found = self.encode(given)
-                rebuilt = state.g.synthesis(found[:count], RANDOM_NOISE)
+                given = [self.soften(real)]
+                if terms.latent:
+                    with torch.no_grad():
+                        known = self.draw(count)
+                        given.append(self.synthesize([known]))
+                found = self.encode(torch.cat(given))
+                latents.append(found[:count])
+            made = self.synthesize(latents)
+        if real is not None and found is not None:
             with self.watch("rebuilt compared with real"):
-                loss = loss + self._rebuilding(rebuilt, real, found[:count], numbers)
-            if terms.latent and latents is not None:
-                numbers["latent"] = ((found[count:] - latents.detach()) / state.e.deviation).square().mean()
+                loss = loss + self._rebuilding(made[-count:], real, found[:count], numbers)
+            if known is not None:
+                numbers["latent"] = ((found[count:] - known) / state.e.deviation).square().mean()
                 loss = loss + terms.latent * numbers["latent"]
         if terms.judges:
             with self.watch("judged"):
-                made = [one for one in (drawn, rebuilt) if one is not None]
-                logits = self._judge(torch.cat(made))
+                logits = self._judge(made)
                 of_g = torch.stack([self.loss.of_g(one) for one in logits])
                 numbers["g_loss"] = of_g.mean()
                 loss = loss + terms.judges * of_g.sum()
