@@ -68,7 +68,13 @@ def test_the_parts_of_a_step_are_timed(faces: Path, tmp_path: Path) -> None:
     config = tmp_path / "tiny.yaml"
     config.write_text(to_yaml(tiny(faces)))
     told = invoke("train-generator", faces, "--config", config, "--profile", "-o", tmp_path / "run")
-    for part in ("judges: looking", "faces drawn and rebuilt", "generator and encoder: learning", "whole", "12 steps: about"):
+    for part in (
+        "judges: looking",
+        "faces drawn and rebuilt",
+        "generator and encoder: learning",
+        "whole",
+        "12 steps: about",
+    ):
         assert part in told
     assert not (tmp_path / "run").exists()
 
