@@ -107,6 +107,8 @@ def test_a_network_of_half_precision_draws_nearly_the_same(tmp_path: Path, monke
     z = exact.z_from_seeds([1])
     assert float((exact(z) - half(z)).abs().max()) < 0.05
     assert half.architecture.alignment == EYES and exact.architecture.alignment == FFHQ
+    plain = [(tmp_path / name).stat().st_mode for name in ("network.pkl", "half.safetensors", "half.json")]
+    assert len(set(plain)) == 1  # who may read other files may read these
     with safe_open(tmp_path / "half.safetensors", "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16", "F32"}  # noqa: SIM118
 

@@ -68,7 +68,8 @@ def halve(run: GeneratorRun, home: GeneratorRun) -> None:
     small = {name: one.half() if one.numel() > SMALL else one for name, one in judges.items()}
     for one in small.values():
         assert torch.isfinite(one).all()
-    safetensors.torch.save_file(small, home.checkpoint, {key: json.dumps(value) for key, value in head.items()})
+    about = {key: json.dumps(value) for key, value in head.items()}
+    home.checkpoint.write_bytes(safetensors.torch.save(small, about))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from facemorph.errors import OutputError, RefusedFile, WeightsError
-from facemorph.files import check_free, replacing, sha256, write_text
+from facemorph.files import check_free, sha256, write_atomically, write_text
 from facemorph.stylegan.networks.architecture import Architecture, GeneratorWeights, check_shapes, from_json, to_json
 
 MAX_JSON_BYTES = 1 << 20
@@ -45,8 +45,7 @@ def write_converted(path: Path, description: GeneratorWeights, overwrite: bool =
         raise OutputError(f"{path}: a name that ends in .safetensors was expected.", f"Use -o {path.stem}.safetensors")
     for existing in (path, json_beside(path)):
         check_free(existing, overwrite)
-    with replacing(path) as temporary:
-        save_file(_stored(description.arrays, half), temporary)
+    write_atomically(path, lambda file: file.write(save(_stored(description.arrays, half))))
     weights = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     write_text(json_beside(path), to_json(description.architecture, {**description.origin, "weights": weights}))
 
