@@ -157,13 +157,26 @@ def test_drawn_faces_mix_two_latents_and_half_of_the_real_ones_are_mirrored(face
     images = torch.from_numpy(np.load(faces)).permute(0, 3, 1, 2)[:1].contiguous()
     step = Step(state, images, config, backbones, torch.float32)
     torch.manual_seed(0)
-    _, latents = step.draw(8)
-    assert all(len(torch.unique(one, dim=0)) == 2 for one in latents)
+    assert all(len(torch.unique(one, dim=0)) == 2 for one in step.draw(8))
     real = step.real(64)
     plain = (images.float() / 127.5 - 1)[0]
     same = [bool(torch.equal(one, plain)) for one in real]
     assert 16 < sum(same) < 48
     assert all(torch.equal(one, plain.flip(2)) for one, is_plain in zip(real, same, strict=True) if not is_plain)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_encoder_learns_from_the_judges_as_far_as_they_count_on_rebuilt_faces(faces: Path, weight: float) -> None:
+    none = dict.fromkeys(("pixels", "features", "identity", "far", "stray"), 0)
+    config = tiny(faces, training={"alone": 0, "warm_up": 1}, terms={**none, "judges_rebuilt": weight})
+    backbones = Backbones(config, (0, 0, 1))
+    state = State(config, new_architecture(config.network, "eyes"), backbones, CPU, torch.float32)
+    images = torch.from_numpy(np.load(faces)).permute(0, 3, 1, 2).contiguous()
+    before = [one.clone() for one in state.e.heads.parameters()]
+    state.set_rates(0.0, config)
+    Step(state, images, config, backbones, torch.float32)()
+    after = state.e.heads.parameters()
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True)) == (weight == 0)
 
 
 def test_the_scripts_judges_say_the_same_here(shared: Path, tmp_path: Path) -> None:

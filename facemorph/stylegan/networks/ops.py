@@ -80,7 +80,7 @@ def up_convolve_in_phases(
     out, wide = weight.shape[:2]
     if kernel.shape != (4, 4):
         raise ValueError(f"a filter of 4 x 4 taps was expected, not {tuple(kernel.shape)}")
-    fused = weight.flatten(2) @ _taps_of_phases(kernel.to(weight.dtype))  # [out, in, 36]
+    fused = weight.flatten(2) @ taps_of_phases(kernel.to(weight.dtype))  # [out, in, 36]
     fused = fused.view(out, wide, 4, 3, 3).permute(2, 0, 1, 3, 4).flatten(0, 1)  # [4 out, in, 3, 3]
     y = F.conv2d(x, fused.contiguous(memory_format=torch.channels_last), padding=1)  # [N, 4 out, H, W]
     count, _, height, width = y.shape
@@ -90,7 +90,7 @@ def up_convolve_in_phases(
     return y if bias is None else y + bias[:, None, None]
 
 
-def _taps_of_phases(kernel: torch.Tensor) -> torch.Tensor:
+def taps_of_phases(kernel: torch.Tensor) -> torch.Tensor:
     """What each of a weight's 3 x 3 taps adds to the 3 x 3 of the four phases: [9, 36].
 
     The transposed convolution's 3 taps and the filter's 4 make 6; each phase of a pixel takes every other one.

@@ -95,6 +95,9 @@ class Terms:
     """What the generator and the encoder minimise, each with its weight."""
 
     judges: float = setting(1.0, "that the judges take generated and reconstructed faces for real; 0: no judges", low=0)
+    judges_rebuilt: float = setting(
+        1.0, "how much the judges count on reconstructed faces, of what they count on generated ones", low=0
+    )
     pixels: float = setting(4.0, "squared difference of pixels, reconstructed to real", low=0)
     features: float = setting(1.0, "difference of EfficientNet-Lite0's features, reconstructed to real", low=0)
     identity: float = setting(1.0, "difference of dlib's face features, reconstructed to real", low=0)

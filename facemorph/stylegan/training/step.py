@@ -186,13 +186,22 @@ class Step:
                 loss = loss + terms.latent * numbers["latent"]
         if terms.judges:
             with self.watch("judged"):
-                logits = self._judge(made)
-                of_g = torch.stack([self.loss.of_g(one) for one in logits])
+                of_g = self._of_g(self._judge(made), count)
                 numbers["g_loss"] = of_g.mean()
                 loss = loss + terms.judges * of_g.sum()
         with self.watch("generator and encoder: learning"):
             _optimize([state.optimize_g] + ([] if state.alone else [state.optimize_e]), loss, self.group)
             state.follow(encoder=not state.alone)
+
+    def _of_g(self, logits: list[Tensor], drawn: int) -> Tensor:
+        """The generator's loss by each judge [judges]; the first images are drawn, the others rebuilt."""
+        losses = []
+        for one in logits:
+            share, loss = drawn / len(one), self.loss.of_g(one[:drawn])
+            if share < 1:
+                loss = share * loss + (1 - share) * self.config.terms.judges_rebuilt * self.loss.of_g(one[drawn:])
+            losses.append(loss)
+        return torch.stack(losses)
 
     def _rebuilding(self, made: Tensor, real: Tensor, latents: Tensor, numbers: dict[str, Tensor]) -> Tensor:
         """What rebuilt faces [N, 3, H, H] are held to; `latents` [N, num_layers, w_size] are the encoder's."""
@@ -200,11 +209,11 @@ class Step:
         numbers["pixels"] = (made - real).square().mean()
         loss = terms.pixels * numbers["pixels"]
         if terms.features and looks.imagenet is not None:
-            numbers["features"] = _difference(looks.imagenet(made), looks.imagenet(real))
+            numbers["features"] = feature_difference(looks.imagenet(made), looks.imagenet(real))
             loss = loss + terms.features * numbers["features"]
         if (terms.identity or terms.descriptor) and looks.face is not None:
             of_made, of_real = looks.face(made), looks.face(real)
-            numbers["identity"] = _difference(of_made[1:], of_real[1:])
+            numbers["identity"] = feature_difference(of_made[1:], of_real[1:])
             far = looks.face.descriptors(of_made) - looks.face.descriptors(of_real)
             numbers["descriptor"] = far.square().sum(1).mean()
             loss = loss + terms.identity * numbers["identity"] + terms.descriptor * numbers["descriptor"]
@@ -214,7 +223,7 @@ class Step:
         return loss + terms.far * numbers["far"] + terms.stray * numbers["stray"]
 
 
-def _difference(first: list[Tensor], second: list[Tensor]) -> Tensor:
+def feature_difference(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """Squared distance of features scaled to length 1 at each place, summed over the scales (as LPIPS, untrained)."""
     return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in zip(first, second, strict=True)]).sum()
 
