@@ -5,7 +5,6 @@ Everything is generated or in the repository.
 
 import csv
 import json
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -210,22 +209,6 @@ def test_a_continued_run_is_the_uninterrupted_one_to_the_bit(tmp_path: Path) -> 
     for name in ("generator.safetensors", "checkpoint.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     assert "cpu" not in json.loads((tmp_path / "whole" / "run.json").read_text())["device"]
-
-
-def test_capturing_makes_a_step_quicker(cuda: torch.device) -> None:
-    config = configured({"training": {"augment": ["color", "shift"], "ema": 0.9}})
-    seconds = []
-    for capture in (True, False):
-        stepper = Stepper(State(config, cuda), IMAGES.to(cuda), LABELS.to(cuda), config, torch.float32, capture=capture)
-        for _ in range(WARM_UP + 3):
-            stepper()
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(50):
-            stepper()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    assert seconds[0] < 0.7 * seconds[1], f"{seconds[0] / 50:.4f} s captured, {seconds[1] / 50:.4f} s plain"
 
 
 def test_a_run_draws_on_cuda_what_it_draws_on_a_processor(tmp_path: Path) -> None:
