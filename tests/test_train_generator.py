@@ -36,7 +36,7 @@ from facemorph.stylegan.training.health import judge
 from facemorph.stylegan.training.judges import Backbones, Judges
 from facemorph.stylegan.training.networks import new_architecture
 from facemorph.stylegan.training.run import FIGURES, LOG_FIELDS, NUMBERS, GeneratorRun
-from facemorph.stylegan.training.start import read_start
+from facemorph.stylegan.training.start import Start, _grown, read_start
 from facemorph.stylegan.training.state import State
 from facemorph.stylegan.training.step import Step
 from facemorph.stylegan.training.train import train
@@ -252,6 +252,10 @@ def test_a_network_grows_and_goes_on_in_another_crop(faces: Path, run: Path, tmp
     assert not read_start(str(run), "eyes", replace(config.network, grow_to_px=16)).is_grown
     with pytest.raises(InputError, match=r"makes images of 16 px; network.grow_to_px is 8"):
         read_start(str(run), "ffhq", replace(config.network, grow_to_px=8))
+    other = load_generator(run / "generator.safetensors")
+    other.architecture = replace(other.architecture, design="resnet")
+    with pytest.raises(InputError, match="small cannot grow"):
+        _grown(Start(other, None, {}, ""), "small", "ffhq", config.network)
 
 
 def test_networks_that_cannot_be_trained_are_told(faces: Path, tmp_path: Path) -> None:

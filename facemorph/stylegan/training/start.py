@@ -79,7 +79,10 @@ def read_start(name: str, crop: str, config: Network) -> Start:
 
 def _grown(start: Start, name: str, crop: str, config: Network) -> Start:
     """With new layers; encoder and judges of before looked at other images, and are made anew."""
-    before, side = start.generator.architecture.resolution, config.grow_to_px
+    a = start.generator.architecture
+    before, side = a.resolution, config.grow_to_px
+    if (a.design, tuple(a.filter_shape)) != ("skip", (4, 4)):
+        raise InputError(f"{name} cannot grow: a StyleGAN2 of the design skip, with a filter of 4 x 4, was expected.")
     if side < before:
         raise InputError(
             f"{name} makes images of {before} px; network.grow_to_px is {side}.",
