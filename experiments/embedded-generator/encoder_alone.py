@@ -1,15 +1,18 @@
 """An encoder trained on through a generator that stays as it is, on a CPU: how faces-256's encoder was made.
 
     python encoder_alone.py RUN FACES... -o encoder.safetensors --seconds 4000
+    python encoder_alone.py RUN FACES... -o better.safetensors --encoder encoder.safetensors --descriptor 4
 
 RUN is a run of `train-generator`, or what bring_home.py left of one; FACES are its packs or folders, of which the same
-ones are held out. The encoder's heads begin anew, its first two blocks stay as they are, the others learn on. It is
-held to pixels, features, identity and descriptors of real faces, and to the latents of some drawn ones. The file is
-written at intervals, whole; the held-out figures are those of the averaged weights.
+ones are held out. The encoder's heads begin anew (unless --encoder gives one to go on with), its first two blocks stay
+as they are, the others learn on. It is held to pixels, features, identity and descriptors of real faces, and to the
+latents of some drawn ones. The file is written at intervals, whole; the held-out figures are those of the averaged
+weights. --sources and --leave-out take faces away by their set: a CSV with a column `set` and a row for each face.
 """
 
 import argparse
 import copy
+import csv
 import math
 import time
 from pathlib import Path
@@ -26,14 +29,14 @@ from facemorph.stylegan.networks.ops import taps_of_phases
 from facemorph.stylegan.networks.stylegan2 import Layer, Synthesis2
 from facemorph.stylegan.projection.encoder import POOLED_PX, Encoder, read_encoder, write_encoder
 from facemorph.stylegan.training.config import Data, Judging
-from facemorph.stylegan.training.faces import load_faces
+from facemorph.stylegan.training.faces import _find, _held_out, load_faces
 from facemorph.stylegan.training.judges import FaceFeatures, ImageNetFeatures
 from facemorph.stylegan.training.step import feature_difference
 
 KEPT_BLOCKS = 2  # of the encoder: they find edges and textures, at most of its cost
 IMAGENET_PX = 128
-HELD = 64
-LATENT, PIXELS, DESCRIPTOR, STRAY, FAR = 0.5, 4.0, 2.0, 0.02, 0.02  # weights; features and identity have 1
+HELD = 96
+LATENT, PIXELS, STRAY = 0.5, 4.0, 0.02  # weights; features and identity have 1
 SAY_EVERY, SAVE_EVERY = 25, 100  # steps
 CLIP = 5.0  # largest norm of a gradient
 DTYPE = torch.bfloat16
@@ -193,7 +196,7 @@ class Lesson:
 
 
 def begin_anew(encoder: Encoder) -> None:
-    """New heads, which give about the mean latent; the kept blocks learn no more."""
+    """New heads, which give about the mean latent."""
     linear = encoder.hidden[0]
     assert isinstance(linear, nn.Linear)
     for one in (linear, *encoder.heads):
@@ -202,9 +205,21 @@ def begin_anew(encoder: Encoder) -> None:
         for head in encoder.heads:
             head.weight.mul_(0.1)  # type: ignore[operator, union-attr]
             head.bias.zero_()  # type: ignore[operator, union-attr]
-    encoder.requires_grad_(True).eval()
-    for one in [encoder.stem, *encoder.blocks[:KEPT_BLOCKS]]:
-        one.requires_grad_(False)
+
+
+def read_faces(sources: list[str], crop: str, size_px: int, table: Path | None, left_out: set[str]) -> list[Tensor]:
+    """Faces to train on and held out, uint8 [N, 3, H, H] each: the run's own split, without the sets left out."""
+    data = Data(faces=tuple(sources), crop=crop)
+    faces = load_faces(data, size_px, 0)
+    print(faces, flush=True)
+    parts = [torch.from_numpy(faces.images), torch.from_numpy(faces.held)]
+    if table is None:
+        return parts
+    with table.open(encoding="utf-8") as file:
+        kept = np.array([row["set"] not in left_out for row in csv.DictReader(file)])
+    persons = [one.person for one in _find(data.faces, "faces")[0]]
+    held = _held_out(persons, data.hold_out, np.random.default_rng(0))
+    return [part[torch.from_numpy(kept[which])] for part, which in zip(parts, (~held, held), strict=True)]
 
 
 def main() -> None:
@@ -217,15 +232,23 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=2, help="of each batch")
     parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--warm-up", type=int, default=30, help="steps")
+    parser.add_argument("--encoder", type=Path, help="go on with this one, heads and all")
+    parser.add_argument("--descriptor", type=float, default=2.0, help="weight of the descriptors' squared distance")
+    parser.add_argument("--far", type=float, default=0.02, help="weight of the latents' distance from the mean")
+    parser.add_argument("--sources", type=Path)
+    parser.add_argument("--leave-out", nargs="+", default=())
     options = parser.parse_args()
     torch.manual_seed(5)
     generator = load_generator(options.run / "generator.safetensors").requires_grad_(False)
     a = generator.architecture
-    faces = load_faces(Data(faces=tuple(options.faces), crop=a.alignment.name), a.resolution, 0)
-    images, held = torch.from_numpy(faces.images), torch.from_numpy(faces.held[:HELD])
-    print(faces, flush=True)
-    encoder = read_encoder(options.run / "encoder.safetensors", generator)
-    begin_anew(encoder)
+    images, held = read_faces(options.faces, a.alignment.name, a.resolution, options.sources, set(options.leave_out))
+    held = held[:HELD]
+    encoder = read_encoder(options.encoder or options.run / "encoder.safetensors", generator)
+    if options.encoder is None:
+        begin_anew(encoder)
+    encoder.requires_grad_(True).eval()
+    for one in [encoder.stem, *encoder.blocks[:KEPT_BLOCKS]]:
+        one.requires_grad_(False)
     average = copy.deepcopy(encoder).requires_grad_(False)
     learning = [one for one in encoder.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(learning, options.rate, (0.9, 0.99), fused=True)
@@ -266,8 +289,8 @@ def main() -> None:
         far, stray = offset.square().mean(), (offset - offset.mean(1, keepdim=True)).square().mean()
         pixels, features, identity, distances = compare(synthesis(found), real)
         descriptor = distances.mean()
-        loss = LATENT * latent + PIXELS * pixels + features + identity + DESCRIPTOR * descriptor
-        loss = loss + STRAY * stray + FAR * far
+        loss = LATENT * latent + PIXELS * pixels + features + identity + options.descriptor * descriptor
+        loss = loss + STRAY * stray + options.far * far
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(learning, CLIP)
