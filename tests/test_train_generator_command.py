@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import ROOT
 from generator_runs import tiny, write_faces
 
 from facemorph.cli import main
@@ -92,3 +93,17 @@ def test_settings_that_cannot_be_are_told() -> None:
     ):
         with pytest.raises(ConfigError, match=text):
             config_from_dict(values)
+
+
+def test_the_256_px_run_that_was_kept_is_a_network_for_every_command(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ROOT / "experiments" / "embedded-generator" / "weights"
+    if not kept.exists():
+        pytest.skip("experiments/embedded-generator/weights is not in this copy")
+    monkeypatch.chdir(tmp_path)
+    invoke("weights", "add", kept, "--name", "faces-256")
+    invoke("project", people / "eileen.png", "--network", "faces-256", "--preset", "instant", "-o", "projected")
+    report = json.loads((tmp_path / "projected" / "eileen" / "report.json").read_text())
+    assert report["alignment"] == "ffhq" and report["start"] == "encoder"
+    assert report["descriptor_distance"] < 0.75  # strangers are 0.85 apart in the median

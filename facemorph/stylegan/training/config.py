@@ -96,7 +96,7 @@ class Terms:
 
     judges: float = setting(1.0, "that the judges take generated and reconstructed faces for real; 0: no judges", low=0)
     judges_rebuilt: float = setting(
-        1.0, "how much the judges count on reconstructed faces, of what they count on generated ones", low=0
+        0.1, "how much the judges count on reconstructed faces, of what they count on generated ones", low=0
     )
     pixels: float = setting(4.0, "squared difference of pixels, reconstructed to real", low=0)
     features: float = setting(1.0, "difference of EfficientNet-Lite0's features, reconstructed to real", low=0)
