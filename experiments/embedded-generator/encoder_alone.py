@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facemorph.files import check_free
 from facemorph.stylegan.latents import fingerprint
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.generator import Generator
@@ -238,6 +239,7 @@ def main() -> None:
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--leave-out", nargs="+", default=())
     options = parser.parse_args()
+    check_free(options.output, overwrite=False)
     torch.manual_seed(5)
     generator = load_generator(options.run / "generator.safetensors").requires_grad_(False)
     a = generator.architecture
