@@ -16,7 +16,7 @@ from machine import describe_machine
 from playwright.sync_api import Page, sync_playwright
 from web_server import served
 
-CHANGES = {"age": ["60", "5", "30", "70", "12"], "gender": ["1", "-1", "0.5"], "share": ["0.2", "0.8", "0.5"],
+CHANGES = {"age": ["60", "5", "30", "50", "12"], "gender": ["1", "-1", "0.5"], "share": ["0.2", "0.8", "0.5"],
            "count": ["8", "2", "4"], "seed": ["3", "7", "1"]}  # fmt: skip
 
 # Milliseconds from the slider's event to the frame of the screen that shows other children.

@@ -65,15 +65,15 @@ def test_a_path_is_written_and_read(tmp_path: Path) -> None:
 
 
 def test_the_embedded_network_brings_ages_and_gender() -> None:
-    generator = load_generator(embedded.embedded_path(embedded.FACES_128))
+    generator = load_generator(embedded.embedded_path(embedded.FACES_256))
     found = library.find_directions(None, generator)
     age, gender = found["age"], found["gender"]
     shape = (generator.architecture.num_layers, generator.architecture.w_size)
     assert isinstance(age, AgePath) and isinstance(gender, Direction)
-    assert age.points.shape[1:] == shape == gender.vector.shape and age.ages == (3, 75)
+    assert age.points.shape[1:] == shape == gender.vector.shape and age.ages == (3, 60)
     average = np.repeat(generator.w_avg.numpy()[None], shape[0], 0)
     assert 20 < age.own_age(average) < 45
-    told = [age.own_age(age.aged(average, years)) for years in (5, 15, 30, 50, 70)]
+    told = [age.own_age(age.aged(average, years)) for years in (5, 15, 30, 50, 60)]
     assert told == sorted(told) and told[-1] - told[0] > 15, "its own read-out sees it grow older"
 
 

@@ -234,14 +234,14 @@ def test_transforms_of_a_list_through_a_network(folder: Path) -> None:
     from facemorph.stylegan.latents import Latent, fingerprint, write_latent
     from facemorph.stylegan.load import find_face_network, load_generator
 
-    generator = load_generator(find_face_network("faces-128"))
-    latents = dict(zip("abc", fm.Network("faces-128").draw([1, 2, 3]), strict=True))
+    generator = load_generator(find_face_network("faces-256"))
+    latents = dict(zip("abc", fm.Network("faces-256").draw([1, 2, 3]), strict=True))
     for name, w in latents.items():
         write_latent(folder / f"{name}.safetensors", Latent(w, "w+", fingerprint(generator)))
     (folder / "pairs.csv").write_text(
         "first,second,amount\na.safetensors,b.safetensors,1\nc.safetensors,gone.png,\nb.safetensors,a.safetensors,0\n"
     )
-    network = ("--network", "faces-128", "--preset", "instant", "--latents", str(folder / "projected"))
+    network = ("--network", "faces-256", "--preset", "instant", "--latents", str(folder / "projected"))
     said = run(folder, "transform", *network, code=1)
     assert "line 3 (c-gone)" in said and "1 of 3 lines" in said
     from facemorph.stylegan.editing.resolve import render_latents
@@ -250,5 +250,5 @@ def test_transforms_of_a_list_through_a_network(folder: Path) -> None:
     for name in ("a-b-1.png", "b-a-0.png"):  # a moved the whole way to b, b not at all
         assert np.abs(read_image(folder / "out" / name) - expected).max() <= 1, name
     rows = read_jsonl(folder / "out" / "manifest.jsonl")
-    assert rows[0]["sources"][0]["parts"] == [1, -1, 1] and rows[0]["recipe"]["network"] == "faces-128"
+    assert rows[0]["sources"][0]["parts"] == [1, -1, 1] and rows[0]["recipe"]["network"] == "faces-256"
     assert run(folder, "transform", *network, "--jobs", "2", code=2)

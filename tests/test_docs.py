@@ -82,7 +82,7 @@ def test_readme_names_the_two_commands_and_the_makefile_has_them() -> None:
 @pytest.mark.parametrize("path", sorted(config.SHIPPED.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
-    kind, _, preset = path.stem.removesuffix("-faces-128").partition("-")
+    kind, _, preset = path.stem.removesuffix("-small").partition("-")
     commands = {"project": f"project a.jpg --preset {preset}", "encoder": "train-encoder --config encoder.yaml"}
     commands["generator"] = "train-generator faces"
     command = commands.get(kind, f"train --config {path.name}")

@@ -1,5 +1,6 @@
 """What the package brings along works without a download: the network, its encoder, its alignment, the defaults."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from published_files import dumps, stylegan2
 from safetensors import safe_open
 
 from facemorph.cli import main
-from facemorph.embedded import FACES_128, FOLDER, NETWORKS, embedded_path
+from facemorph.embedded import FACES_256, FOLDER, NETWORKS, embedded_path
 from facemorph.errors import InputError, RefusedFile, WeightsError
 from facemorph.faces.crop import cut, eyes_quad, ffhq_quad
+from facemorph.faces.descriptors import describe
 from facemorph.faces.likeness import chip_places
 from facemorph.faces.locate import locate_face
 from facemorph.files import read_jsonl
@@ -41,7 +43,7 @@ from facemorph.stylegan.projection.portrait import misalignment, read_portrait
 from facemorph.stylegan.projection.projector import make_projector
 from facemorph.weights import cards
 
-MAX_BYTES = 35_000_000  # with the networks that find faces
+MAX_BYTES = 40_000_000  # with the networks that find faces
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    return load_generator(embedded_path(FACES_128))
+    return load_generator(embedded_path(FACES_256))
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +78,13 @@ def run(*arguments: object) -> Result:
 
 def test_the_files_fit_and_belong_together(generator: Generator) -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir() if path.is_file()) < MAX_BYTES
-    assert fingerprint(generator) == NETWORKS[FACES_128]
-    assert find_encoder(generator) == embedded_path(FACES_128, "encoder")
-    card = cards.card(FACES_128)
-    assert card.embedded and card.resolution == generator.architecture.resolution == 128
-    files = (embedded_path(FACES_128), embedded_path(FACES_128, "encoder"))
+    assert fingerprint(generator) == NETWORKS[FACES_256]
+    assert find_encoder(generator) == embedded_path(FACES_256, "encoder")
+    card = cards.card(FACES_256)
+    assert card.embedded and card.resolution == generator.architecture.resolution == 256
+    files = (embedded_path(FACES_256), embedded_path(FACES_256, "encoder"))
     assert card.size_bytes == sum(path.stat().st_size for path in files)
-    assert generator.architecture.alignment == EYES and card.alignment == "eyes"
+    assert generator.architecture.alignment == FFHQ and card.alignment == "ffhq"
     assert [one.good for one in verify_weights(card)] == [True]
     with safe_open(files[0], "pt") as file:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16", "F32"}  # noqa: SIM118
@@ -125,25 +127,45 @@ def test_the_encoder_guesses_the_person(generator: Generator) -> None:
 
 
 def test_an_encoder_may_have_fewer_hidden_numbers(generator: Generator, tmp_path: Path) -> None:
-    encoder = Encoder(EncoderShape(128, 12, 256, width=4, hidden=8)).eval()
+    encoder = Encoder(EncoderShape(256, 14, 256, width=4, hidden=8)).eval()
     write_encoder(tmp_path / "e.safetensors", encoder, fingerprint(generator), {}, half=True)
     again = read_encoder(tmp_path / "e.safetensors", generator)
-    image = torch.zeros(1, 3, 128, 128)
+    image = torch.zeros(1, 3, 256, 256)
     assert again.shape.hidden == 8 and torch.allclose(again(image), encoder(image), atol=1e-2)
+
+
+def test_an_encoder_may_look_at_the_descriptor_too(generator: Generator, people: Path, tmp_path: Path) -> None:
+    """The network of descriptors is not saved with it, and what it sees is where the crop has the face."""
+    shape = EncoderShape(256, 14, 256, width=4, hidden=8, face=FFHQ.chip)
+    write_encoder(tmp_path / "e.safetensors", Encoder(shape), fingerprint(generator), {})
+    encoder = read_encoder(tmp_path / "e.safetensors", generator)
+    assert encoder.shape == shape and (tmp_path / "e.safetensors").stat().st_size < 1_000_000
+    found = read_portrait(people / "eileen.png", 256, alignment=FFHQ)
+    assert found.chip is not None
+    image = to_tensor(found.image[None])
+    near = np.linalg.norm(encoder.describe(image).numpy() - describe([found.chip]))
+    assert near < 0.25, "0.6 is another person"
+    before = encoder(image)
+    assert torch.allclose(before, copy.deepcopy(encoder)(image), atol=1e-5)
+    names = set(encoder.state_dict())
+    assert not [name for name in names if "likeness" in name]
+    with torch.no_grad():
+        encoder.hidden[0].weight[:, -128:] = 0  # type: ignore[index, union-attr]
+    assert not torch.allclose(before, encoder(image), atol=1e-2)
 
 
 def test_an_encoder_of_ones_own_goes_before_the_embedded_one(generator: Generator) -> None:
     own = encoder_path(fingerprint(generator))
-    write_encoder(own, Encoder(EncoderShape(128, 12, 256, width=4)), fingerprint(generator), {})
+    write_encoder(own, Encoder(EncoderShape(256, 14, 256, width=4)), fingerprint(generator), {})
     assert find_encoder(generator) == own
 
 
 def test_alignment_is_written_where_it_is_not_ffhqs_and_read_back(generator: Generator) -> None:
-    architecture, origin = read_json(embedded_path(FACES_128))
-    plain = json.loads(to_json(architecture, origin))["architecture"]["alignment"]
+    ffhq, origin = read_json(embedded_path(FACES_256))
+    eyes = replace(ffhq, alignment=EYES)
+    plain = json.loads(to_json(eyes, origin))["architecture"]["alignment"]
     assert plain == {"name": "eyes", "eye_height": 0.37, "eye_spacing": 0.36, "chip": [0.007, 0.1, 0.98]}
-    assert from_json(to_json(architecture, origin))[0] == architecture
-    ffhq = replace(architecture, alignment=FFHQ)
+    assert from_json(to_json(eyes, origin))[0] == eyes
     assert "alignment" not in json.loads(to_json(ffhq, {}))["architecture"] and from_json(to_json(ffhq, {}))[0] == ffhq
     assert from_plain(json.loads(json.dumps(to_plain(FFHQ)))) == FFHQ
 
@@ -166,7 +188,7 @@ def test_an_alignment_that_is_none_is_refused(value: object) -> None:
 
 def test_a_fingerprint_does_not_see_the_alignment(generator: Generator) -> None:
     before, architecture = fingerprint(generator), generator.architecture
-    generator.architecture = replace(architecture, alignment=FFHQ)
+    generator.architecture = replace(architecture, alignment=EYES)
     try:
         assert fingerprint(generator) == before
     finally:
@@ -209,13 +231,13 @@ def test_the_default_network_is_the_embedded_one_until_a_published_one_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "facemorph")
-    assert default_network() == FACES_128 and find_network(FACES_128) == embedded_path(FACES_128)
+    assert default_network() == FACES_256 and find_network(FACES_256) == embedded_path(FACES_256)
     assert "inside the package" in caplog.text and "weights fetch --for" in caplog.text
     folder = tmp_path / "cache" / "weights"
     folder.mkdir(parents=True)
     for name in ("stylegan1-ffhq-1024.safetensors", "stylegan1-ffhq-1024.json"):
         (folder / name).write_bytes(b"")
-    assert default_network() == FACES_128  # without its perceptual loss it would take hours for little
+    assert default_network() == FACES_256  # without its perceptual loss it would take hours for little
     for name in ("vgg16", "lpips-vgg"):
         (folder / cards.card(name).file).write_bytes(b"")
     assert default_network() == "stylegan1-ffhq-1024"
@@ -232,26 +254,26 @@ def test_the_perceptual_loss_without_vgg16(generator: Generator, people: Path) -
     distance(black, face).sum().backward()
     assert black.grad is not None and torch.isfinite(black.grad).all()
     for loss, name in (("auto", "imagenet"), ("perceptual", "imagenet"), ("imagenet", "imagenet"), ("pixel", "pixel")):
-        settings = load_projection_config("balanced", [f"search.loss={loss}"], FACES_128)
-        assert make_projector(FACES_128, settings).loss_name == name
+        settings = load_projection_config("balanced", [f"search.loss={loss}"], FACES_256)
+        assert make_projector(FACES_256, settings).loss_name == name
     with pytest.raises(WeightsError, match="vgg16"):
-        make_projector(FACES_128, load_projection_config("balanced", ["search.loss=vgg16"], FACES_128))
+        make_projector(FACES_256, load_projection_config("balanced", ["search.loss=vgg16"], FACES_256))
     assert SearchConfig(loss="perceptual").loss == "auto"
-    assert isinstance(make_projector(FACES_128, settings=load_projection_config("fast")).perceptual, FeatureDistance)
+    assert isinstance(make_projector(FACES_256, settings=load_projection_config("fast")).perceptual, FeatureDistance)
 
 
 def test_presets_of_the_network_go_before_those_for_any() -> None:
-    steps = [load_projection_config(name, network=FACES_128).schedule.steps for name in PRESETS]
+    steps = [load_projection_config(name, network=FACES_256).schedule.steps for name in PRESETS]
     assert steps[0] == 0 and steps == sorted(steps) and steps[2] < load_projection_config("balanced").schedule.steps
-    assert load_projection_config("best", network=FACES_128).tuning.steps
+    assert load_projection_config("best", network=FACES_256).tuning.steps
 
 
 def test_project_at_one_look_and_as_aligned(people: Path, tmp_path: Path, generator: Generator) -> None:
     done = run("project", people / "eileen.png", "--preset", "instant")
     assert done.exit_code == 0, done.output
-    assert "faces-128, inside the package" in done.output and "descriptor distance" in done.output
+    assert "faces-256, inside the package" in done.output and "descriptor distance" in done.output
     report = json.loads((tmp_path / "projected" / "eileen" / "report.json").read_text())
-    assert report["steps"] == 0 and report["start"] == "encoder" and report["alignment"] == "eyes"
+    assert report["steps"] == 0 and report["start"] == "encoder" and report["alignment"] == "ffhq"
     assert not report["identity_optimised"] and report["loss_used"] == "pixel"
     assert 0.2 < report["descriptor_distance_to_photograph"] < 0.8
     latent = read_latent(tmp_path / "projected" / "eileen" / "latent.safetensors")
@@ -271,9 +293,9 @@ def test_the_plain_morph_goes_through_the_embedded_network(people: Path, tmp_pat
     few = ("--steps", 3, "--frames", 3, "--preset", "instant")
     done = run("morph", people / "eileen.png", people / "grace.png", *few)
     assert done.exit_code == 0, done.output
-    assert done.output.count("faces-128, inside the package") == 1
+    assert done.output.count("faces-256, inside the package") == 1
     rows = read_jsonl(tmp_path / "morphs" / "eileen-grace" / "manifest.jsonl")
-    assert rows[0]["method"] == "stylegan" and rows[0]["network_id"] == NETWORKS[FACES_128]
+    assert rows[0]["method"] == "stylegan" and rows[0]["network_id"] == NETWORKS[FACES_256]
 
 
 def test_another_preset_keeps_its_latents_in_a_folder_of_its_own(people: Path, tmp_path: Path) -> None:
@@ -302,16 +324,16 @@ def test_generate_without_options_draws_sixteen_faces(tmp_path: Path) -> None:
     done = run("generate")
     assert done.exit_code == 0, done.output
     assert read_image(tmp_path / "generated.png").shape == (4 * 258 + 2, 4 * 258 + 2, 3)
-    assert run("generate", "--network", FACES_128, "--seeds", 3, "-o", "one.png").exit_code == 0
-    assert read_image(tmp_path / "one.png").shape == (132, 132, 3)
+    assert run("generate", "--network", FACES_256, "--seeds", 3, "-o", "one.png").exit_code == 0
+    assert read_image(tmp_path / "one.png").shape == (260, 260, 3)
 
 
 def test_weights_list_tells_what_each_command_needs() -> None:
     shown = run("weights", "list").output
-    assert "faces-128  [inside the package]" in shown and "29.7 MB" not in shown and "30 MB" in shown
-    for line in ("child: works now with faces-128", "facemorph weights fetch --for child", "vgg16 (about 553 MB)"):
+    assert "faces-256  [inside the package]" in shown and "32.6 MB" not in shown and "33 MB" in shown
+    for line in ("child: works now with faces-256", "facemorph weights fetch --for child", "vgg16 (about 553 MB)"):
         assert line in shown
-    assert run("weights", "fetch", FACES_128).output.startswith(str(embedded_path(FACES_128)))
+    assert run("weights", "fetch", FACES_256).output.startswith(str(embedded_path(FACES_256)))
     both = run("weights", "fetch", "vgg16", "--for", "child")
     assert both.exit_code == 2 and "either a NAME" in both.output
     assert "Choose from generate" in run("weights", "fetch", "--for", "juggle").output

@@ -133,7 +133,7 @@ def test_a_named_network_that_is_not_here_is_explained(home: Path) -> None:
         named = (*command[1:], "--network", "stylegan1-ffhq-1024")
         result = run(command[0], "ann.safetensors", "bob.safetensors", *named)
         assert result.exit_code == 1
-        for text in ("have not been downloaded", "weights fetch", "It belongs to", "--network faces-128"):
+        for text in ("have not been downloaded", "weights fetch", "It belongs to", "--network faces-256"):
             assert text in result.output, result.output
 
 

@@ -162,7 +162,7 @@ def test_missing_weights_are_told_with_what_works_now(people: Path, network: Pat
         "facemorph weights fetch stylegan1-ffhq-1024",
         "By hand: open https://drive.google.com",
         str(tmp_path / "cache" / "weights" / "karras2019stylegan-ffhq-1024x1024.pkl"),
-        "--network faces-128",
+        "--network faces-256",
     ):
         assert part in result.output
     with pytest.raises(WeightsError, match="vgg16") as error:

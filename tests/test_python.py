@@ -90,7 +90,7 @@ def test_latents_are_summed_as_the_command_sums_them(home: Path, tmp_path: Path)
     first.write_latent(tmp_path / "a.safetensors")
     second.write_latent(tmp_path / "b.safetensors")
     files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
-    done = CliRunner().invoke(main, ["average", *files, "--network", "faces-128", "-o", str(tmp_path / "mean.png")])
+    done = CliRunner().invoke(main, ["average", *files, "--network", "faces-256", "-o", str(tmp_path / "mean.png")])
     assert done.exit_code == 0, done.output
     np.testing.assert_array_equal(fm.read_picture(tmp_path / "mean.png"), mean.image)
     for parts in ([1], [1, float("nan")], [1, "a"]):

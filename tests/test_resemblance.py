@@ -15,17 +15,17 @@ from facemorph.stylegan.editing.mixing import lerp
 from facemorph.stylegan.editing.resemblance import CENTRE_SEEDS, descriptors_of, further_out, resemble
 from facemorph.stylegan.networks.generator import Generator
 
-BOX = (15.0, 15.0, 113.0, 123.0)  # of the face in an aligned image of 128 px
+BOX = (52.0, 84.0, 204.0, 244.0)  # of the face in an aligned image of 256 px
 
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    return fm.load_generator("faces-128")
+    return fm.load_generator("faces-256")
 
 
 @pytest.fixture(scope="module")
 def parents() -> np.ndarray:
-    return fm.Network("faces-128").draw([3, 12])
+    return fm.Network("faces-256").draw([3, 12])
 
 
 def seen(generator: Generator, w: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -95,7 +95,7 @@ def test_the_command_writes_them_and_says_so(parents: np.ndarray, generator: Gen
 
     for name, w in zip(("ann", "bob"), parents, strict=True):
         write_latent(tmp_path / f"{name}.safetensors", Latent(w, "w+", fingerprint(generator), {}))
-    words = ["child", *(str(tmp_path / f"{name}.safetensors") for name in ("ann", "bob")), "--network", "faces-128"]
+    words = ["child", *(str(tmp_path / f"{name}.safetensors") for name in ("ann", "bob")), "--network", "faces-256"]
     result = CliRunner().invoke(main, [*words, "--mix", "even", "--likeness", "-o", str(tmp_path / "family")])
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "family" / "family.json").read_text())["family"]["likeness"] is True

@@ -95,15 +95,28 @@ def test_settings_that_cannot_be_are_told() -> None:
             config_from_dict(values)
 
 
-def test_the_256_px_run_that_was_kept_is_a_network_for_every_command(
+def test_the_network_of_before_is_added_from_the_repository(
     people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = ROOT / "experiments" / "embedded-generator" / "weights"
+    kept = ROOT / "experiments" / "embedded-generator" / "faces-128"
     if not kept.exists():
-        pytest.skip("experiments/embedded-generator/weights is not in this copy")
+        pytest.skip("experiments/embedded-generator/faces-128 is not in this copy")
     monkeypatch.chdir(tmp_path)
-    invoke("weights", "add", kept, "--name", "faces-256")
-    invoke("project", people / "eileen.png", "--network", "faces-256", "--preset", "instant", "-o", "projected")
+    portrait = people / "eileen.png"
+    for words in (["weights", "fetch", "faces-128"], ["project", str(portrait), "--network", "faces-128"]):
+        missing = CliRunner().invoke(main, words)
+        assert missing.exit_code == 1, missing.output
+        assert "weights add experiments/embedded-generator/faces-128 --name faces-128" in missing.output
+    alone = CliRunner().invoke(main, ["weights", "add", str(kept / "generator.safetensors")])
+    assert alone.exit_code == 1 and "one file of faces-128" in alone.output
+    invoke("weights", "add", kept, "--name", "faces-128")
+    invoke("weights", "add", kept, "--name", "faces-128")  # the same again: no harm
+    assert "faces-128  [ready]" in invoke("weights", "list")
+    assert "BAD" not in invoke("weights", "verify", "faces-128")
+    invoke("project", portrait, "--network", "faces-128", "--preset", "instant", "-o", "projected")
     report = json.loads((tmp_path / "projected" / "eileen" / "report.json").read_text())
-    assert report["alignment"] == "ffhq" and report["start"] == "encoder"
+    assert report["alignment"] == "eyes" and report["start"] == "encoder"
     assert report["descriptor_distance"] < 0.75  # strangers are 0.85 apart in the median
+    latent = tmp_path / "projected" / "eileen" / "latent.safetensors"
+    invoke("child", latent, latent, "--network", "faces-128", "--ages", 5, 60, "--children", 1)
+    assert len(list(tmp_path.rglob("child_1_60_years.png"))) == 1

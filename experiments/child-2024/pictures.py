@@ -1,4 +1,4 @@
-"""The picture of README: children of the two public-domain portraits by each mix, and one made alike.
+"""The picture of README, by faces-128: children of the two public-domain portraits by each mix, and one made alike.
 
 python experiments/child-2024/pictures.py mother.jpg father.jpg sheet.jpg
 """

@@ -48,7 +48,7 @@ TABLES: dict[str, Callable[[Study], list[Row]]] = {
 @click.option("--triplets", default="triplets.csv", show_default=True, help="The CSV in it.")
 @click.option("--portraits", type=PATH, help="Folder of frontal portraits, *neutral.jpg, for the reconstructions.")
 @click.option("--labelled", type=PATH, help="Folder of faces.pack and labels.csv, for the groups.")
-@click.option("--network", default="faces-128", show_default=True)
+@click.option("--network", default="faces-256", show_default=True)
 @click.option("--directions", type=PATH, help="Folder of directions for age and gender; by default the network's own.")
 @click.option("--judge", "judged_by", type=PATH, help="Folder of faceres.json and .bin, for the second recogniser.")
 @click.option("--out", type=PATH, required=True, help="Of all that is kept; outside the repository.")

@@ -38,7 +38,7 @@ class Study:
 
     families: Path
     out: Path
-    network: str = "faces-128"
+    network: str = "faces-256"
     portraits: Path | None = None
     labelled: Path | None = None
     directions_folder: Path | None = None

@@ -15,6 +15,7 @@ import copy
 import csv
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facemorph.files import check_free
 from facemorph.stylegan.latents import fingerprint
 from facemorph.stylegan.load import load_generator
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.networks.ops import taps_of_phases
 from facemorph.stylegan.networks.stylegan2 import Layer, Synthesis2
-from facemorph.stylegan.projection.encoder import POOLED_PX, Encoder, read_encoder, write_encoder
+from facemorph.stylegan.projection.encoder import DESCRIPTOR, Encoder, read_encoder, write_encoder
 from facemorph.stylegan.training.config import Data, Judging
 from facemorph.stylegan.training.faces import _find, _held_out, load_faces
 from facemorph.stylegan.training.judges import FaceFeatures, ImageNetFeatures
@@ -152,12 +152,7 @@ def encode(encoder: Encoder, images: Tensor) -> Tensor:
                 features.append(block(features[-1]))
         for block in encoder.blocks[KEPT_BLOCKS:]:
             features.append(block(features[-1]))
-        last = features[-len(encoder.necks) :]
-        pooled = [
-            F.adaptive_avg_pool2d(neck(one), POOLED_PX) for neck, one in zip(encoder.necks, last, strict=True)
-        ]  # fmt: skip
-        hidden = encoder.hidden(torch.cat(pooled, 1).flatten(1))
-        offsets = torch.stack([head(hidden) for head in encoder.heads], 1)
+        offsets = encoder.offsets(images, features)
     return encoder.mean + encoder.deviation * offsets.float()
 
 
@@ -208,6 +203,17 @@ def begin_anew(encoder: Encoder) -> None:
             head.bias.zero_()  # type: ignore[operator, union-attr]
 
 
+def with_descriptor(encoder: Encoder, chip: tuple[float, float, float]) -> Encoder:
+    """The same encoder, into which the face's descriptor goes as well: at first without a weight."""
+    if encoder.shape.face:
+        return encoder
+    wider = Encoder(replace(encoder.shape, face=chip))
+    state = encoder.state_dict()
+    state["hidden.0.weight"] = F.pad(state["hidden.0.weight"], (0, DESCRIPTOR))
+    wider.load_state_dict(state)
+    return wider.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def read_faces(sources: list[str], crop: str, size_px: int, table: Path | None, left_out: set[str]) -> list[Tensor]:
     """Faces to train on and held out, uint8 [N, 3, H, H] each: the run's own split, without the sets left out."""
     data = Data(faces=tuple(sources), crop=crop)
@@ -236,10 +242,12 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, help="go on with this one, heads and all")
     parser.add_argument("--descriptor", type=float, default=2.0, help="weight of the descriptors' squared distance")
     parser.add_argument("--far", type=float, default=0.02, help="weight of the latents' distance from the mean")
+    parser.add_argument("--identity", action="store_true", help="let the encoder look at dlib's descriptor as well")
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--leave-out", nargs="+", default=())
     options = parser.parse_args()
-    check_free(options.output, overwrite=False)
+    if options.output.exists():
+        parser.error(f"{options.output} exists already: choose another -o")
     torch.manual_seed(5)
     generator = load_generator(options.run / "generator.safetensors").requires_grad_(False)
     a = generator.architecture
@@ -248,6 +256,8 @@ def main() -> None:
     encoder = read_encoder(options.encoder or options.run / "encoder.safetensors", generator)
     if options.encoder is None:
         begin_anew(encoder)
+    if options.identity:
+        encoder = with_descriptor(encoder, a.alignment.chip)
     encoder.requires_grad_(True).eval()
     for one in [encoder.stem, *encoder.blocks[:KEPT_BLOCKS]]:
         one.requires_grad_(False)

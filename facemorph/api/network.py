@@ -139,7 +139,7 @@ class Network:
         """
         ages = ages or self.ages
         if ages is None:
-            raise InputError(f"{self.name} has no direction for ages.", "Take a network that has, such as faces-128.")
+            raise InputError(f"{self.name} has no direction for ages.", "Take a network that has, such as faces-256.")
         years = np.linspace(*ages, frames).tolist()
         made = self._made(mother, father, family.config(years))
         chosen = [child for child in made if child.number == number]

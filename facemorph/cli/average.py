@@ -48,7 +48,7 @@ def average(
     \b
     facemorph average portraits/
     facemorph average ann.jpg bob.jpg cem.jpg --weights 2,1,1 -o three.png
-    facemorph average portraits/ --network faces-128 --preset instant
+    facemorph average portraits/ --network faces-256 --preset instant
     facemorph average portraits/ --oval --background "#808080" --no-texture
     """
     from facemorph.errors import InputError

@@ -41,7 +41,7 @@ class AgesCommand(click.Command):
 @click.argument("father", type=PATH)
 @network_option
 @click.option("--age", "--ages", "ages", type=float, multiple=True, metavar="YEARS...",
-              help="Ages in years, each a column of the sheet: --ages 5 15 30 60. 3 to 75 for faces-128, 10 to 50 for "
+              help="Ages in years, each a column of the sheet: --ages 5 15 30 60. 3 to 60 for faces-256, 10 to 50 for "
               "the published directions. Two or more also give growing.gif.")  # fmt: skip
 @click.option("--gender", type=click.FloatRange(-1, 1), help="-1 to 1, the two ends of the gender direction.")
 @click.option("--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The father's fraction.")

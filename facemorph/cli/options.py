@@ -199,7 +199,7 @@ def network_option(command: Command) -> Command:
     """Adds --network: a name, a path, or None, for which the command takes `chosen_network`."""
     text = (
         "A network file (.pkl, .pt, .safetensors) or a card's name. Default: a published FFHQ network, if it and its "
-        "perceptual loss are in the cache; otherwise faces-128, inside the package."
+        "perceptual loss are in the cache; otherwise faces-256, inside the package."
     )
     return click.option("--network", help=text)(command)
 

@@ -18,7 +18,9 @@ LOSS_HELP = (
     "vgg16: LPIPS; imagenet: features of EfficientNet-Lite0, installed with facemorph; pixel: pixels alone; auto (or "
     "perceptual): vgg16 if its weights are in the cache, otherwise imagenet. Default: the preset's."
 )
-ALIGNED_HELP = "The images are already aligned as the network expects (by `facemorph align`, for faces-128)."
+ALIGNED_HELP = (
+    "The images are already aligned as the network expects (by `facemorph align --crop ffhq`, for faces-256)."
+)
 
 
 @dataclass(frozen=True)

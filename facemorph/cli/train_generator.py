@@ -43,8 +43,8 @@ def train_generator(
     continues an interrupted run. While it trains, RUN/loss.png and RUN/samples/ show how it goes.
 
     \b
-    facemorph train-generator faces/ --from faces-128 -o tuned
-    facemorph train-generator faces/ --from faces-128 --held-out others/ --steps 300 -o tuned
+    facemorph train-generator faces/ --from faces-256 -o tuned
+    facemorph train-generator faces/ --from faces-256 --held-out others/ --steps 300 -o tuned
     facemorph train-generator faces/ --profile
     facemorph train-generator faces-0.pack faces-1.pack --config generator-256.yaml -o run-256
     facemorph weights add tuned --name korean-128

@@ -52,10 +52,10 @@ def transform(
     facemorph transform ann.jpg --from young.png --to old.png
     facemorph transform ann.jpg --from young.png --to old.png --shape -0.3 --colour 0 --texture
     facemorph transform ann.jpg --symmetric
-    facemorph transform ann.jpg --from young.png --to old.png --network faces-128 --preset instant
+    facemorph transform ann.jpg --from young.png --to old.png --network faces-256 --preset instant
     facemorph transform --pairs pairs.csv --from young.png --to old.png -o older
     facemorph transform --pairs pairs.csv --shape 0.3 --colour 0
-    facemorph transform --pairs pairs.csv --from young.png --to old.png --network faces-128 -o older
+    facemorph transform --pairs pairs.csv --from young.png --to old.png --network faces-256 -o older
 
     With --pairs, `first` is the face. Without --from the difference starts at the face itself; without --to it ends at
     `second`. An amount in the list replaces both --shape and --colour.

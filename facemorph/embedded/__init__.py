@@ -1,4 +1,4 @@
-"""What the package brings along: the generator faces-128 and its encoder (docs/faces-128.md). Knows files alone.
+"""What the package brings along: the generator faces-256 and its encoder (docs/faces-256.md). Knows files alone.
 
 Each file is named NETWORK or NETWORK-PART, and belongs to the generator whose fingerprint is in `NETWORKS`.
 """
@@ -6,8 +6,8 @@ Each file is named NETWORK or NETWORK-PART, and belongs to the generator whose f
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-FACES_128 = "faces-128"
-NETWORKS = {FACES_128: "70ded229e06dbf25c9435034c9e48ab5b7b86094eecc08cbb5e3e006d7cf79dc"}
+FACES_256 = "faces-256"
+NETWORKS = {FACES_256: "4e35e0b35e867a52bb391dac8186936c95dc807abf179423f7984002da7cef51"}
 
 
 def embedded_path(network: str, part: str = "") -> Path:

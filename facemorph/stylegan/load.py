@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from facemorph.embedded import FACES_128
+from facemorph.embedded import FACES_256
 from facemorph.errors import WeightsError
 from facemorph.files import sha256
 from facemorph.metrics.lpips import is_here
@@ -140,15 +140,15 @@ def default_network() -> str:
     """
     if is_here():
         for one in cards().values():
-            published = one.kind == "generator" and one.alignment == "ffhq" and not one.own
+            published = one.kind == "generator" and one.alignment == "ffhq" and not (one.own or one.embedded)
             if published and state(one) in ("ready", "downloaded"):
                 log.info("Network: %s (%s).", one.name, one.title)
                 return one.name
     log.info(
-        "Network: %s, inside the package (128 px; research only). A larger one: facemorph weights fetch --for morph",
-        FACES_128,
+        "Network: %s, inside the package (256 px; research only). A larger one: facemorph weights fetch --for morph",
+        FACES_256,
     )
-    return FACES_128
+    return FACES_256
 
 
 def find_network(name_or_path: str | PathLike[str]) -> Path:
@@ -178,6 +178,6 @@ def find_face_network(network: str | PathLike[str]) -> Path:
         return find_network(network)
     except WeightsError as error:
         known = cards().get(str(network))
-        place = f"It belongs to {published_path(known)}.\n" if known else ""
-        now = f"Without it, this works now: --network {FACES_128}"
+        place = f"It belongs to {published_path(known)}.\n" if known and known.url else ""
+        now = f"Without it, this works now: --network {FACES_256}"
         raise WeightsError(error.problem, f"{error.hint}\n{place}{now}") from None

@@ -28,6 +28,11 @@ def converted_path(card: Card) -> Path:
     return cache_folder() / "weights" / f"{card.name}.safetensors"
 
 
+def directions_path(network: str) -> Path:
+    """Where the ages and the gender of an added generator lie, by its fingerprint."""
+    return cache_folder() / "directions" / f"{network[:16]}.safetensors"
+
+
 def state(card: Card) -> str:
     """ "ready", "downloaded" (not converted), "begun" (an interrupted download) or "absent"."""
     published, converted = published_path(card), converted_path(card)
@@ -48,6 +53,8 @@ def fetch(card: Card, progress: bool = False) -> Path:
     """
     published = published_path(card)
     if not published.exists():
+        if not card.url:
+            raise WeightsError(f"{card.name} cannot be downloaded.", card.by_hand)
         check_writable()
         known = {"sha256": card.sha256, "size_bytes": card.size_bytes, "by_hand": card.by_hand}
         download(card.url, published, **known, progress=progress)  # type: ignore[arg-type]
@@ -83,6 +90,8 @@ def add(file: Path, name: str | None = None) -> tuple[Card, Path]:
         )
     if chosen.sha256 not in (None, found):
         raise WeightsError(f"{file} has the SHA-256 {found}; {chosen.name} has {chosen.sha256}.", chosen.by_hand)
+    if not chosen.url:
+        raise WeightsError(f"{file} is one file of {chosen.name}, which has more.", chosen.by_hand)
     check_writable()
     target = published_path(chosen)
     if not (target.exists() and target.samefile(file)):
@@ -130,7 +139,7 @@ def find_file(name: str) -> Path:
     if state(chosen) != "ready":
         raise WeightsError(
             f"The weights {name} ({chosen.licence}) have not been downloaded.",
-            f"Fetch them: facemorph weights fetch {name}\n{chosen.by_hand}",
+            f"Fetch them: facemorph weights fetch {name}\n{chosen.by_hand}" if chosen.url else chosen.by_hand,
         )
     return ready_path(chosen)
 

@@ -27,7 +27,7 @@ class Card:
         name: what the user calls it.
         kind: "generator", converted after download, or "file", used as it is.
         file: its published name.
-        url: of the file; `page`: of the web page with it.
+        url: of the file; `page`: of the web page with it. Without a url `page` is a folder of the project's repository.
         sha256, size_bytes: None where nobody has published them.
         resolution: side of the images in px; None for other files.
         use: what it is for.
@@ -68,6 +68,8 @@ class Card:
             return "It is part of the package: reinstall facemorph-toolkit."
         if self.own:
             return f"It came from {self.page}: facemorph weights add {self.page} --name {self.name} --overwrite"
+        if not self.url:
+            return f"It lies in the project's repository: facemorph weights add {self.page} --name {self.name}"
         return (
             f"By hand: open {self.page} in a browser, download {self.file}, "
             f"then: facemorph weights add {self.file} --name {self.name}"

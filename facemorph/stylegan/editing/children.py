@@ -80,7 +80,7 @@ def check_directions(family: ChildrenConfig, directions: dict[str, Edit]) -> Non
         if is_needed and name not in directions:
             raise InputError(
                 f"There is no direction for {name} in this network's latent space.",
-                f"Give a folder with {name}.npy as --directions, or leave out --{name}. faces-128 has its own, the "
+                f"Give a folder with {name}.npy as --directions, or leave out --{name}. faces-256 has its own, the "
                 "published ones belong to stylegan1-ffhq-1024, and `facemorph directions --method attributes "
                 f"--attribute {name}` learns one for any network of faces.",
             )

@@ -20,7 +20,7 @@ from facemorph.files import check_free, replacing_files, write_json
 from facemorph.stylegan.editing.age_path import AgePath, read_age_path
 from facemorph.stylegan.latents import belongs_to, fingerprint
 from facemorph.stylegan.networks.generator import Generator
-from facemorph.weights.cache import ready_path, state
+from facemorph.weights.cache import directions_path, ready_path, state
 from facemorph.weights.cards import cards
 
 PUBLISHED = "stylegan1-ffhq-direction-"  # what the names of their cards begin with
@@ -125,14 +125,15 @@ def read_directions(folder: Path, generator: Generator) -> dict[str, Direction]:
     return found
 
 
-def embedded_edits(generator: Generator) -> dict[str, Edit]:
-    """Age and gender of a network that comes with the package; nothing for any other."""
-    path = embedded.find(fingerprint(generator), "directions")
-    if path is None or not path.is_file():
+def own_edits(generator: Generator) -> dict[str, Edit]:
+    """Age and gender of a network that comes with the package, or was added with them; nothing for any other."""
+    known = fingerprint(generator)
+    path = embedded.find(known, "directions") or directions_path(known)
+    if not path.is_file():
         return {}
     age, gender, about, network = read_age_path(path)
     if not belongs_to(network, generator):
-        raise InputError(f"{path.name} belongs to another network.", "Reinstall facemorph-toolkit.")
+        raise InputError(f"{path} belongs to another network.", "Delete it, or reinstall facemorph-toolkit.")
     return {"age": age, "gender": Direction("gender", gender, len(gender), {"file": path.name, **about})}
 
 
@@ -144,7 +145,7 @@ def find_directions(folder: Path | None, generator: Generator) -> dict[str, Edit
     """
     if folder is not None:
         return dict(read_directions(folder, generator))
-    ours = embedded_edits(generator)
+    ours = own_edits(generator)
     if ours:
         return ours
     architecture = generator.architecture

@@ -65,9 +65,9 @@ def babygan_mix(mother: np.ndarray, father: np.ndarray, share: float, *, mirrore
 def layer_groups(num_layers: int) -> list[slice]:
     """The layers that a child inherits together: two each of about 4, 8, 16 and 32 px, and the finer ones.
 
-    Measured on faces-128, where 40 pairs of its faces had one group exchanged: each group then changes dlib's
-    descriptor about as much as any other (45 to 54 % of an exchange of all layers), the first the landmarks most
-    (63 %, the others 26 to 38 %), first and last the colours (docs/faces-128.md).
+    Measured on faces-256, where 40 pairs of its faces had one group exchanged: each group then changes dlib's
+    descriptor about as much as any other (40 to 48 % of an exchange of all layers), the first the landmarks most
+    (66 %, the others 14 to 37 %), first and last the colours (docs/faces-256.md). faces-128 was much the same.
     For other networks it is the default, unmeasured.
     """
     starts = [start for start in GROUP_STARTS if start < num_layers]

@@ -7,8 +7,10 @@ from pathlib import Path
 from facemorph import config
 from facemorph.config import check_settings, setting
 from facemorph.errors import ConfigError
+from facemorph.weights.cards import cards
 
 PRESETS = ("instant", "fast", "balanced", "best")
+SMALL_PX = 256  # side of the largest network that the small presets are for
 LOSSES = ("auto", "vgg16", "imagenet", "pixel")
 OLD_LOSSES = {"perceptual": "auto"}  # names that files of before may hold
 
@@ -114,15 +116,16 @@ def load_projection_config(
 ) -> ProjectionConfig:
     """A preset by name, or a YAML file; `overrides` are `section.key=value`.
 
-    A preset that was measured on the card `network` (project-NAME-NETWORK.yaml) goes before the one for any network.
+    Where the card `network` is of a small one (`SMALL_PX`), it is a preset of these (project-NAME-small.yaml): such
+    networks are ours or a user's own, and have an encoder.
 
     Raises:
         ConfigError: as `facemorph.config.load`.
     """
     if name in PRESETS:
-        name = f"project-{name}"
-        own = f"{name}-{network}"
-        name = own if (config.SHIPPED / f"{own}.yaml").is_file() else name
+        card = cards().get(str(network))
+        is_small = card is not None and card.resolution is not None and card.resolution <= SMALL_PX
+        name = f"project-{name}-small" if is_small else f"project-{name}"
     return config.load(name, overrides, ProjectionConfig)
 
 

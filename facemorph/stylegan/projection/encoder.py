@@ -1,7 +1,8 @@
 """A network that guesses an image's latents in one pass: a residual backbone, and a head for each layer.
 
 After pSp (Richardson et al. 2021, "Encoding in style", arXiv:2008.00951): features of three sizes, for the coarse, the
-middle and the fine layers together, and each head gives the offset of its layer's latent from the mean.
+middle and the fine layers together, and each head gives the offset of its layer's latent from the mean. pSp's backbone
+was trained to recognise people first; here dlib's descriptor of the face may go in beside the features.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from torch import nn
 
 from facemorph import embedded
 from facemorph.errors import InputError
+from facemorph.faces.likeness import Likeness, likeness_of_aligned
 from facemorph.files import check_free, write_atomically
 from facemorph.stylegan.formats.converted import SMALL
 from facemorph.stylegan.latents import belongs_to, fingerprint, fingerprint_1
@@ -28,6 +30,8 @@ KIND = "facemorph encoder"
 LARGEST_PX = 256  # of the images that it looks at
 POOLED_PX = 4  # side of the feature maps that the heads see
 NECK = 64
+DESCRIPTOR = 128  # numbers
+DESCRIPTOR_GAIN = 10.0  # they are about 0.12 in size
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class EncoderShape:
         num_layers, w_size: of the latents.
         width: channels of the first features; each halving of the side doubles them, up to 8 times as many.
         hidden: numbers that all heads share.
+        face: the place of dlib's face chip in the images (`Alignment.chip`) where its descriptor goes in as well.
     """
 
     size_px: int
@@ -46,6 +51,11 @@ class EncoderShape:
     w_size: int
     width: int = 32
     hidden: int = 1024
+    face: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.face is not None:  # JSON has lists alone
+            object.__setattr__(self, "face", tuple(self.face))
 
 
 class Block(nn.Module):
@@ -84,7 +94,8 @@ class Encoder(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1), nn.PReLU(widths[0]))
         self.blocks = nn.ModuleList(Block(*pair) for pair in itertools.pairwise(widths))
         self.necks = nn.ModuleList(nn.Conv2d(width, NECK, 1) for width in widths[-3:])
-        seen = len(self.necks) * NECK * POOLED_PX**2
+        seen = len(self.necks) * NECK * POOLED_PX**2 + (DESCRIPTOR if shape.face else 0)
+        self._likeness: list[Likeness] = []  # not a part of this module: it is neither trained nor saved
         self.hidden = nn.Sequential(nn.Linear(seen, shape.hidden), nn.PReLU(shape.hidden))
         self.heads = nn.ModuleList(nn.Linear(shape.hidden, shape.w_size) for _ in range(shape.num_layers))
         self.register_buffer("mean", torch.zeros(shape.w_size))
@@ -96,13 +107,28 @@ class Encoder(nn.Module):
         features = [self.stem(x.contiguous(memory_format=torch.channels_last))]
         for block in self.blocks:
             features.append(block(features[-1]))
+        return self.mean + self.deviation * self.offsets(x, features)
+
+    def offsets(self, x: torch.Tensor, features: list[torch.Tensor]) -> torch.Tensor:
+        """Images [N, 3, size_px, size_px] and the features of all blocks -> [N, num_layers, w_size], in `deviation`."""
         pooled = [
             F.adaptive_avg_pool2d(neck(one), POOLED_PX)
             for neck, one in zip(self.necks, features[-len(self.necks) :], strict=True)
         ]
-        hidden = self.hidden(torch.cat(pooled, 1).flatten(1))  # [N, hidden]
-        offsets = torch.stack([head(hidden) for head in self.heads], 1)  # [N, num_layers, w_size]
-        return self.mean + self.deviation * offsets
+        seen = torch.cat(pooled, 1).flatten(1)
+        if self.shape.face:
+            seen = torch.cat([seen, DESCRIPTOR_GAIN * self.describe(x)], 1)
+        hidden = self.hidden(seen)  # [N, hidden]
+        return torch.stack([head(hidden) for head in self.heads], 1)
+
+    def describe(self, images: torch.Tensor) -> torch.Tensor:
+        """dlib's descriptors of images [N, 3, H, H], where their faces are said to be: [N, 128], without gradients."""
+        assert self.shape.face is not None
+        if not self._likeness:
+            self._likeness.append(likeness_of_aligned(self.shape.face))
+        likeness = self._likeness[0].to(images.device)
+        with torch.no_grad():
+            return likeness(images.float())
 
 
 def new_encoder(generator: Generator, width: int = 32) -> Encoder:

@@ -47,6 +47,7 @@ class GeneratorRun:
         self.checkpoint = path / "checkpoint.safetensors"
         self.generator = path / "generator.safetensors"
         self.encoder = path / "encoder.safetensors"
+        self.directions = path / "directions.safetensors"  # ages and gender, of faces-128 alone
         self.log = RunLog(path / "log.csv", LOG_FIELDS)
         self.figure_log = RunLog(path / "figures.csv", FIGURE_FIELDS)
         self.samples = path / "samples"

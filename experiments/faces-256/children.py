@@ -1,4 +1,4 @@
-"""Whom do children of faces-128 resemble? python children.py LATENTS PORTRAITS SHEET.png
+"""Whom do children of faces-256 resemble? python children.py LATENTS PORTRAITS SHEET.png
 
 LATENTS is a folder of `facemorph project`, PORTRAITS that of the images, by the same names: the first half of them are
 fathers, the second mothers. Each couple has two children. Counted is how many are nearer to their own parents than to
@@ -38,7 +38,7 @@ def main() -> None:
     photographs = descriptors([read_image(next(told.portraits.glob(f"{folder.name}.*g"))) for folder in folders])
     half = len(w) // 2
     born = [child for i in range(half) for child in siblings(w[half + i], w[i], 0.5, EACH, seed=0)]
-    generator = load_generator(embedded.embedded_path(embedded.FACES_128))
+    generator = load_generator(embedded.embedded_path(embedded.FACES_256))
     parents, children = (list(render_latents(generator, np.stack(some))) for some in (w, born))
     found = descriptors(children)
     distances = np.linalg.norm(found[:, None] - photographs, axis=2)  # [children, people]
