@@ -197,5 +197,6 @@ def check_network(latent: Latent, generator: Generator, name: str) -> None:
     if latent.w.shape != shape or not belongs_to(latent.network, generator):
         raise InputError(
             f"{name} was made with another network (latents {latent.w.shape}, here {shape}).",
-            "Latents are valid only for their own network: project the image again with this one.",
+            "Latents are valid only for their own network: name it with --network (the one that came with the package "
+            "before is faces-128), or project the image again.",
         )
