@@ -1,6 +1,9 @@
 """What projection takes and what leads its search: alignment, perceptual and identity terms, the mask, tuning."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.lpips import load_lpips
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.projection.adam import Adam
 from facemorph.stylegan.projection.config import (
     ProjectionConfig,
     ProjectionTerms,
@@ -129,6 +133,32 @@ def test_the_identity_term_takes_part(people: Path, network: Path, tmp_path: Pat
     (path,) = project_files([people / "eileen.png"], tmp_path, network, how)
     rows = read_latent(path).arrays["loss.identity"]
     assert len(rows) == 6 and np.isfinite(rows).all() and rows.min() > 0
+
+
+def test_adam_is_torchs_without_its_compiler(network: Path, tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 5, generator=random, dtype=torch.float64)
+    ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
+    adam, reference = Adam((0.8, 0.95)), torch.optim.Adam([theirs], betas=(0.8, 0.95))
+    for step in range(20):
+        for x in (ours, theirs):
+            (x**2 + x).sum().backward()
+        rate = reference.param_groups[0]["lr"] = 0.1 * step  # the first steps of a search may have a rate of 0
+        adam.step([ours], rate)
+        reference.step()
+        reference.zero_grad()
+        assert torch.allclose(ours, theirs, rtol=1e-12)
+    assert not torch.allclose(ours, start)
+    image = tmp_path / "a.png"
+    write_image(image, np.full((64, 64, 3), 128, np.uint8))
+    code = (
+        "import sys; from facemorph.cli import main; "
+        f"main(['project', {str(image)!r}, '--network', {str(network)!r}, '--aligned', '--preset', 'fast', '-o', "
+        f"{str(tmp_path / 'out')!r}, '--set', 'schedule.steps=2'], standalone_mode=False); "
+        "assert 'torch._dynamo' not in sys.modules, 'loads a compiler'"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
+    assert (tmp_path / "out" / "a" / "report.json").exists()
 
 
 def test_the_mask_covers_the_face_softly(people: Path) -> None:

@@ -25,7 +25,7 @@ def ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
     Source: Wang et al. 2004, equation 13, with a Gaussian window; the mean over all positions inside the image.
     """
-    luminance, contrast = _ssim_parts(first, second)
+    luminance, contrast = _ssim_parts(first, _Moments(second))
     return (luminance * contrast).mean((1, 2, 3))
 
 
@@ -40,28 +40,50 @@ def ms_ssim(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     Small images use fewer than five scales, with weights normalised to the same sum. Negative similarities are clamped
     to `LEAST`. Source: Wang, Simoncelli and Bovik 2003, equation 7.
     """
-    scales = num_scales(min(first.shape[2:]))
-    total = sum(SCALE_WEIGHTS[:scales])
-    product = first.new_ones(first.shape[:2])
-    for scale in range(scales):
-        luminance, contrast = _ssim_parts(first, second)
-        last = scale == scales - 1
-        similarity = (luminance * contrast if last else contrast).mean((2, 3))  # [N, C]
-        product = product * similarity.clamp_min(LEAST) ** (SCALE_WEIGHTS[scale] / total)
-        if not last:
-            first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)  # [N, C, H / 2, W / 2]
-    return product.mean(1)
+    return MultiScaleSimilarity(second)(first)
 
 
-def _ssim_parts(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+class MultiScaleSimilarity:
+    """`ms_ssim` to images [N, C, H, W] that stay the same: their part is computed once."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        scales = num_scales(min(images.shape[2:]))
+        total = sum(SCALE_WEIGHTS[:scales])
+        self.exponents = [weight / total for weight in SCALE_WEIGHTS[:scales]]
+        self.moments: list[_Moments] = []
+        for _ in range(scales):
+            self.moments.append(_Moments(images))
+            images = F.avg_pool2d(images, 2)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Of images [N, C, H, W], each to the one of its place: [N]."""
+        product = images.new_ones(images.shape[:2])
+        for scale, (moments, exponent) in enumerate(zip(self.moments, self.exponents, strict=True)):
+            luminance, contrast = _ssim_parts(images, moments)
+            last = scale == len(self.moments) - 1
+            similarity = (luminance * contrast if last else contrast).mean((2, 3))  # [N, C]
+            product = product * similarity.clamp_min(LEAST) ** exponent
+            if not last:
+                images = F.avg_pool2d(images, 2)
+        return product.mean(1)
+
+
+class _Moments:
+    """Images [N, C, H, W], and of each window their mean and their mean square [N, C, H - 10, W - 10]."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+        self.mean, self.square = _blur(torch.cat([images, images * images])).chunk(2)
+
+
+def _ssim_parts(first: torch.Tensor, second: _Moments) -> tuple[torch.Tensor, torch.Tensor]:
     """Luminance, and contrast times structure, at every position of the window: [N, C, H - 10, W - 10] each."""
-    moments = torch.cat([first, second, first * first, second * second, first * second])  # [5 N, C, H, W]
-    mean1, mean2, square1, square2, product = _blur(moments).chunk(5)
+    mean, square, product = _blur(torch.cat([first, first * first, first * second.images])).chunk(3)
     c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
-    both = mean1 * mean2
-    squares = mean1.square() + mean2.square()
+    both = mean * second.mean
+    squares = mean.square() + second.mean.square()
     luminance = (2 * both + c1) / (squares + c1)
-    contrast = (2 * (product - both) + c2) / (square1 + square2 - squares + c2)
+    contrast = (2 * (product - both) + c2) / (square + second.square - squares + c2)
     return luminance, contrast
 
 

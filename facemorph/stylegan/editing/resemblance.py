@@ -14,6 +14,7 @@ from facemorph.errors import InputError
 from facemorph.faces.likeness import Likeness, likeness_of_aligned
 from facemorph.progress import Tell, progress_bar
 from facemorph.stylegan.networks.generator import Generator
+from facemorph.stylegan.projection.adam import Adam
 
 STEPS = 10
 BATCH = 4  # images of 128 px that are moved together on a CPU; larger ones go one by one
@@ -64,14 +65,12 @@ def resemble(
             began = torch.from_numpy(np.asarray(latents[some], np.float32)).to(axes.device)
             target = torch.from_numpy(np.asarray(descriptors[some], np.float32)).to(axes.device)
             moved = torch.zeros(len(began), len(axes), device=axes.device, requires_grad=True)  # in stds
-            optimizer = torch.optim.Adam([moved], lr=LEARNING_RATE, betas=BETAS)
+            adam = Adam(BETAS)
             for step in range(steps):
-                optimizer.param_groups[0]["lr"] = LEARNING_RATE * _rate(step, steps)
                 images = generator.synthesize(began + (moved @ axes)[:, None])
                 far = (looks(images) - target).square().sum(1)  # [N]
-                optimizer.zero_grad(set_to_none=True)
                 (far + keep * moved.square().sum(1)).sum().backward()
-                optimizer.step()
+                adam.step([moved], LEARNING_RATE * _rate(step, steps))
                 bar.update(len(began))
             found.append((began + (moved.detach() @ axes)[:, None]).cpu().numpy())
     return np.concatenate(found)

@@ -129,7 +129,8 @@ def scale_shift(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> to
 def clamp(x: torch.Tensor, clamp: float | None) -> torch.Tensor:
     if clamp is None:
         return x
-    return x.clamp(-clamp, clamp) if torch.is_grad_enabled() else x.clamp_(-clamp, clamp)
+    # With gradients as hardtanh, whose backward pass is one operation where that of clamp is three.
+    return F.hardtanh(x, -clamp, clamp) if torch.is_grad_enabled() else x.clamp_(-clamp, clamp)
 
 
 def image_by_image(x: torch.Tensor) -> bool:

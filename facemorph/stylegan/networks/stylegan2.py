@@ -45,7 +45,9 @@ class Layer(nn.Module):
             energy = self.weight.square().sum((2, 3))
         demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
         x = x.to(self.dtype)
-        if len(x) == 1 and self.weight.numel() < x.numel():  # modulate the weight or the image, whichever is smaller
+        # Modulate the weight or the image, whichever is smaller; the image where gradients are taken, as those of a
+        # weight cost as much as those of the image, and on some CPUs five times as much.
+        if len(x) == 1 and self.weight.numel() < x.numel() and not torch.is_grad_enabled():
             weight = self.weight * (demodulation.T * style)[:, :, None, None]
             x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
         else:

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from facemorph.faces.likeness import Likeness
-from facemorph.metrics.image_quality import ms_ssim
+from facemorph.metrics.image_quality import MultiScaleSimilarity, ms_ssim
 from facemorph.metrics.imagenet_features import FeatureDistance
 from facemorph.metrics.lpips import Lpips
 from facemorph.stylegan.projection.config import ProjectionTerms
@@ -53,6 +54,11 @@ class ProjectionLoss:
     def reduce(self, images: torch.Tensor) -> torch.Tensor:
         """To the size at which they are compared, by means over squares."""
         return F.avg_pool2d(images, self.factor) if self.factor > 1 else images
+
+    @cached_property
+    def similarity(self) -> MultiScaleSimilarity:
+        """MS-SSIM to the targets."""
+        return MultiScaleSimilarity(self.targets)
 
     def weighted_terms(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Weighted terms by name, [N] each, of images [N, 3, R, R]; what weighs nothing is left out."""
@@ -102,6 +108,8 @@ def pixel_term(loss: ProjectionLoss, x: torch.Tensor, which: slice) -> torch.Ten
 
 def ms_ssim_term(loss: ProjectionLoss, x: torch.Tensor, which: slice) -> torch.Tensor:
     """1 - MS-SSIM."""
+    if which == slice(None):
+        return 1 - loss.similarity(x)
     return 1 - ms_ssim(x, loss.targets[which].expand_as(x))
 
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from facemorph.errors import InputError
 from facemorph.stylegan.networks.generator import Generator
 from facemorph.stylegan.networks.ops import Noise
+from facemorph.stylegan.projection.adam import Adam
 from facemorph.stylegan.projection.config import ProjectionConfig, ScheduleConfig
 from facemorph.stylegan.projection.loss import ProjectionLoss, noise_correlation
 
@@ -120,7 +120,8 @@ def optimize_latents(
     offsets = (start.detach() - common if kept else torch.zeros_like(start)).requires_grad_(w_plus)  # [N, L, w_size]
     common.requires_grad_()
     noise = _fresh_noise(generator, len(start), seed) if settings.search.noise_maps else {}
-    optimizer = _adam(common, offsets if w_plus else None, noise, spread, schedule)
+    groups = _groups(common, offsets if w_plus else None, noise, spread, schedule)
+    adam = Adam(betas=(0.9, 0.99))
 
     best = _Best(start, noise)
     milestone, since = best.loss.clone(), torch.zeros((), dtype=torch.long, device=start.device)
@@ -130,8 +131,6 @@ def optimize_latents(
     falls_from = round((1 - schedule.ramp_down) * schedule.steps)
     step, end = 0, schedule.steps
     while step < end:
-        for group in optimizer.param_groups:
-            group["lr"] = (step >= group["from"]) * group["scale"] * learning_rate(schedule, step, falls_from)
         w = common + offsets  # [N, L, w_size]
         images = synthesize(generator, w, noise)
         parts = objective.weighted_terms(images)
@@ -145,9 +144,10 @@ def optimize_latents(
         for name, value in {"loss": loss, **parts}.items():
             rows.setdefault(name, []).append(value.detach())
 
-        optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
-        optimizer.step()
+        for group in groups:
+            rate = (step >= group.joins) * group.scale * learning_rate(schedule, step, falls_from)
+            adam.step(group.tensors, rate)
         if noise:
             _normalize(noise)
         step += 1
@@ -166,21 +166,27 @@ def optimize_latents(
     return ProjectionResult(best.w, best.loss, history, best.noise)
 
 
-def _adam(
+@dataclass(frozen=True)
+class _Group:
+    """Tensors that are optimised, from step `joins` on, at `scale` times the learning rate."""
+
+    tensors: list[torch.Tensor]
+    scale: float
+    joins: int = 0
+
+
+def _groups(
     common: torch.Tensor, offsets: torch.Tensor | None, noise: dict[str, torch.Tensor], spread: float,
     schedule: ScheduleConfig,
-) -> torch.optim.Adam:  # fmt: skip
-    """Adam, whose groups say at which step they join in ("from") and what their rate is relative to ("scale").
-
-    `offsets` are None where all layers share one latent; `spread` is the RMS distance of latents from their mean.
-    """
+) -> list[_Group]:  # fmt: skip
+    """`offsets` are None where all layers share one latent; `spread` is the RMS distance of latents from their mean."""
     scale = schedule.learning_rate * spread / math.sqrt(common.shape[2])
-    groups: list[dict[str, Any]] = [{"params": [common], "scale": scale, "from": 0}]
+    groups = [_Group([common], scale)]
     if offsets is not None:
-        groups.append({"params": [offsets], "scale": scale, "from": round(schedule.joined * schedule.steps)})
+        groups.append(_Group([offsets], scale, joins=round(schedule.joined * schedule.steps)))
     if noise:  # of std 1
-        groups.append({"params": list(noise.values()), "scale": schedule.learning_rate, "from": 0})
-    return torch.optim.Adam(groups, lr=scale, betas=(0.9, 0.99))
+        groups.append(_Group(list(noise.values()), schedule.learning_rate))
+    return groups
 
 
 class _Best:
