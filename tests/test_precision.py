@@ -47,13 +47,21 @@ def weights(run: Path) -> list[bytes]:
     return [(run / name).read_bytes() for name in ("generator.safetensors", "checkpoint.safetensors")]
 
 
-def test_every_way_that_the_settings_allow_is_tried() -> None:
+def test_every_way_that_the_settings_allow_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "bfloat16_is_hopeless", lambda _: False)
     config = config_from_dict({"network": {"size_px": 16, "channels": 8}, "training": {"batch_size": 8}})
     assert sorted(candidates(config, CPU)) == sorted(PRECISIONS)
     assert set(try_precisions(config, CPU, 0, candidates(config, CPU), 60)) == set(PRECISIONS)
     without = {"float32", "bfloat16"}
     assert set(candidates(replace(config, training=replace(config.training, r1=1.0)), CPU)) == without
     assert set(candidates(replace(config, network=replace(config.network, kernel_px=5)), CPU)) == without
+
+
+def test_bfloat16_is_not_tried_where_a_product_of_matrices_rules_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_from_dict({"network": {"size_px": 16, "channels": 8}, "training": {"batch_size": 8}})
+    names = candidates(config, CPU)
+    monkeypatch.setattr(trial, "bfloat16_is_hopeless", lambda _: True)
+    assert set(try_precisions(config, CPU, 0, names, 60)) == {"float32", "float32-winograd"}
 
 
 def test_the_full_networks_are_tried_within_the_time() -> None:

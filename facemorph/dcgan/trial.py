@@ -18,6 +18,8 @@ from facemorph.dcgan.step import train_on_batch
 log = logging.getLogger("facemorph")
 
 SECONDS = 2.0  # in all
+HOPELESS = 3  # times as long as in float32 for a product of matrices: bfloat16 is then not tried
+MATRIX = 256  # their side
 NEAR = 1.5  # times the quickest's time with few images: slower ones of another dtype are not tried with more
 ROUNDS = 3  # with more images, of the near ones in turn; the first warms up
 WORTH = 0.95  # bfloat16 has to take less than this part of float32's time: it rounds more
@@ -75,7 +77,10 @@ def try_precisions(
         # What a process pays once (torch's optimisers load a compiler) the run would pay as well.
         tried("float32", 2)
         deadline, times = time.perf_counter() + seconds, {}
+        slow = bfloat16_is_hopeless(device)
         for name in names:
+            if slow and dtype_of(name) == torch.bfloat16:
+                continue
             if not times or time.perf_counter() + few * max(times.values()) < deadline:
                 times[name] = tried(name, few)
         best = min(times, key=lambda name: times[name])
@@ -87,6 +92,22 @@ def try_precisions(
             rounds.append({name: tried(name, many) for name in near})
     measured = rounds[1:] or rounds
     return times | {name: min(taken[name] for taken in measured) for name in near if measured}
+
+
+def bfloat16_is_hopeless(device: torch.device) -> bool:
+    """Whether one product of matrices tells already: a CPU that has to imitate bfloat16 takes 20 to 1,000 times as
+    long, with which a single step would take more than all the time there is."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(MATRIX, MATRIX, dtype=dtype, device=device)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) > HOPELESS * seconds(torch.float32)
 
 
 def _images(config: Config) -> int:
