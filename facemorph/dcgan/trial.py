@@ -103,7 +103,7 @@ def bfloat16_is_hopeless(device: torch.device) -> bool:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            matrix @ matrix
+            torch.matmul(matrix, matrix)
             times.append(time.perf_counter() - start)
         return min(times)
 
