@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from facemorph.images import read_image, to_tensor, to_uint8, write_image
 from facemorph.metrics.lpips import load_lpips
 from facemorph.stylegan.latents import check_network, read_latent
 from facemorph.stylegan.load import load_generator
+from facemorph.stylegan.networks.stylegan2 import Activated
 from facemorph.stylegan.projection.adam import Adam
 from facemorph.stylegan.projection.config import (
     ProjectionConfig,
@@ -133,6 +135,50 @@ def test_the_identity_term_takes_part(people: Path, network: Path, tmp_path: Pat
     (path,) = project_files([people / "eileen.png"], tmp_path, network, how)
     rows = read_latent(path).arrays["loss.identity"]
     assert len(rows) == 6 and np.isfinite(rows).all() and rows.min() > 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_gradients_through_a_frozen_network_are_those_through_one_in_training(network: Path, count: int) -> None:
+    generator = load_generator(network)
+    shape = (count, generator.architecture.num_layers, generator.architecture.w_size)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+    def gradient() -> torch.Tensor:
+        w = latents.clone().requires_grad_()
+        (generator.synthesize(w) ** 3).sum().backward()
+        assert w.grad is not None
+        return w.grad
+
+    frozen = gradient()
+    generator.synthesis.requires_grad_(True)
+    trained = gradient()
+    assert trained.norm() > 0 and (frozen - trained).norm() < 1e-5 * trained.norm()
+
+
+@pytest.mark.parametrize("clamp", [None, 0.5])
+@pytest.mark.parametrize("plane", [None, (4, 4), (1, 1, 4, 4), (2, 1, 4, 4)])
+def test_a_frozen_layer_has_the_gradients_of_what_it_computes(
+    network: Path, clamp: float | None, plane: tuple[int, ...] | None
+) -> None:
+    architecture = replace(load_generator(network).architecture, clamp=clamp)
+    random = torch.Generator().manual_seed(2)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
+
+    x, demodulation, noise = drawn(2, 3, 4, 4), drawn(2, 3), None if plane is None else drawn(*plane)
+    bias = drawn(3).detach()
+
+    def layer(x: torch.Tensor, demodulation: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        return Activated.apply(x.clone(), demodulation.square() + 0.1, bias, noise, architecture)
+
+    before = x * (demodulation.square() + 0.1)[:, :, None, None] + bias[:, None, None] + (0 if noise is None else noise)
+    expected = torch.where(before > 0, before, architecture.slope * before)
+    expected = expected if clamp is None else expected.clamp(-clamp, clamp)
+    assert torch.allclose(layer(x, demodulation, noise), expected)
+    if clamp is not None:
+        assert 0 < (expected.abs() == clamp).sum() < expected.numel()
+    assert torch.autograd.gradcheck(layer, (x, demodulation, noise))
 
 
 def test_adam_is_torchs_without_its_compiler(network: Path, tmp_path: Path) -> None:

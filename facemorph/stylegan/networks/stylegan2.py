@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from facemorph.stylegan.networks.architecture import Architecture
 from facemorph.stylegan.networks.ops import EPSILON, Noise, clamp, image_by_image, scale_shift, up_convolve, upsample
@@ -45,9 +47,11 @@ class Layer(nn.Module):
             energy = self.weight.square().sum((2, 3))
         demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
         x = x.to(self.dtype)
+        gradients = torch.is_grad_enabled()
+        plane = self._noise_plane(noise, len(x))
         # Modulate the weight or the image, whichever is smaller; the image where gradients are taken, as those of a
         # weight cost as much as those of the image, and on some CPUs five times as much.
-        if len(x) == 1 and self.weight.numel() < x.numel() and not torch.is_grad_enabled():
+        if len(x) == 1 and self.weight.numel() < x.numel() and not gradients:
             weight = self.weight * (demodulation.T * style)[:, :, None, None]
             x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
         else:
@@ -56,19 +60,74 @@ class Layer(nn.Module):
                 style, demodulation = style / peak, demodulation * peak
             x = x * style[:, :, None, None].to(x.dtype)
             x = self._convolve(x, self.weight.to(x.dtype), kernel, None)
+            if gradients and not (self.weight.requires_grad or self.bias.requires_grad):
+                return Activated.apply(x, demodulation, self.bias, plane, self.architecture)
             x = scale_shift(x, demodulation, self.bias[None])
-        plane = None if self.noise is None else noise.plane(self.noise, len(x))
-        if plane is not None and self.noise_strength is not None:
-            x.add_((plane * self.noise_strength).to(x.dtype))
+        if plane is not None:
+            x.add_(plane.to(x.dtype))
         x = F.leaky_relu_(x, self.architecture.slope)
         if self.dtype == torch.bfloat16 and self.weight.requires_grad:  # as large as float32: nothing can overflow
             return x
         return clamp(x, self.architecture.clamp)
 
+    def _noise_plane(self, noise: Noise, count: int) -> torch.Tensor | None:
+        plane = None if self.noise is None else noise.plane(self.noise, count)
+        return None if plane is None or self.noise_strength is None else plane * self.noise_strength
+
     def _convolve(
         self, x: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
         return up_convolve(x, weight, kernel, bias) if self.up else F.conv2d(x, weight, bias, padding=1)
+
+
+class Activated(torch.autograd.Function):
+    """What follows the convolution in a layer whose weights are frozen: demodulation, bias, noise, leaky ReLU, clamp.
+
+    In place, and all that the gradients need is the output: so a search keeps one tensor of activations a layer.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        demodulation: torch.Tensor,
+        bias: torch.Tensor,
+        plane: torch.Tensor | None,
+        architecture: Architecture,
+    ) -> torch.Tensor:
+        """x [N, out, H, W], demodulation [N, out], bias [out], plane [H, W] or [N or 1, 1, H, W]."""
+        torch.addcmul(bias[:, None, None].to(x.dtype), x, demodulation[:, :, None, None].to(x.dtype), out=x)
+        if plane is not None:
+            x.add_(plane.to(x.dtype))
+        clamp(F.leaky_relu_(x, architecture.slope), architecture.clamp)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x, demodulation, bias, plane)
+        ctx.architecture = architecture
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        output, demodulation, bias, plane = ctx.saved_tensors
+        (gradient,), a = gradients, ctx.architecture
+        if a.clamp is not None:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, output, -a.clamp, a.clamp)
+        inner = torch.ops.aten.leaky_relu_backward(gradient, output, a.slope, True)  # of what goes into the ReLU
+        of_plane = of_demodulation = None
+        if plane is not None and ctx.needs_input_grad[3]:
+            of_plane = inner.sum(1, keepdim=True).sum_to_size((1,) * (4 - plane.ndim) + plane.shape).view(plane.shape)
+        if ctx.needs_input_grad[1]:
+            # Sums of `inner` and what goes into the ReLU; their product is that of the output and its own gradient.
+            product = gradient * output if a.clamp is None else gradient.mul_(output)
+            of_demodulation = product.sum((2, 3), dtype=demodulation.dtype) - bias * inner.sum(
+                (2, 3), dtype=demodulation.dtype
+            )
+            if plane is not None:
+                of_demodulation -= torch.mul(inner, plane.to(inner.dtype), out=product).sum(
+                    (2, 3), dtype=demodulation.dtype
+                )
+            of_demodulation /= demodulation
+        return inner.mul_(demodulation[:, :, None, None].to(inner.dtype)), of_demodulation, None, of_plane, None
 
 
 class ToRGB(nn.Module):
