@@ -14,6 +14,7 @@ import torch
 
 CPU = torch.device("cpu")
 MATRIX = {"cpu": 2048, "cuda": 8192}  # side of the matrices that measure a machine
+PROBE, SLOWEST = 256, 5.0  # side of smaller ones, taken where a large product would take more than so many seconds
 
 
 def describe_machine(device: torch.device = CPU) -> str:
@@ -44,6 +45,9 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
 def peak(dtype: torch.dtype, device: torch.device) -> Callable[[], float]:
     """A call that multiplies two large matrices and returns FLOP per second."""
     side = MATRIX[device.type]
+    small = torch.ones(PROBE, PROBE, device=device).to(dtype)
+    if seconds(lambda: small @ small, device) * (side / PROBE) ** 3 > SLOWEST:
+        side = PROBE
     a, b = torch.randn(2, side, side, device=device).to(dtype)
     return lambda: 2 * side**3 / seconds(lambda: a @ b, device)
 
@@ -52,7 +56,7 @@ def peak_now(device: torch.device) -> str:
     """In words: how fast large matrices are multiplied at the moment."""
     found = {name: peak(getattr(torch, name), device) for name in ("float32", "bfloat16")}
     speeds = {name: statistics.median(call() for _ in range(5)) / 1e9 for name, call in found.items()}
-    return f"matrices of {MATRIX[device.type]}: " + ", ".join(f"{name} {s:.0f} GFLOP/s" for name, s in speeds.items())
+    return f"matrices of {MATRIX[device.type]}: " + ", ".join(f"{name} {s:.3g} GFLOP/s" for name, s in speeds.items())
 
 
 class OthersWork:

@@ -264,7 +264,7 @@ def main() -> None:
               f"x {np.median(ratios):.2f} ({spread[0]:.2f} to {spread[1]:.2f}) the plain loop; "
               f"first step {1000 * first[name]:.0f} ms")  # fmt: skip
     for name, found in speeds.items():
-        print(f"matrices in {name}: {np.median(found) / 1e9:.0f} GFLOP/s (best {max(found) / 1e9:.0f})")
+        print(f"matrices in {name}: {np.median(found) / 1e9:.3g} GFLOP/s (best {max(found) / 1e9:.3g})")
     floors = {"plain": (by_hand["plain"], "float32"), "ours": (work[precision], precision)}
     for name, (flops, way) in (floors | {name: (work[name], name) for name in others}).items():
         own = float(np.median(speeds[str(dtype_of(way)).removeprefix("torch.")]))

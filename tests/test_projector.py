@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,7 +179,8 @@ def test_a_frozen_layer_has_the_gradients_of_what_it_computes(
     assert torch.allclose(layer(x, demodulation, noise), expected)
     if clamp is not None:
         assert 0 < (expected.abs() == clamp).sum() < expected.numel()
-    assert torch.autograd.gradcheck(layer, (x, demodulation, noise))
+    inputs: Any = (x, demodulation, noise)
+    assert torch.autograd.gradcheck(layer, inputs)
 
 
 def test_adam_is_torchs_without_its_compiler(network: Path, tmp_path: Path) -> None:
