@@ -46,6 +46,11 @@ def test_the_page_on_python_runs_as_it_stands(home: Path, monkeypatch: pytest.Mo
     done = subprocess.run([sys.executable, "page.py"], cwd=home, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "uint8 RGB [H, W, 3] was expected" in done.stdout and "18 of 18" in done.stdout
+    shown = re.findall(r"^print\(.*\) +# (\(.*)", PAGE.read_text(), re.M)
+    assert len(shown) > 5
+    for comment in shown:
+        shapes = " ".join(re.findall(r"\([\d, ]+\)", comment))
+        assert re.search(rf"^{re.escape(shapes)}", done.stdout, re.M), f"docs/python.md says {comment}"
     for name in ("morph.gif", "morph.mp4", "run/generator.safetensors"):
         assert (home / name).stat().st_size > 1000, name
 
