@@ -161,7 +161,8 @@ def find_persons(
         if not source.is_dir():
             wanted = "frames" if what == "images" else what
             kind = f"is a file; a folder of {wanted} was expected" if source.exists() else "does not exist"
-            raise InputError(f"{source} {kind}.", "Check the path.")
+            hint = f"Put each person's {what} into a folder, and name that." if source.exists() else "Check the path."
+            raise InputError(f"{source} {kind}.", hint)
         folders = [source] if listing(source) else folders_inside(source, listing)
         if not folders:
             suffixes = CLIP_SUFFIXES if what == "clips" else IMAGE_SUFFIXES

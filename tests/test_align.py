@@ -245,7 +245,7 @@ def test_folders_that_cannot_be(frames: Path, tmp_path: Path) -> None:
     for path, text in (
         (tmp_path / "none", "does not exist"),
         (tmp_path / "empty", "holds no images"),
-        (frames / "a-good.png", "is a file; a folder of frames was expected"),
+        (frames / "a-good.png", "a folder of frames was expected.\nPut each person's images into a folder"),
     ):
         result = align(path, "-o", tmp_path / "out")
         assert (result.exit_code, text in result.output) == (1, True), result.output
