@@ -56,7 +56,9 @@ def peak_now(device: torch.device) -> str:
     """In words: how fast large matrices are multiplied at the moment."""
     found = {name: peak(getattr(torch, name), device) for name in ("float32", "bfloat16")}
     speeds = {name: statistics.median(call() for _ in range(5)) / 1e9 for name, call in found.items()}
-    return f"matrices of {MATRIX[device.type]}: " + ", ".join(f"{name} {s:.3g} GFLOP/s" for name, s in speeds.items())
+    return f"matrices of up to {MATRIX[device.type]}: " + ", ".join(
+        f"{name} {s:.3g} GFLOP/s" for name, s in speeds.items()
+    )
 
 
 class OthersWork:

@@ -47,11 +47,10 @@ class Layer(nn.Module):
             energy = self.weight.square().sum((2, 3))
         demodulation = SQRT2 * (style.square() @ energy.T + EPSILON).rsqrt()  # [N, out], equation 3
         x = x.to(self.dtype)
-        gradients = torch.is_grad_enabled()
         plane = self._noise_plane(noise, len(x))
-        # Modulate the weight or the image, whichever is smaller; the image where gradients are taken, as those of a
-        # weight cost as much as those of the image, and on some CPUs five times as much.
-        if len(x) == 1 and self.weight.numel() < x.numel() and not gradients:
+        # Modulate the weight or the image, whichever is smaller; the image where the style's gradients are taken, as
+        # those of a weight cost as much as those of the image, and on some CPUs five times as much.
+        if len(x) == 1 and self.weight.numel() < x.numel() and not style.requires_grad:
             weight = self.weight * (demodulation.T * style)[:, :, None, None]
             x = self._convolve(x, weight.to(x.dtype), kernel, self.bias.to(x.dtype))
         else:
@@ -60,7 +59,7 @@ class Layer(nn.Module):
                 style, demodulation = style / peak, demodulation * peak
             x = x * style[:, :, None, None].to(x.dtype)
             x = self._convolve(x, self.weight.to(x.dtype), kernel, None)
-            if gradients and not (self.weight.requires_grad or self.bias.requires_grad):
+            if style.requires_grad and not (self.weight.requires_grad or self.bias.requires_grad):
                 return Activated.apply(x, demodulation, self.bias, plane, self.architecture)
             x = scale_shift(x, demodulation, self.bias[None])
         if plane is not None:
@@ -110,6 +109,10 @@ class Activated(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         output, demodulation, bias, plane = ctx.saved_tensors
         (gradient,), a = gradients, ctx.architecture
+
+        def summed(x: torch.Tensor) -> torch.Tensor:
+            return x.sum((2, 3), dtype=demodulation.dtype)  # [N, out]
+
         if a.clamp is not None:
             gradient = torch.ops.aten.hardtanh_backward(gradient, output, -a.clamp, a.clamp)
         inner = torch.ops.aten.leaky_relu_backward(gradient, output, a.slope, True)  # of what goes into the ReLU
@@ -117,15 +120,11 @@ class Activated(torch.autograd.Function):
         if plane is not None and ctx.needs_input_grad[3]:
             of_plane = inner.sum(1, keepdim=True).sum_to_size((1,) * (4 - plane.ndim) + plane.shape).view(plane.shape)
         if ctx.needs_input_grad[1]:
-            # Sums of `inner` and what goes into the ReLU; their product is that of the output and its own gradient.
+            # From sums of `inner` and what goes into the ReLU; their product is that of output and gradient.
             product = gradient * output if a.clamp is None else gradient.mul_(output)
-            of_demodulation = product.sum((2, 3), dtype=demodulation.dtype) - bias * inner.sum(
-                (2, 3), dtype=demodulation.dtype
-            )
+            of_demodulation = summed(product) - bias * summed(inner)
             if plane is not None:
-                of_demodulation -= torch.mul(inner, plane.to(inner.dtype), out=product).sum(
-                    (2, 3), dtype=demodulation.dtype
-                )
+                of_demodulation -= summed(torch.mul(inner, plane.to(inner.dtype), out=product))
             of_demodulation /= demodulation
         return inner.mul_(demodulation[:, :, None, None].to(inner.dtype)), of_demodulation, None, of_plane, None
 
